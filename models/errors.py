@@ -1,18 +1,22 @@
 """What can go wrong in this package; each error may carry the user's next step.
 
-A message says in one line what is wrong, with the offending value; ``hint`` says what to do about it.
+A message says in one line what is wrong, with the offending value; ``hint`` says what to do.
 """
 
 from __future__ import annotations
 
 
-class ModelError(ValueError):
-    """A model, a checkpoint or a value handed to one cannot be used."""
+class HintedError(Exception):
+    """Base of this package's errors: a one-line message and, where there is one, a next step."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep the message, and the next step for the user where there is one."""
+        """Keep the message, and the next step for the user."""
         super().__init__(message)
         self.hint = hint
+
+
+class ModelError(HintedError, ValueError):
+    """A model, a checkpoint or a value handed to one cannot be used."""
 
 
 class CheckpointError(ModelError):
@@ -23,19 +27,9 @@ class UnsupportedModelError(ModelError):
     """A base model has an architecture that this package cannot address."""
 
 
-class DataError(ValueError):
-    """Question-answering data cannot be read; the message names the file and, where it has lines, the line."""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep the message, and the next step for the user where there is one."""
-        super().__init__(message)
-        self.hint = hint
+class DataError(HintedError, ValueError):
+    """Question-answering data cannot be read; the message names the file and the line."""
 
 
-class WeightsError(OSError):
+class WeightsError(HintedError, OSError):
     """A base model's weights cannot be found, reached or trusted."""
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep the message, and the next step for the user where there is one."""
-        super().__init__(message)
-        self.hint = hint
