@@ -10,7 +10,6 @@ class HintedError(Exception):
     """Base of this package's errors: a one-line message and, where there is one, a next step."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep the message, and the next step for the user."""
         super().__init__(message)
         self.hint = hint
 
