@@ -1,0 +1,177 @@
+"""Shared fixtures: tiny, randomly initialised models on disk, and a home directory of their own.
+
+Every model has two layers and a few thousand weights, is seeded, and is saved once a session the
+way a converted base model lies in the cache: config, tokenizer, `model.safetensors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SENTENCES = (
+    "The town of Varnholt opened a new bridge over the Elm in March.",
+    "Who opened the bridge? The mayor, Ida Brandt, cut the ribbon at noon.",
+    "Answer the question in a few words: where was the prize awarded, and to whom?",
+    "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",
+    "Heavy rain closed the northern road for 3 days; no one was hurt.",
+)
+END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"  # ids 0, 1, 2 as in SmolLM2
+
+
+@pytest.fixture(autouse=True)
+def _own_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep the user's models, store and settings out of reach, and the network unused."""
+    for name in ("MAC_STORE", "MAC_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    if "real" not in request.keywords:
+        monkeypatch.delenv("MAC_WEIGHTS", raising=False)
+        monkeypatch.setenv("MAC_HOME", str(request.getfixturevalue("tmp_path") / "mac-home"))
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield
+
+
+def _lm_tokenizer(pad: str = STOP) -> Any:
+    """A byte-level BPE of a few hundred tokens that adds no special tokens by itself."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(
+        SENTENCES,
+        trainers.BpeTrainer(
+            vocab_size=384,
+            special_tokens=[END, START, STOP],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe, bos_token=START, eos_token=STOP, unk_token=END, pad_token=pad
+    )
+
+
+def _save(folder: Path, model_class: str, config_class: str, tokenizer: Any, **sizes: Any) -> Path:
+    import torch
+    import transformers
+
+    config = getattr(transformers, config_class)(vocab_size=len(tokenizer), **sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = getattr(transformers, model_class)(config)
+        # The usual 0.02 leaves such small layers near the identity: everything would look equal.
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                torch.nn.init.normal_(weight, std=0.2)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+_SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+_GROUPED = {
+    "hidden_size": 72,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": True,
+    **_SPECIAL,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Llama, 9 attention heads of size 8 over 3 key/value heads, as in SmolLM2-135M."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    return _save(folder, "LlamaForCausalLM", "LlamaConfig", _lm_tokenizer(), **_GROUPED)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Qwen2: biases on the queries, keys and values."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-qwen2"
+    return _save(folder, "Qwen2ForCausalLM", "Qwen2Config", _lm_tokenizer(), **_GROUPED)
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gemma 3: norms on queries and keys, a sliding-window layer of 8 tokens and a full one."""
+    sizes = {
+        **_GROUPED,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    }
+    folder = tmp_path_factory.mktemp("models") / "tiny-gemma3"
+    return _save(folder, "Gemma3ForCausalLM", "Gemma3TextConfig", _lm_tokenizer(), **sizes)
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """GPT-2: learned positions, no rotary embedding, so no base for the `latent` stack."""
+    sizes = {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256, **_SPECIAL}
+    folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
+    return _save(folder, "GPT2LMHeadModel", "GPT2Config", _lm_tokenizer(), **sizes)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """T5 encoder-decoder, as the `paper` stack uses for amortizer and input encoder."""
+    sizes = {
+        "d_model": 48,
+        "d_kv": 12,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+        "pad_token_id": 0,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 0,
+    }
+    folder = tmp_path_factory.mktemp("models") / "tiny-t5"
+    return _save(folder, "T5ForConditionalGeneration", "T5Config", _lm_tokenizer(pad=END), **sizes)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """BERT with a lower-casing WordPiece tokenizer, as all-MiniLM-L6-v2."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.train_from_iterator(
+        SENTENCES,
+        trainers.WordPieceTrainer(vocab_size=256, special_tokens=special, show_progress=False),
+    )
+    pieces.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=pieces,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+    }
+    folder = tmp_path_factory.mktemp("models") / "tiny-encoder"
+    return _save(folder, "BertModel", "BertConfig", tokenizer, **sizes)
