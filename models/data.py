@@ -1,0 +1,126 @@
+"""Question-answering data: one shape for every format that training and evaluation read.
+
+Formats, told by the file's name: JSON lines (``.jsonl``), SQuAD JSON of version 1 or 2 (``.json``),
+and CSV with the columns of StreamingQA or of ArchivalQA as the paper's published code reads them
+(``.csv``); each also compressed with Zstandard (``.zst``). Lines and rows are streamed; a SQuAD
+file is one JSON document and is parsed whole.
+
+SQuAD: arXiv 1606.05250, 1806.03822. StreamingQA: arXiv 2205.11388. ArchivalQA: arXiv 2109.03438.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import zstandard
+
+from models.data_formats import READERS, Example
+from models.errors import DataError
+
+__all__ = ["Example", "Source", "parse_source", "read", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data file and how often it is drawn from, relative to the others of a mixture."""
+
+    path: Path
+    weight: float = 1.0
+
+
+def parse_source(text: str) -> Source:
+    """Read ``PATH`` or ``PATH:WEIGHT``.
+
+    A colon that no number follows, or that belongs to an existing file's name, is part of the path.
+
+    Raises:
+        DataError: the weight is not a positive finite number.
+    """
+    head, colon, tail = text.rpartition(":")
+    if not colon or not head or Path(text).exists():
+        return Source(Path(text))
+    try:
+        weight = float(tail)
+    except ValueError:
+        return Source(Path(text))
+    if not (math.isfinite(weight) and weight > 0):
+        raise DataError(f"{text}: the weight must be above 0, got {tail}", "write PATH:WEIGHT")
+    return Source(Path(head), weight)
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    limit: int | None = None,
+    skipped: Counter[str] | None = None,
+) -> list[Example]:
+    """All examples of a file, in its order; arguments and errors as in `stream`.
+
+    Args:
+        path: the file.
+        split: keep only this split.
+        limit: read no more than this many.
+        skipped: counts what was left out, by reason.
+
+    Raises:
+        DataError: see `stream`; also when nothing is left.
+    """
+    examples = list(islice(stream(path, split, skipped=skipped), limit))
+    if not examples and limit != 0:
+        raise DataError(
+            f"{path}: no questions" + (f" of split {split!r}" if split else ""),
+            "another split may hold some" if split else None,
+        )
+    return examples
+
+
+def stream(
+    path: Path, split: str | None = None, *, skipped: Counter[str] | None = None
+) -> Iterator[Example]:
+    """The examples of a file one by one.
+
+    Args:
+        path: a ``.jsonl``, ``.json`` or ``.csv`` file, with or without ``.zst``.
+        split: leave out examples of another split; those of no known split stay.
+        skipped: counts questions without an answer under ``impossible``.
+
+    Raises:
+        DataError: the file cannot be read or something in it is missing; the message names the
+            file and the line.
+    """
+    skipped = Counter() if skipped is None else skipped
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".zst"]
+    reader = READERS.get(suffixes[-1].lower() if suffixes else "")
+    if reader is None:
+        raise DataError(
+            f"{path}: not a known kind of data file", "use .jsonl, .json (SQuAD) or .csv, or .zst"
+        )
+    try:
+        with ExitStack() as stack:
+            for example in reader(_open(path, stack), path, skipped):
+                if split is None or example.split in (split, None):
+                    yield example
+    except zstandard.ZstdError as error:
+        raise DataError(f"{path}: damaged Zstandard data ({error})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+
+
+def _open(path: Path, stack: ExitStack) -> TextIO:
+    raw: Any = stack.enter_context(path.open("rb"))
+    if path.suffix == ".zst":
+        raw = stack.enter_context(
+            zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        )
+    return stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))

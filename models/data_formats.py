@@ -1,0 +1,216 @@
+"""The formats of question-answering data: JSON lines, SQuAD JSON, the CSVs of two news data sets.
+
+Each reader turns an open text file into examples and raises `DataError` with the file and the line
+(SQuAD JSON, which has none that mean anything: the place in the document).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from models.errors import DataError
+
+_MAX_LINE = 16 * 1024 * 1024  # characters; a longer line is not one question with its document
+_LINE_FIELDS = "a line needs doc, question and answers (a list of strings)"
+_CSV_COLUMNS = (
+    "needs question, answers, text (StreamingQA) or question, answer, ans_paragraph (ArchivalQA)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question with the document that answers it.
+
+    Attributes:
+        id: of the question, unique within its file.
+        source: the data set's name, or the file's where it gives none.
+        document_id: equal for the questions of one document.
+        document: plain text.
+        question: as asked.
+        answers: at least one; any of them counts as right.
+        title: of the document, or None.
+        date: of the document, as it stands in the file, or None.
+        standalone: False where the question makes sense only beside its document.
+        split: ``train``, ``dev`` and so on, or None where the file does not say.
+    """
+
+    id: str
+    source: str
+    document_id: str
+    document: str
+    question: str
+    answers: tuple[str, ...]
+    title: str | None = None
+    date: str | None = None
+    standalone: bool = True
+    split: str | None = None
+
+
+def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+    for number, line in enumerate(_bounded(lines, path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: not JSON ({error})", _LINE_FIELDS) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: not a JSON object", _LINE_FIELDS)
+        document = _text(row, "doc", where, _LINE_FIELDS)
+        source = _optional(row, "source", where) or path.name.partition(".")[0]
+        example = _example(
+            skipped,
+            id=_optional(row, "id", where) or f"{source}-{number}",
+            source=source,
+            document_id=_optional(row, "doc_id", where) or _digest(document),
+            document=document,
+            question=_text(row, "question", where, _LINE_FIELDS),
+            answers=_answers(row.get("answers"), where),
+            title=_optional(row, "title", where),
+            date=_optional(row, "date", where),
+            standalone=row.get("standalone") is not False,
+            split=_optional(row, "split", where),
+        )
+        if example:
+            yield example
+
+
+def _bounded(lines: TextIO, path: Path) -> Iterator[str]:
+    number = 0
+    while line := lines.readline(_MAX_LINE):
+        number += 1
+        if len(line) == _MAX_LINE and not line.endswith("\n"):
+            raise DataError(f"{path}:{number}: longer than {_MAX_LINE} characters")
+        yield line
+
+
+def _squad(file: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+    hint = "a SQuAD file is {data: [{paragraphs: [{context, qas: [{question, answers}]}]}]}"
+    try:
+        root = json.load(file)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path}:{error.lineno}: not one JSON document ({error.msg})",
+            "JSON lines must be named .jsonl",
+        ) from error
+    source = path.name.partition(".")[0]
+    for a, article in enumerate(_items(root, "data", str(path), hint)):
+        where = f"{path}: data[{a}]"
+        for p, paragraph in enumerate(_items(article, "paragraphs", where, hint)):
+            spot = f"{where}.paragraphs[{p}]"
+            questions = _items(paragraph, "qas", spot, hint)
+            document = _text(paragraph, "context", spot, hint)
+            for q, item in enumerate(questions):
+                at = f"{spot}.qas[{q}]"
+                found = _items(item, "answers", at, hint)
+                texts = [_text(answer, "text", at, hint) for answer in found]
+                example = _example(
+                    skipped,
+                    id=_optional(item, "id", at) or f"{source}-{a}-{p}-{q}",
+                    source=source,
+                    document_id=f"{source}-{a}-{p}",
+                    document=document,
+                    question=_text(item, "question", at, hint),
+                    answers=() if item.get("is_impossible") else _answers(texts, at),
+                    title=_optional(article, "title", where),
+                )
+                if example:
+                    yield example
+
+
+def _csv(file: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+    csv.field_size_limit(_MAX_LINE)  # Python's own limit is shorter than a long article
+    rows = csv.DictReader(file, strict=True)
+    source = path.name.partition(".")[0]
+    try:
+        columns = set(rows.fieldnames or ())
+        if {"question", "answers", "text"} <= columns:
+            document_column = "text"
+        elif {"question", "answer", "ans_paragraph"} <= columns:
+            document_column = "ans_paragraph"
+        else:
+            raise DataError(f"{path}:1: columns {sorted(columns)} are not known", _CSV_COLUMNS)
+        for row in rows:
+            where = f"{path}:{rows.line_num}"
+            document = _text(row, document_column, where, _CSV_COLUMNS)
+            # StreamingQA keeps all its answers in one field, with backslashes between them.
+            given = row["answers" if document_column == "text" else "answer"] or ""
+            answers = given.split("\\") if document_column == "text" else [given]
+            example = _example(
+                skipped,
+                id=f"{source}-{rows.line_num}",
+                source=source,
+                document_id=_digest(document),
+                document=document,
+                question=_text(row, "question", where, _CSV_COLUMNS),
+                answers=_answers(answers, where),
+                date=_optional(row, "date", where),
+            )
+            if example:
+                yield example
+    except csv.Error as error:
+        raise DataError(
+            f"{path}:{rows.reader.line_num}: not CSV ({error})", _CSV_COLUMNS
+        ) from error
+
+
+READERS: dict[str, Callable[[TextIO, Path, Counter[str]], Iterator[Example]]] = {
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _squad,
+    ".csv": _csv,
+}
+"""What reads a file, by its suffix: given the open text, the path for messages, and a counter that
+takes questions without an answer as ``impossible``."""
+
+
+def _example(skipped: Counter[str], *, answers: tuple[str, ...], **fields: Any) -> Example | None:
+    if answers:
+        return Example(answers=answers, **fields)
+    skipped["impossible"] += 1
+    return None
+
+
+def _items(row: object, key: str, where: str, hint: str) -> list[Any]:
+    value = row.get(key) if isinstance(row, Mapping) else None
+    if not isinstance(value, list):
+        raise DataError(f"{where}: no list {key!r}", hint)
+    return value
+
+
+def _text(row: object, key: str, where: str, hint: str) -> str:
+    value = row.get(key) if isinstance(row, Mapping) else None
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{where}: {key!r} is missing or empty", hint)
+    return value.strip()
+
+
+def _optional(row: Mapping[str, Any], key: str, where: str) -> str | None:
+    value = row.get(key)
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, int):  # numbered ids
+        return str(value)
+    raise DataError(f"{where}: {key!r} must be text, got {value!r:.40}")
+
+
+def _answers(values: object, where: str) -> tuple[str, ...]:
+    """The distinct answers in their order; none where the list is empty."""
+    if not isinstance(values, Iterable) or isinstance(values, str | Mapping):
+        raise DataError(f"{where}: 'answers' is missing or not a list", _LINE_FIELDS)
+    texts = list(values)
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where}: an answer is not text", _LINE_FIELDS)
+    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
