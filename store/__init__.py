@@ -1,0 +1,34 @@
+"""The memory bank: an on-disk store of documents and their modulations.
+
+    with Store.open(path, fingerprint=..., key_size=..., latent_size=..., create=True) as store:
+        store.put("notes.txt", content_hash=..., chunking=..., chunks=[NewChunk(...), ...])
+        for ids, keys in store.keys(): ...
+
+It knows nothing of language models; arrays go in and come out as NumPy's.
+"""
+
+from store.bank import Store
+from store.errors import (
+    FingerprintMismatchError,
+    StoreBusyError,
+    StoreCorruptError,
+    StoreError,
+    StoreNotFoundError,
+    StoreVersionError,
+)
+from store.records import Change, ChunkRow, Document, NewChunk, Stats
+
+__all__ = [
+    "Change",
+    "ChunkRow",
+    "Document",
+    "FingerprintMismatchError",
+    "NewChunk",
+    "Stats",
+    "Store",
+    "StoreBusyError",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreNotFoundError",
+    "StoreVersionError",
+]

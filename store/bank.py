@@ -1,0 +1,163 @@
+"""The store: documents, their chunks, and the chunks' modulations, in one folder.
+
+T: tokens a modulation, R: latent size, E: key size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+
+from store import documents
+from store.database import writing
+from store.errors import StoreError, translated
+from store.keyblock import discard
+from store.opening import Wanted, open_index
+from store.reader import Reader, storable
+
+if TYPE_CHECKING:
+    from store.records import NewChunk
+
+
+class Store(Reader):
+    """A memory bank on disk. Open it with `Store.open`; it is a context manager.
+
+    One object belongs to one thread; any number of processes may open the same folder. Methods
+    raise `StoreError` or one of its subclasses: `StoreBusyError` if another process does not let
+    go of the write lock, `StoreCorruptError` if the files are damaged.
+
+    Attributes:
+        path: the folder.
+        writable: whether this process may write to it.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        fingerprint: str | None = None,
+        model: str | None = None,
+        key_size: int | None = None,
+        latent_size: int | None = None,
+        create: bool = False,
+        timeout: float = 30.0,
+    ) -> Self:
+        """Open the store in the folder `path`. Reading works without permission to write.
+
+        Args:
+            path: the folder.
+            fingerprint: of the checkpoint in use; None to look at a store whoever wrote it.
+            model: the checkpoint's name, kept in a new store for people to read.
+            key_size: E; checked, unless None.
+            latent_size: R; checked, unless None.
+            create: make the store if there is none; needs `fingerprint`, `key_size`, `latent_size`.
+            timeout: seconds to wait for other processes' locks, here and in every later call.
+
+        Raises:
+            StoreNotFoundError: there is no store, and `create` is false.
+            FingerprintMismatchError: another checkpoint wrote the store.
+            StoreVersionError: the schema is newer than this program.
+            StoreCorruptError: the files are damaged.
+            StoreError: the path is a file, a folder of something else, or forbidden.
+            ValueError: `create` without what it needs.
+        """
+        path = Path(path)
+        wanted = Wanted(fingerprint, model, key_size, latent_size)
+        with translated(path):
+            connection, writable, identity = open_index(
+                path, wanted, create=create, timeout=timeout
+            )
+        return cls(path, connection, identity, writable=writable)
+
+    def close(self) -> None:
+        """Close the store. It cannot be used afterwards."""
+        with translated(self.path):
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def put(
+        self,
+        source: str,
+        *,
+        content_hash: str,
+        chunking: str,
+        chunks: Sequence[NewChunk],
+        title: str | None = None,
+        media_type: str = "text/plain",
+        encoding: str = "utf-8",
+        characters: int = 0,
+    ) -> Literal["added", "updated"]:
+        """Store a document, in place of the one with the same source, in one transaction.
+
+        After an error, or if the process dies, the store is as it was before.
+
+        Args:
+            source: what identifies the document, such as its path.
+            content_hash: of the document, kept to tell later whether it changed.
+            chunking: how it was cut, kept for the same reason.
+            chunks: in the order of the text; there may be none.
+            title: for people to read.
+            media_type: of what the document was read from.
+            encoding: of what the document was read from.
+            characters: length of the document.
+
+        Raises:
+            ValueError: an array has another dtype or shape than this store's, or is not finite.
+            StoreError: a text cannot be stored, the disk is full, no permission to write.
+        """
+        for text in (source, title or "", *(chunk.text for chunk in chunks)):
+            if not storable(text):
+                raise StoreError(
+                    f"{source!r} cannot be stored: its name or text is not valid Unicode",
+                    hint="Rename the file, or convert it to UTF-8.",
+                )
+        blobs = [self._codec.encode(chunk.latents, chunk.scales, chunk.key) for chunk in chunks]
+        new = documents.NewDocument(
+            source, title, content_hash, chunking, media_type, encoding, characters
+        )
+        with translated(self.path):
+            with writing(self._connection):
+                rewritten = self._key_block.prepare()
+                old = documents.find(self._connection, source)
+                many_dead = old is not None and self._delete_chunks(old.id)
+                ids = documents.write(self._connection, new, chunks, blobs)
+                self._key_block.append(ids, [chunk.key for chunk in chunks])
+                action: Literal["added", "updated"] = "added" if old is None else "updated"
+                documents.record(self._connection, action, source)
+            if rewritten:
+                self._key_block.clean()
+        if many_dead:
+            self._rewrite_keys()
+        return action
+
+    def remove(self, source: str) -> bool:
+        """Remove a document in one transaction. Returns whether it was there."""
+        if not storable(source):
+            return False
+        with translated(self.path), writing(self._connection):
+            old = documents.find(self._connection, source)
+            if old is None:
+                return False
+            many_dead = self._delete_chunks(old.id)
+            documents.record(self._connection, "removed", source)
+            documents.delete(self._connection, old.id)
+        if many_dead:
+            self._rewrite_keys()
+        return True
+
+    def _delete_chunks(self, document_id: int) -> bool:
+        """Delete a document's chunks and their keys; whether the key file should be compacted."""
+        return discard(self._connection, documents.delete_chunks(self._connection, document_id))

@@ -1,0 +1,158 @@
+"""Opening `index.db` and running transactions on it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from store.errors import StoreError, StoreNotFoundError, corrupt
+
+INDEX_NAME = "index.db"
+KEY_PREFIX = "keys-"
+
+
+def check_folder(folder: Path, *, create: bool) -> None:
+    """Make sure that `folder` is a store, or with `create` a place for one (and make the folder).
+
+    Raises:
+        StoreNotFoundError: there is no store, and `create` is false.
+        StoreError: `folder` is a file, or holds something else.
+        StoreCorruptError: the store lost its index.
+    """
+    if not folder.is_dir():
+        if folder.exists():
+            raise StoreError(
+                f"{folder} is a file; a store is a folder", hint="Give the path of a folder."
+            )
+        if not create:
+            raise not_found(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    names = os.listdir(folder)
+    if INDEX_NAME in names or (folder / INDEX_NAME).exists():
+        return
+    if any(name.startswith((INDEX_NAME, KEY_PREFIX)) for name in names):
+        raise corrupt(folder, "index.db is missing")
+    if not create:
+        raise not_found(folder)
+    if names:
+        raise StoreError(
+            f"{folder} is not a store and is not empty (it holds {sorted(names)[0]!r})",
+            hint="Choose an empty folder, or one that does not exist yet.",
+        )
+
+
+def not_found(folder: Path) -> StoreNotFoundError:
+    """The error for a folder without a store."""
+    return StoreNotFoundError(
+        f"There is no store at {folder}", hint="Ingest documents first; that makes the store."
+    )
+
+
+def connect(folder: Path, *, create: bool, timeout: float) -> tuple[sqlite3.Connection, bool]:
+    """Open the index. Returns the connection and whether it can write.
+
+    The connection starts no transactions by itself and waits up to `timeout` seconds for locks.
+    """
+    index = folder / INDEX_NAME
+    writable = _writable(folder) and (_writable(index) or not index.exists())
+    if not writable:
+        return _connect_read_only(index, timeout), False
+    connection = _connect(index, "mode=rwc" if create else "mode=rw", timeout)
+    try:
+        connection.execute("PRAGMA foreign_keys = ON")
+        # With WAL, NORMAL never damages the database; a power cut may undo the last commits.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, True
+
+
+def _connect(index: Path, options: str, timeout: float) -> sqlite3.Connection:
+    uri = f"{index.absolute().as_uri()}?{options}"
+    return sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+
+
+def _connect_read_only(index: Path, timeout: float) -> sqlite3.Connection:
+    connection = _connect(index, "mode=ro", timeout)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        log = index.with_name(INDEX_NAME + "-wal")
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or log.exists():
+            raise
+        # A WAL database wants to make its side files, which this folder does not allow. No log
+        # means that nobody writes and that all is in index.db, so it can be read as it lies.
+        return _connect(index, "mode=ro&immutable=1", timeout)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _writable(path: Path) -> bool:
+    effective = os.access in os.supports_effective_ids
+    return os.access(path, os.W_OK, effective_ids=effective)
+
+
+def use_wal(connection: sqlite3.Connection, timeout: float) -> None:
+    """Switch to write-ahead logging, so that readers and one writer do not block each other.
+
+    SQLite does not apply its busy timeout to this switch, hence the loop.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+@contextmanager
+def writing(connection: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction: committed at the end of the block, undone if it raises."""
+    if connection.in_transaction:
+        raise RuntimeError("a store cannot be written inside its own snapshot()")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite may have rolled back by itself (a full disk), and then refuses to do it again.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """Everything read in the block is of one state of the store. Blocks may be nested."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # not after some errors
+            connection.execute("COMMIT")
+
+
+@contextmanager
+def synchronous(connection: sqlite3.Connection) -> Iterator[None]:
+    """Transactions committed in the block are on the disk at its end, even if the power fails."""
+    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA synchronous = NORMAL")

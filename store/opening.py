@@ -1,0 +1,145 @@
+"""Opening a store (is it one, do we know its schema, who wrote it), or making a new one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from store import schema
+from store.database import check_folder, connect, not_found, use_wal, writing
+from store.errors import FingerprintMismatchError, StoreError, StoreVersionError, corrupt
+
+MAX_SIZE = (1 << 16) - 1  # the modulations' header has 16 bits for each of their sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a store is, fixed when it is made; the sizes are those of its modulations."""
+
+    fingerprint: str
+    model: str
+    key_size: int
+    latent_size: int
+    store_id: bytes
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a caller expects of a store; None stands for anything."""
+
+    fingerprint: str | None = None
+    model: str | None = None
+    key_size: int | None = None
+    latent_size: int | None = None
+
+
+def open_index(
+    path: Path, wanted: Wanted, *, create: bool, timeout: float
+) -> tuple[sqlite3.Connection, bool, Identity]:
+    """Open the store at `path`. Returns its connection, whether it can write, and its identity.
+
+    Raises:
+        ValueError: with `create`, something needed to make a store was not given.
+        StoreError: and its subclasses, as described in `Store.open`.
+        sqlite3.Error, OSError: to be translated by the caller.
+    """
+    if create:
+        _check_complete(wanted)
+    check_folder(path, create=create)
+    connection, writable = connect(path, create=create, timeout=timeout)
+    try:
+        found = schema.version(connection, path)
+        if found == 0 and not create:
+            raise not_found(path)
+        if found < len(schema.MIGRATIONS):
+            if not writable:
+                raise StoreVersionError(
+                    f"The store {path} has the older schema version {found} and cannot be upgraded "
+                    "without permission to write",
+                    hint="Run any command on it once with that permission.",
+                )
+            use_wal(connection, timeout)
+            with writing(connection):
+                schema.migrate(connection)
+                if create:
+                    _introduce(connection, wanted)
+        schema.check_tables(connection, path)
+        identity = _identity(connection, path)
+        _check_identity(path, identity, wanted)
+    except BaseException:
+        connection.close()
+        raise
+    return connection, writable, identity
+
+
+def _check_complete(wanted: Wanted) -> None:
+    if not wanted.fingerprint:
+        raise ValueError("a new store needs the fingerprint of the checkpoint that will write it")
+    for name, size in (("key_size", wanted.key_size), ("latent_size", wanted.latent_size)):
+        if size is None or not 1 <= size <= MAX_SIZE:
+            raise ValueError(f"a new store needs a {name} of 1 to {MAX_SIZE}, not {size}")
+
+
+def _introduce(connection: sqlite3.Connection, wanted: Wanted) -> None:
+    """Write what the new store is, unless another process did so while this one waited."""
+    values = {
+        "fingerprint": wanted.fingerprint,
+        "model": wanted.model or "",
+        "key_size": str(wanted.key_size),
+        "latent_size": str(wanted.latent_size),
+        "store_id": os.urandom(16).hex(),
+        "created_at": now(),
+    }
+    if not connection.execute("SELECT 1 FROM meta LIMIT 1").fetchone():
+        connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values.items())
+
+
+def _identity(connection: sqlite3.Connection, path: Path) -> Identity:
+    meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    try:
+        identity = Identity(
+            fingerprint=meta["fingerprint"],
+            model=meta["model"],
+            key_size=int(meta["key_size"]),
+            latent_size=int(meta["latent_size"]),
+            store_id=bytes.fromhex(meta["store_id"]),
+            created_at=meta["created_at"],
+        )
+    except KeyError as error:
+        raise corrupt(path, f"index.db does not say its {error.args[0]}") from error
+    except ValueError as error:
+        raise corrupt(path, f"index.db says of itself: {error}") from error
+    sizes_fit = 1 <= identity.key_size <= MAX_SIZE and 1 <= identity.latent_size <= MAX_SIZE
+    if not sizes_fit or len(identity.store_id) != 16:
+        raise corrupt(path, "index.db states impossible sizes")
+    return identity
+
+
+def _check_identity(path: Path, found: Identity, wanted: Wanted) -> None:
+    if wanted.fingerprint is not None and wanted.fingerprint != found.fingerprint:
+        model = f" ({found.model})" if found.model else ""
+        raise FingerprintMismatchError(
+            f"The store {path} was written with checkpoint {found.fingerprint}{model}, "
+            f"not with {wanted.fingerprint}",
+            stored=found.fingerprint,
+            wanted=wanted.fingerprint,
+            hint="Use the checkpoint that wrote it, or another store.",
+        )
+    for name, want, have in (
+        ("key", wanted.key_size, found.key_size),
+        ("latent", wanted.latent_size, found.latent_size),
+    ):
+        if want is not None and want != have:
+            raise StoreError(
+                f"The store {path} has {name} size {have}, not {want}",
+                hint="Use the checkpoint that wrote it, or another store.",
+            )
+
+
+def now() -> str:
+    """The present time as the store writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,110 @@
+"""What goes into a store and comes out. T: tokens a modulation, R: latent size, E: key size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewChunk:
+    """A piece of a document with its modulation, on its way into the store.
+
+    Attributes:
+        start: offset of the first character in the document.
+        end: offset behind the last character.
+        text: the characters from `start` to `end`.
+        latents: int8 [T, R], T >= 1.
+        scales: float16 [T]; the latents' values are `latents * scales[:, None]`.
+        key: float16 [E], finite.
+    """
+
+    start: int
+    end: int
+    text: str
+    latents: NDArray[np.int8]
+    scales: NDArray[np.float16]
+    key: NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk."""
+
+    id: int
+    source: str
+    title: str | None
+    content_hash: str
+    chunking: str
+    chunks: int
+    tokens: int
+    bytes: int
+    characters: int
+    media_type: str
+    encoding: str
+    added_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk."""
+
+    id: int
+    document_id: int
+    source: str
+    title: str | None
+    position: int
+    start: int
+    end: int
+    text: str
+    tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the store's history: `action` is "added", "updated" or "removed"."""
+
+    id: int
+    at: str
+    action: str
+    source: str
+    content_hash: str
+    chunks: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Sizes of a store.
+
+    Attributes:
+        documents: number of documents.
+        chunks: number of chunks, each with one modulation.
+        tokens: tokens of all modulations.
+        text_bytes: the chunks' texts as UTF-8.
+        modulation_bytes: the compressed modulations.
+        key_bytes: the key file, removed chunks included until they are compacted away.
+        total_bytes: all of the store's files.
+        fingerprint: of the checkpoint that wrote the store.
+        model: name of that checkpoint.
+        schema_version: of the index.
+        created_at: ISO 8601 in UTC.
+    """
+
+    documents: int
+    chunks: int
+    tokens: int
+    text_bytes: int
+    modulation_bytes: int
+    key_bytes: int
+    total_bytes: int
+    fingerprint: str
+    model: str
+    schema_version: int
+    created_at: str

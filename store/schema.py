@@ -1,0 +1,187 @@
+"""The tables of `index.db` and the migrations that make them.
+
+A store's schema version is SQLite's `user_version`: the number of migrations it has seen. To
+change the schema, append a function; never edit one that was released.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from store.errors import StoreError, StoreVersionError, corrupt
+
+APPLICATION_ID = 0x6D616321  # "mac!": tells our index from any other SQLite database
+TABLES = frozenset(
+    {"meta", "documents", "chunks", "modulations", "chunks_fts", "key_file", "dead_keys", "history"}
+)
+
+Migration = Callable[[sqlite3.Connection], None]
+
+
+def m001_documents(connection: sqlite3.Connection) -> None:
+    """Documents, their chunks, the chunks' modulations, and what the store is."""
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+    )
+    connection.execute(
+        """
+        CREATE TABLE documents (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            source TEXT NOT NULL UNIQUE,
+            title TEXT,
+            content_hash TEXT NOT NULL,
+            chunking TEXT NOT NULL,
+            chunks INTEGER NOT NULL,
+            tokens INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            text_bytes INTEGER NOT NULL,
+            characters INTEGER NOT NULL,
+            media_type TEXT NOT NULL,
+            encoding TEXT NOT NULL,
+            added_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL
+        )
+        """
+    )
+    # AUTOINCREMENT: an id is never given twice. The key file relies on it (see keyblock.py).
+    connection.execute(
+        """
+        CREATE TABLE chunks (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            document_id INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            start INTEGER NOT NULL,
+            "end" INTEGER NOT NULL,
+            text TEXT NOT NULL,
+            tokens INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            UNIQUE (document_id, position)
+        )
+        """
+    )
+    # Apart from the chunks, so that reading texts and places does not page through the blobs.
+    connection.execute(
+        """
+        CREATE TABLE modulations (
+            chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+            data BLOB NOT NULL
+        )
+        """
+    )
+
+
+def m002_full_text_search(connection: sqlite3.Connection) -> None:
+    """Full-text search over the chunks' texts, which stay in `chunks` and are not stored twice."""
+    connection.execute(
+        """
+        CREATE VIRTUAL TABLE chunks_fts USING fts5 (
+            text, content = 'chunks', content_rowid = 'id',
+            tokenize = 'porter unicode61 remove_diacritics 2'
+        )
+        """
+    )
+    forget = "INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);"
+    learn = "INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);"
+    for event, statements in (
+        ("INSERT", learn),
+        ("DELETE", forget),
+        ("UPDATE OF text", forget + learn),
+    ):
+        name = event.split()[0].lower()
+        connection.execute(
+            f"CREATE TRIGGER chunks_fts_{name} AFTER {event} ON chunks BEGIN {statements} END"
+        )
+
+
+def m003_key_file(connection: sqlite3.Connection) -> None:
+    """Which key file is valid, how much of it, and which of its keys were removed."""
+    connection.execute(
+        """
+        CREATE TABLE key_file (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            generation INTEGER NOT NULL,
+            row_count INTEGER NOT NULL,
+            dead INTEGER NOT NULL,
+            tail INTEGER NOT NULL
+        )
+        """
+    )
+    connection.execute("INSERT INTO key_file VALUES (1, 1, 0, 0, 0)")
+    connection.execute("CREATE TABLE dead_keys (first INTEGER PRIMARY KEY, last INTEGER NOT NULL)")
+
+
+def m004_history(connection: sqlite3.Connection) -> None:
+    """What was added, updated and removed, and when."""
+    connection.execute(
+        """
+        CREATE TABLE history (
+            id INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            action TEXT NOT NULL,
+            source TEXT NOT NULL,
+            content_hash TEXT NOT NULL,
+            chunks INTEGER NOT NULL,
+            tokens INTEGER NOT NULL
+        )
+        """
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    m001_documents,
+    m002_full_text_search,
+    m003_key_file,
+    m004_history,
+)
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """The value of an integer pragma."""
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """The schema version of the store at `path`; 0 is a database with nothing in it yet.
+
+    Raises:
+        StoreError: the database belongs to another program.
+        StoreVersionError: it was written by a newer version of this one.
+    """
+    found = pragma(connection, "user_version")
+    if pragma(connection, "application_id") != APPLICATION_ID:
+        if found or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            raise StoreError(
+                f"{path / 'index.db'} is a database of another program, not a store",
+                hint="Choose another folder for the store.",
+            )
+        return 0
+    if found > len(MIGRATIONS):
+        raise StoreVersionError(
+            f"The store {path} has schema version {found}; this program knows versions up to "
+            f"{len(MIGRATIONS)}",
+            hint="Upgrade this program, or choose another folder for the store.",
+        )
+    return found
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply the pending migrations. Call it inside a write transaction: it is all or nothing.
+
+    The version is read again here, since another process may have migrated while this one waited.
+    """
+    done = pragma(connection, "user_version")
+    for migration in MIGRATIONS[done:]:
+        migration(connection)
+    if done < len(MIGRATIONS):
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `StoreCorruptError` if a table is missing."""
+    found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    missing = sorted(TABLES - found)
+    if missing:
+        raise corrupt(path, f"index.db lacks {', '.join(missing)}")

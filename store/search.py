@@ -1,0 +1,54 @@
+"""From a question in any form to a full-text query that SQLite's FTS5 accepts."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_TERMS = 64
+_MAX_LENGTH = 64
+# Beyond this a question is a document: its beginning and end say enough.
+_MAX_CHARACTERS = 100_000
+
+# Letters and digits as FTS5's unicode61 sees them, and diacritics that are separate characters.
+_WORD = re.compile("[^\\W_](?:[^\\W_]|[\u0300-\u036f])*")
+_CONTRACTION = re.compile("(?:n['’]t|['’](?:s|d|m|ll|re|ve))(?![^\\W_])", re.IGNORECASE)  # noqa: RUF001
+
+_STOP_WORDS = """
+    a about above after again against all also am an and any are as at be because been before
+    being below between both but by can could did do does doing down during each few for from
+    further had has have having he her here hers herself him himself his how i if in into is it
+    its itself just me more most my myself no nor not now of off on once only or other our ours
+    ourselves out over own same shall she should so some such tell than that the their theirs
+    them themselves then there these they this those through to too under until up upon us very
+    was we were what when where which while who whom whose why will with would you your yours
+    yourself yourselves
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
+
+
+def terms(text: str) -> list[str]:
+    """The distinct content words of `text` in order of appearance, at most `MAX_TERMS`.
+
+    Stop words count only if there is nothing else. Of too many words the longest are kept, as the
+    rarer ones.
+    """
+    if len(text) > _MAX_CHARACTERS:
+        half = _MAX_CHARACTERS // 2
+        text = f"{text[:half]} {text[-half:]}"
+    text = _CONTRACTION.sub(" ", unicodedata.normalize("NFC", text)).casefold()
+    found = dict.fromkeys(word for word in _WORD.findall(text) if len(word) <= _MAX_LENGTH)
+    words = [word for word in found if word not in STOP_WORDS] or list(found)
+    if len(words) > MAX_TERMS:
+        kept = set(sorted(words, key=len, reverse=True)[:MAX_TERMS])
+        words = [word for word in words if word in kept]
+    return words
+
+
+def match_expression(text: str) -> str | None:
+    """An FTS5 expression that matches any of the content words of `text`; None if it has no words.
+
+    Every word is quoted, so none of them can be taken for FTS5 syntax.
+    """
+    words = terms(text)
+    return " OR ".join(f'"{word}"' for word in words) or None
