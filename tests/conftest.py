@@ -6,6 +6,7 @@ way a converted base model lies in the cache: config, tokenizer, `model.safetens
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ def _own_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.delenv("MAC_WEIGHTS", raising=False)
         monkeypatch.setenv("MAC_HOME", str(request.getfixturevalue("tmp_path") / "mac-home"))
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", "")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     yield
 
 
