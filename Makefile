@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO_STORE := .demo-store
 
+# The build tools are installed like everything else, so that constraints.txt pins them too.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
+
 # python3.11 where there is one, else the first newer python3.
 PYTHON := $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -36,5 +39,6 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed, and no python3 here is that new))
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	$(PIP_INSTALL) hatchling editables
+	$(PIP_INSTALL) --no-build-isolation -e '.[dev]'
 	touch $@
