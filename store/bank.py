@@ -130,9 +130,9 @@ class Store(Reader):
         )
         with translated(self.path):
             with writing(self._connection):
-                rewritten = self._key_block.prepare()
                 old = documents.find(self._connection, source)
                 many_dead = old is not None and self._delete_chunks(old.id)
+                rewritten = self._key_block.prepare()
                 ids = documents.write(self._connection, new, chunks, blobs)
                 self._key_block.append(ids, [chunk.key for chunk in chunks])
                 action: Literal["added", "updated"] = "added" if old is None else "updated"

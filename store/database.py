@@ -85,7 +85,8 @@ def _connect_read_only(index: Path, timeout: float) -> sqlite3.Connection:
     except sqlite3.OperationalError as error:
         connection.close()
         log = index.with_name(INDEX_NAME + "-wal")
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or log.exists():
+        refused = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if error.sqlite_errorcode & 0xFF not in refused or log.exists():
             raise
         # A WAL database wants to make its side files, which this folder does not allow. No log
         # means that nobody writes and that all is in index.db, so it can be read as it lies.

@@ -92,7 +92,7 @@ class KeyBlock:
         self.damaged = False
 
     def prepare(self) -> bool:
-        """Make sure that keys can be appended. In a write transaction, before any change.
+        """Make sure that keys can be appended. In a write transaction, before chunks are added.
 
         Returns:
             whether the file had to be written anew, so that `clean` should be called.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from store import schema
-from store.database import check_folder, connect, not_found, use_wal, writing
+from store.database import KEY_PREFIX, check_folder, connect, not_found, use_wal, writing
 from store.errors import FingerprintMismatchError, StoreError, StoreVersionError, corrupt
 
 MAX_SIZE = (1 << 16) - 1  # the modulations' header has 16 bits for each of their sizes
@@ -53,6 +53,8 @@ def open_index(
     connection, writable = connect(path, create=create, timeout=timeout)
     try:
         found = schema.version(connection, path)
+        if found == 0 and any(path.glob(f"{KEY_PREFIX}*")):
+            raise corrupt(path, "index.db is empty")
         if found == 0 and not create:
             raise not_found(path)
         if found < len(schema.MIGRATIONS):

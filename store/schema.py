@@ -180,8 +180,10 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def check_tables(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `StoreCorruptError` if a table is missing."""
+    """Raise `StoreCorruptError` if a table, or the only row of one, is missing."""
     found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     missing = sorted(TABLES - found)
     if missing:
         raise corrupt(path, f"index.db lacks {', '.join(missing)}")
+    if not connection.execute("SELECT 1 FROM key_file").fetchone():
+        raise corrupt(path, "index.db does not say which key file is valid")

@@ -1,0 +1,83 @@
+"""Documents whose every number follows from their source and version, so that any reader can check them."""
+
+import zlib
+
+import numpy as np
+
+from store import NewChunk, Store
+
+T, R, E = 4, 8, 6
+IDENTITY = {"fingerprint": "fp-1", "key_size": E, "latent_size": R}
+
+
+def chunk(seed, text="some text", tokens=T):
+    rng = np.random.default_rng(seed)
+    return NewChunk(
+        start=0,
+        end=len(text),
+        text=text,
+        latents=rng.integers(-127, 128, (tokens, R)).astype(np.int8),
+        scales=rng.random(tokens).astype(np.float16),
+        key=rng.standard_normal(E).astype(np.float16),
+    )
+
+
+def chunks(source, version, count=None):
+    seed = zlib.crc32(f"{source}/{version}".encode(errors="surrogatepass"))
+    count = seed % 5 if count is None else count
+    return [chunk([seed, n], f"chunk {n} of {source} version {version}") for n in range(count)]
+
+
+def put(store, source, version=1, count=None):
+    made = chunks(source, version, count)
+    length = len(made)
+    return store.put(source, content_hash=f"{version} {length}", chunking="c1", chunks=made)
+
+
+def create(path, **options):
+    return Store.open(path, **IDENTITY, create=True, **options)
+
+
+def all_keys(store, block=3):
+    found = {}
+    last = 0
+    for ids, keys in store.keys(block):
+        assert ids.dtype == np.int64 and keys.dtype == np.float16
+        assert 0 < len(ids) <= block and keys.shape == (len(ids), store.key_size)
+        for chunk_id, key in zip(ids.tolist(), keys, strict=True):
+            assert chunk_id > last
+            last = chunk_id
+            found[chunk_id] = key
+    return found
+
+
+def verify(store):
+    """Check everything in the store against what it must be; returns {source: version}."""
+    versions = {}
+    with store.snapshot():
+        expected_keys = {}
+        for document in store.documents():
+            version, count = map(int, document.content_hash.split())
+            expected = chunks(document.source, version, count)
+            rows = store.chunks(document.id)
+            assert [row.text for row in rows] == [c.text for c in expected]
+            assert document.chunks == len(rows) == count
+            stored = store.modulations([row.id for row in rows])
+            for row, (latents, scales), c in zip(rows, stored, expected, strict=True):
+                np.testing.assert_array_equal(latents, c.latents)
+                np.testing.assert_array_equal(scales, c.scales)
+                expected_keys[row.id] = c.key
+            versions[document.source] = version
+        keys = all_keys(store)
+        assert keys.keys() == expected_keys.keys()
+        for chunk_id, key in keys.items():
+            np.testing.assert_array_equal(key, expected_keys[chunk_id])
+        assert store.stats().chunks == len(keys)
+    if store.writable:
+        # FTS5 compares its index with the texts, and raises if they differ.
+        store._connection.execute(
+            "INSERT INTO chunks_fts (chunks_fts, rank) VALUES ('integrity-check', 1)"
+        )
+    assert store._connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert store._connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    return versions

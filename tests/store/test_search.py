@@ -1,0 +1,129 @@
+import time
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from store.search import MAX_TERMS, match_expression, terms
+from tests.store.samples import chunk
+
+TEXTS = [
+    "James Ibori, a former governor, was convicted in London in 2012.",
+    "The café in Zürich served résumés of naïve poets.",
+    "C3PO and R2D2 met the year 1977; version 3.11 runs.",
+    "Столица России: Москва. 東京 は 日本 の 首都 です。",
+    "It is what it is, they said.",
+]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    from tests.store import samples
+
+    with samples.create(tmp_path_factory.mktemp("search") / "bank") as store:
+        store.put("doc", content_hash="", chunking="", chunks=[chunk(1, t) for t in TEXTS])
+        yield store
+
+
+@pytest.mark.parametrize(
+    ("query", "best"),
+    [
+        ("Who convicted Ibori?", 1),
+        ("IBORI'S CONVICTION", 1),
+        ("the governors' convictions", 1),
+        ("cafe", 2),
+        ("cafe\u0301 in Zu\u0308rich", 2),
+        ("resume", 2),
+        ("what about r2d2", 3),
+        ("3.11", 3),
+        ("москва", 4),
+        ("日本", 4),
+        ("What is it?", 5),
+    ],
+)
+def test_finds(searched, query, best):
+    found = searched.search(query)
+    assert found[0][0] == best
+    assert found[0][1] > 0
+
+
+def test_larger_is_better_and_sorted(searched):
+    found = searched.search("Ibori convicted in London, café, version")
+    scores = [score for _, score in found]
+    assert len(found) == 3 and scores == sorted(scores, reverse=True)
+    assert found[0][0] == 1
+    assert (
+        searched.search("Ibori café version", limit=2) == searched.search("Ibori café version")[:2]
+    )
+    assert searched.search("Ibori", limit=0) == searched.search("Ibori", limit=-1) == []
+
+
+def test_ties_come_in_the_order_of_ids(store):
+    store.put("d", content_hash="", chunking="", chunks=[chunk(i, "same words") for i in range(9)])
+    assert [chunk_id for chunk_id, _ in store.search("words")] == list(range(1, 10))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(query=st.text(max_size=300))
+@example(query='"')
+@example(query="'; DROP TABLE chunks; --")
+@example(query="NEAR(a b, 3) AND (NOT text:x* OR ^y + z)")
+@example(query="text : ibori")
+@example(query="{text} : ibori - london")
+@example(query="\x00ibori\x00")
+@example(query="\ud800 ibori")
+@example(query="* ^ + - ( ) { } : , .")
+@example(query="OR AND NOT NEAR")
+def test_no_text_is_syntax(searched, query):
+    for chunk_id, score in searched.search(query):
+        assert 1 <= chunk_id <= len(TEXTS)
+        assert isinstance(score, float)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    words=st.lists(
+        st.sampled_from(["ibori", "OR", "AND", '"', "(", ")", "*", "NOT", "^", "-", ":"])
+    )
+)
+def test_operators_do_not_hide_words(searched, words):
+    found = [chunk_id for chunk_id, _ in searched.search(" ".join(words))]
+    assert (1 in found) == ("ibori" in words)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Who won the 2024 World Cup?", ["won", "2024", "world", "cup"]),
+        ("Don't they know it's Ibori’s?", ["know", "ibori"]),
+        ("cat Cat CAT dog", ["cat", "dog"]),
+        ("snake_case under_scores", ["snake", "case", "scores"]),
+        ("vitamin C and D", ["vitamin", "c", "d"]),
+        ("who is it", ["who", "is", "it"]),
+        ("?!…", []),
+        ("", []),
+        ("x" * 5000 + " short", ["short"]),
+    ],
+)
+def test_terms(text, expected):
+    assert terms(text) == expected
+
+
+def test_many_words_are_bounded():
+    words = [f"word{'x' * (n % 7)}{n}" for n in range(10_000)]
+    kept = terms(" ".join(words))
+    assert len(kept) == MAX_TERMS
+    assert kept == sorted(kept, key=words.index)
+    assert min(map(len, kept)) == max(map(len, words))
+
+
+def test_a_book_for_a_question_is_quick(searched):
+    start = time.perf_counter()
+    assert searched.search("ibori " + "lorem ipsum dolor " * 500_000)[0][0] == 1
+    assert searched.search("ibori" * 2_000_000) == []
+    assert time.perf_counter() - start < 2
+
+
+def test_no_words_no_expression():
+    assert match_expression("...") is None
+    assert match_expression("a b") == '"b"'
