@@ -1,0 +1,119 @@
+"""The command `mac`: its subcommands, and what happens to errors. Nothing heavy here."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from maccli import errors, output
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed, by `{name: "module:attribute"}`."""
+
+    def __init__(self, *args: Any, lazy: dict[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which they are listed."""
+        return [*self.lazy, *super().list_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command `cmd_name`; None if there is none."""
+        if cmd_name not in self.lazy:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = self.lazy[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"mac {version('maccli')}")
+    except PackageNotFoundError:  # run from a checkout
+        click.echo("mac, not installed")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "ingest": "maccli.commands.ingest:ingest",
+        "ask": "maccli.commands.ask:ask",
+        "store": "maccli.commands.store:store",
+        "model": "maccli.commands.model:model",
+        "train": "maccli.commands.train:train",
+        "config": "maccli.commands.config:config",
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """Ask a small local language model about your own files.
+
+    \b
+    Example:
+      mac ingest notes/*.md
+      mac ask "Who won the sailing race?"
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run `mac` and exit; the single place where an exception becomes a message and a code."""
+    # A file name may hold what the terminal cannot show, a question what is no UTF-8.
+    for stream, errors_handler in (
+        (sys.stdin, "replace"),
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+    ):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors_handler)
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run `mac`, report what goes wrong on stderr and return the exit code."""
+    try:
+        result = cli.main(args=args, prog_name="mac", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else errors.DONE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        output.error("Interrupted.")
+        return errors.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output went away (`mac store ls | head`): that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.DONE
+    except Exception as error:  # the boundary: whatever it is, no traceback reaches the user
+        if os.environ.get("MAC_DEBUG"):
+            raise
+        known = errors.explain(error)
+        if known is None:
+            known = errors.MacError(
+                f"Unexpected {type(error).__name__}: {str(error).strip() or 'no message'}",
+                "This is a bug in mac. Run it again with MAC_DEBUG=1 to see where, and report it.",
+            )
+        output.error(known.message, known.hint)
+        return known.exit_code

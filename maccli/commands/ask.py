@@ -1,0 +1,204 @@
+"""`mac ask`: a question, an answer, and where it came from."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from maccli import config, errors, output
+from maccli.commands import options
+from maccli.output import Output, count
+
+if TYPE_CHECKING:
+    from maccli.service.ask import Answer, Options
+    from maccli.service.session import Session
+
+
+@click.command()
+@click.argument("question", nargs=-1, required=True)
+@click.option("-k", type=click.IntRange(min=1), help="Chunks to draw from.  [default: as trained]")
+@click.option(
+    "--retriever",
+    type=click.Choice(config.RETRIEVERS),
+    help="How chunks are found.  [default: hybrid]",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["mac", "rag", "closed-book"]),
+    default="mac",
+    show_default=True,
+    help="From the memory, from text in the prompt, or from nothing.",
+)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer.  [default: 32]")
+@click.option("--seed", type=int, help="Draw the answer at random, repeatably, from this seed.")
+@options.apply(options.store_option, options.model_option, options.device_option)
+@click.option("--no-stream", is_flag=True, help="Write the answer when it is complete.")
+@options.apply(options.json_option, options.nl_option)
+@click.option("-q", "--quiet", is_flag=True, help="Write the answer only, no sources.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell how long each step took.")
+@click.pass_context
+def ask(
+    ctx: click.Context,
+    question: tuple[str, ...],
+    k: int | None,
+    retriever: str | None,
+    mode: str,
+    max_new_tokens: int | None,
+    seed: int | None,
+    store_folder: str | None,
+    model: str | None,
+    device: str | None,
+    no_stream: bool,
+    as_json: bool,
+    as_nl: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Answer a question from the store, with its sources.
+
+    With - the questions are read from standard input, one a line, and the model is loaded once.
+    Exit code 3 tells that nothing relevant was found.
+
+    \b
+    Examples:
+      mac ask "Who won the sailing race?"
+      mac ask --json -k 3 "When does the bridge open?" | jq -r .answer
+      mac ask - --nl < questions.txt
+    """
+    from maccli.service.session import Session
+
+    out = Output(json=as_json, nl=as_nl, quiet=quiet)
+    how = _how(k, retriever, mode, max_new_tokens, seed)
+    with (
+        out.transfers() as transfer,
+        Session(options.place(store_folder, model, device), transfer=transfer) as session,
+    ):
+        asker = _Asker(out, session, how, stream=not no_stream, verbose=verbose)
+        code = asker.each(_lines()) if question == ("-",) else asker.one(" ".join(question))
+    ctx.exit(code)
+
+
+class _Asker:
+    """Asks and writes; keeps what the commands for one and for many questions share."""
+
+    def __init__(
+        self, out: Output, session: Session, how: Options, *, stream: bool, verbose: bool
+    ) -> None:
+        self.out = out
+        self.session = session
+        self.how = how
+        self.stream = stream and out.human
+        self.verbose = verbose
+
+    def one(self, question: str) -> int:
+        """Ask one question; return the exit code."""
+        answer = self._ask(question)
+        self._write(answer)
+        return errors.NOTHING_FOUND if answer.abstained else errors.DONE
+
+    def each(self, questions: Iterator[str]) -> int:
+        """Ask many; a question that cannot be asked does not stop the others."""
+        answers: list[Answer] = []
+        failed = False
+        for question in questions:
+            if self.out.human and not sys.stdin.isatty():
+                self.out.text(f"> {question}")
+            try:
+                answer = self._ask(question)
+            except errors.MacError as error:
+                output.error(error.message, error.hint)
+                failed = True
+                continue
+            answers.append(answer)
+            if not self.out.json or self.out.nl:
+                self._write(answer)
+            if self.out.human:
+                self.out.text()
+        if self.out.json and not self.out.nl:
+            self.out.records([answer.as_dict() for answer in answers])
+        if failed:
+            return errors.FAILED
+        everything_abstained = bool(answers) and all(answer.abstained for answer in answers)
+        return errors.NOTHING_FOUND if everything_abstained else errors.DONE
+
+    def _ask(self, question: str) -> Answer:
+        from maccli.service.ask import ask as service_ask
+
+        begun = False
+
+        def on_text(piece: str) -> None:
+            nonlocal begun
+            piece = piece if begun else piece.lstrip()
+            begun = begun or bool(piece)
+            self.out.text(piece, end="")
+
+        answer = service_ask(
+            self.session, question, self.how, on_text=on_text if self.stream else None
+        )
+        if begun:
+            self.out.text()
+        return answer
+
+    def _write(self, answer: Answer) -> None:
+        out = self.out
+        if not answer.documents and self.how.mode != "closed-book":
+            out.warn(
+                f"the store {self.session.place.store} is empty: "
+                "this is the base model's own answer."
+            )
+        if not out.human:
+            out.record(answer.as_dict())
+        elif answer.abstained:
+            out.text(f"Nothing relevant found in {count(answer.documents, 'document')}.")
+        elif not self.stream:
+            out.text(answer.answer)
+        if out.human and not out.quiet and answer.sources:
+            out.text()
+            out.text("Nearest sources:" if answer.abstained else "Sources:")
+            _write_sources(out, answer)
+        if self.verbose:
+            steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items())
+            out.note(f"{steps}; {count(answer.prefix_tokens, 'prefix token')}")
+
+
+def _write_sources(out: Output, answer: Answer) -> None:
+    from maccli.files import displayed
+
+    for source in answer.sources:
+        where = f"{displayed(source.source)}[{source.start}:{source.end}]"
+        out.text(f"  {source.weight:.2f}  {where}  {_shortened(source.text)}")
+
+
+def _shortened(text: str, limit: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _how(
+    k: int | None, retriever: str | None, mode: str, max_new_tokens: int | None, seed: int | None
+) -> Options:
+    from maccli.service.ask import Options
+
+    return Options(
+        k=config.number("k", k),
+        retriever=config.text("retriever", retriever),  # type: ignore[arg-type]  # checked there
+        mode=mode,  # type: ignore[arg-type]  # one of the choices above
+        max_new_tokens=config.number("max_new_tokens", max_new_tokens) or 1,
+        seed=seed,
+    )
+
+
+def _lines() -> Iterator[str]:
+    """Read questions from standard input, without empty lines; prompt on a terminal."""
+    while True:
+        if sys.stdin.isatty():
+            click.echo("> ", nl=False, err=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

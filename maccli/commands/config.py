@@ -1,0 +1,64 @@
+"""`mac config`: the settings and where they come from."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import click
+
+from maccli import config as settings
+from maccli.commands import options
+from maccli.output import Output
+
+
+@click.group()
+def config() -> None:
+    """Show the settings and where they come from.
+
+    A flag beats an environment variable, which beats config.toml, which beats the default.
+
+    \b
+    Examples:
+      mac config show
+      echo 'k = 3' >> "$(mac config path)"
+    """
+
+
+@config.command("path")
+def path() -> None:
+    """Print the path of config.toml, whether or not it is there.
+
+    \b
+    Example:
+      $EDITOR "$(mac config path)"
+    """
+    Output().text(str(settings.path()))
+
+
+@config.command("show")
+@options.json_option
+def show(as_json: bool) -> None:
+    """Show every setting: its value, where that comes from, and its environment variable.
+
+    \b
+    Examples:
+      mac config show
+      mac config show --json
+    """
+    out = Output(json=as_json)
+    rows = settings.show()
+    if out.json:
+        out.record({"path": str(settings.path()), "settings": rows})
+        return
+    out.table(
+        [
+            [
+                row["name"],
+                "" if row["value"] is None else str(row["value"]),
+                row["origin"],
+                row["variable"],
+                row["about"],
+            ]
+            for row in rows
+        ],
+        ["setting", "value", "from", "variable", "meaning"],
+    )

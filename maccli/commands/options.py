@@ -1,0 +1,71 @@
+"""Options that several commands share, and what they mean together with the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maccli import config
+
+if TYPE_CHECKING:
+    from maccli.service.session import Place
+    from store.bank import Store
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+store_option = click.option(
+    "--store", "store_folder", metavar="DIR", help="The store to use, instead of $MAC_STORE."
+)
+model_option = click.option(
+    "-m", "--model", metavar="MODEL", help="A checkpoint's name or folder, instead of $MAC_MODEL."
+)
+device_option = click.option(
+    "--device", type=click.Choice(config.DEVICES), help="Where to compute.  [default: auto]"
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+nl_option = click.option("--nl", "as_nl", is_flag=True, help="Write one JSON object a line.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Write results and errors only.")
+
+
+def apply(*options: Decorator) -> Decorator:
+    """Return a decorator that adds several options, listed in this order in the help."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def place(store_folder: str | None, model: str | None, device: str | None) -> Place:
+    """Return the store and the checkpoint that flags and settings mean together."""
+    from maccli.service import session
+
+    return session.place(
+        config.folder("store", store_folder),
+        config.text("model", model),
+        device=config.text("device", device),
+        store_named=config.resolve("store", store_folder).origin != "default",
+    )
+
+
+def open_store(store_folder: str | None) -> Store | None:
+    """Open the store for a look or a removal; None if the default store is not there yet.
+
+    Raises:
+        StoreError: it cannot be used, or was named and is not there.
+    """
+    from store.bank import Store
+    from store.errors import StoreNotFoundError
+
+    found = config.resolve("store", store_folder)
+    try:
+        return Store.open(Path(str(found.value)).expanduser().absolute())
+    except StoreNotFoundError:
+        if found.origin == "default":
+            return None
+        raise

@@ -1,0 +1,271 @@
+"""`mac store`: what is in the store, and taking documents out of it."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from maccli import config, errors
+from maccli.commands import options
+from maccli.files import displayed
+from maccli.output import Output, count, size
+
+if TYPE_CHECKING:
+    from store.bank import Store
+    from store.records import ChunkRow, Document
+
+
+@click.group()
+def store() -> None:
+    """List, show and remove documents in the store.
+
+    \b
+    Examples:
+      mac store ls
+      mac store show notes/race.md
+    """
+
+
+@store.command("ls")
+@click.argument("match", required=False)
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="List at most so many.")
+@options.apply(options.store_option, options.json_option, options.nl_option)
+def ls(
+    match: str | None, limit: int | None, store_folder: str | None, as_json: bool, as_nl: bool
+) -> None:
+    """List the documents, or those whose name or title contains MATCH (a part, or a glob).
+
+    \b
+    Examples:
+      mac store ls
+      mac store ls "*.md" --json
+    """
+    out = Output(json=as_json, nl=as_nl)
+    bank = options.open_store(store_folder)
+    if bank is None:
+        documents = []
+    else:
+        with bank:
+            documents = list(bank.documents(limit=limit, match=match))
+    if not out.human:
+        out.records(asdict(document) for document in documents)
+    elif not documents:
+        out.note("No document matches." if match else "The store is empty.")
+    else:
+        out.table(
+            [
+                [
+                    f"{document.chunks:,}",
+                    f"{document.tokens:,}",
+                    size(document.bytes),
+                    document.updated_at[:10],
+                    displayed(document.source),
+                ]
+                for document in documents
+            ],
+            ["chunks", "tokens", "memory", "updated", "document"],
+        )
+
+
+@store.command("show")
+@click.argument("document")
+@options.apply(options.store_option, options.json_option)
+def show(document: str, store_folder: str | None, as_json: bool) -> None:
+    """Show one document and the chunks it was cut into.
+
+    DOCUMENT is a path, or the end of one.
+
+    \b
+    Examples:
+      mac store show notes/race.md
+      mac store show race.md --json
+    """
+    out = Output(json=as_json)
+    bank = options.open_store(store_folder)
+    if bank is None:
+        raise _no_such(document)
+    with bank:
+        found = _matching(bank, document)
+        if len(found) > 1:
+            names = ", ".join(displayed(other.source) for other in found[:5])
+            raise errors.MacError(f"{document} could be several documents: {names}")
+        if not found:
+            raise _no_such(document)
+        chunks = bank.chunks(found[0].id)
+    if out.json:
+        out.record({**asdict(found[0]), "pieces": [_piece(chunk) for chunk in chunks]})
+        return
+    _write_document(out, found[0])
+    for chunk in chunks:
+        out.text()
+        out.text(f"[{chunk.start}:{chunk.end}] {count(chunk.tokens, 'token')}, {size(chunk.bytes)}")
+        out.text(chunk.text)
+
+
+@store.command("rm")
+@click.argument("documents", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Tell what would be removed, and remove nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@options.apply(options.store_option, options.quiet_option)
+@click.pass_context
+def rm(
+    ctx: click.Context,
+    documents: tuple[str, ...],
+    dry_run: bool,
+    yes: bool,
+    store_folder: str | None,
+    quiet: bool,
+) -> None:
+    """Remove documents from the store; the files themselves are left alone.
+
+    DOCUMENTS are paths, ends of paths, or globs in quotes.
+
+    \b
+    Examples:
+      mac store rm notes/race.md
+      mac store rm "drafts/*" --dry-run
+    """
+    out = Output(quiet=quiet)
+    bank = options.open_store(store_folder)
+    if bank is None:
+        raise _no_such(documents[0])
+    with bank:
+        chosen: dict[str, None] = {}
+        missing = False
+        for name in documents:
+            found = _matching(bank, name)
+            if len(found) > 1 and not _is_glob(name):
+                names = ", ".join(displayed(other.source) for other in found[:5])
+                raise errors.MacError(
+                    f"{name} could be several documents: {names}", "Name it in full, or use a glob."
+                )
+            if not found:
+                out.problem(f"{name}: no such document in the store")
+                missing = True
+            chosen.update(dict.fromkeys(document.source for document in found))
+        if dry_run or not yes:
+            for source in chosen:
+                out.text(f"{'Would remove' if dry_run else 'To remove:'} {displayed(source)}")
+        if not dry_run and chosen:
+            _confirm(len(chosen), yes)
+            removed = sum(bank.remove(source) for source in chosen)
+            out.note(f"Removed {count(removed, 'document')}.")
+    if missing:
+        ctx.exit(errors.FAILED)
+
+
+@store.command("stats")
+@options.apply(options.store_option, options.json_option)
+def stats(store_folder: str | None, as_json: bool) -> None:
+    """Tell how much is in the store and which model wrote it.
+
+    \b
+    Examples:
+      mac store stats
+      mac store stats --json | jq .total_bytes
+    """
+    out = Output(json=as_json)
+    bank = options.open_store(store_folder)
+    if bank is None:
+        folder = config.folder("store", store_folder)
+        raise errors.MacError(f"There is no store in {folder} yet.", "mac ingest FILE makes one.")
+    with bank:
+        numbers = bank.stats()
+    if out.json:
+        out.record({"path": str(bank.path), **asdict(numbers)})
+        return
+    rows = [
+        ("path", str(bank.path)),
+        ("documents", f"{numbers.documents:,}"),
+        ("chunks", f"{numbers.chunks:,}"),
+        ("tokens", f"{numbers.tokens:,}"),
+        ("text", size(numbers.text_bytes)),
+        ("modulations", size(numbers.modulation_bytes)),
+        ("keys", size(numbers.key_bytes)),
+        ("on disk", size(numbers.total_bytes)),
+        ("model", f"{numbers.model} ({numbers.fingerprint})"),
+        ("made", numbers.created_at),
+    ]
+    for name, value in rows:
+        out.text(f"{name:12} {value}")
+
+
+@store.command("path")
+@options.store_option
+def path(store_folder: str | None) -> None:
+    """Print the folder of the store, whether or not it is there yet.
+
+    \b
+    Examples:
+      mac store path
+      du -sh "$(mac store path)"
+    """
+    Output().text(str(config.folder("store", store_folder)))
+
+
+def _matching(bank: Store, name: str) -> list[Document]:
+    """Return the documents that `name` means: itself, its absolute path, a glob, or an end."""
+    import os.path
+
+    for exact in (name, os.path.abspath(os.path.expanduser(name))):
+        if (document := bank.document(exact)) is not None:
+            return [document]
+    if not _is_glob(name):
+        ending = "/" + name.removeprefix("./")
+        return [d for d in bank.documents(match=name) if d.source.endswith(ending)]
+    from fnmatch import fnmatchcase
+
+    return [
+        document
+        for document in bank.documents()
+        if fnmatchcase(document.source, name) or fnmatchcase(displayed(document.source), name)
+    ]
+
+
+def _is_glob(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def _confirm(number: int, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise errors.MacError(
+            "Not removed: nobody to ask whether to.",
+            "Add --yes to remove without asking.",
+            errors.USAGE,
+        )
+    click.confirm(f"Remove {count(number, 'document')}?", abort=True, err=True)
+
+
+def _no_such(name: str) -> errors.MacError:
+    return errors.MacError(f"{name}: no such document in the store.", "mac store ls lists them.")
+
+
+def _piece(chunk: ChunkRow) -> dict[str, object]:
+    fields = ("position", "start", "end", "tokens", "bytes", "text")
+    return {name: getattr(chunk, name) for name in fields}
+
+
+def _write_document(out: Output, document: Document) -> None:
+    lines: Sequence[tuple[str, str]] = [
+        ("document", document.source),
+        ("title", document.title or ""),
+        ("type", f"{document.media_type}, {document.encoding}"),
+        ("length", f"{count(document.characters, 'character')}"),
+        (
+            "memory",
+            f"{count(document.chunks, 'chunk')}, {count(document.tokens, 'token')}, "
+            f"{size(document.bytes)}",
+        ),
+        ("added", document.added_at),
+        ("updated", document.updated_at),
+    ]
+    for name, value in lines:
+        if value:
+            out.text(f"{name:10} {value}")

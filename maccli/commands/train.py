@@ -1,0 +1,197 @@
+"""`mac train`: meta-train a checkpoint."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maccli import config, errors
+from maccli.commands import options
+from maccli.output import Output
+
+if TYPE_CHECKING:
+    from models.train import Progress, TrainConfig
+
+
+def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Take the options' defaults from a TOML file; what stands on the command line goes first."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    names = {option.lstrip("-"): p.name for p in ctx.command.params for option in p.opts}
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        name = names.get(key.replace("_", "-"))
+        if name is None:
+            raise click.BadParameter(f"{path}: there is no option --{key.replace('_', '-')}")
+        defaults[name] = value
+    ctx.default_map = defaults
+
+
+@click.command()
+@click.option(
+    "--data",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="FILE[:WEIGHT]",
+    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to mix.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The folder of the new checkpoint.",
+)
+@click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
+@click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=2),
+    default=16,
+    show_default=True,
+    help="Questions a step; a multiple of --documents.",
+)
+@click.option(
+    "--documents",
+    type=click.IntRange(min=2),
+    default=8,
+    show_default=True,
+    help="Documents that a question has to be answered among.",
+)
+@click.option("--lr", type=float, default=2e-4, show_default=True, help="Learning rate.")
+@click.option(
+    "--rank",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Numbers kept of each token of a document.",
+)
+@click.option(
+    "--chunk-tokens",
+    type=click.IntRange(min=8),
+    default=160,
+    show_default=True,
+    help="Longest piece of a document, in tokens.",
+)
+@click.option(
+    "--backprop-dropout",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of documents without gradient.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many documents a file.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@options.device_option
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--log", type=click.Path(dir_okay=False, path_type=Path), help="[default: log.jsonl in --out]"
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the losses into a file."
+)
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep documents' features here between runs.",
+)
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help="A TOML file with these options: steps = 500, data = [...].",
+)
+@options.quiet_option
+@click.pass_context
+def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -> None:
+    """Train a checkpoint on questions about documents.
+
+    The base model stays as it is. The state is saved every few minutes: after an interruption, run
+    the same command with --resume.
+
+    \b
+    Examples:
+      mac train --data questions.jsonl --out my-checkpoint --steps 200
+      mac train --data squad.json:2 --data films.jsonl.zst --out my-checkpoint --resume
+      mac ask -m ./my-checkpoint "Who won?"
+    """
+    from maccli import plots
+    from maccli.service import train as service
+
+    if plot is not None:
+        plots.require()
+    run, settings = _understood(given)
+    out = Output(quiet=quiet or not service.is_main_process())
+    try:
+        with (
+            out.transfers() as transfer,
+            out.progress(settings.steps, "step", "train") as progress,
+        ):
+            seen = 0
+
+            def report(now: Progress) -> None:
+                nonlocal seen
+                progress.advance(now.step - seen)  # after --resume the first step is not the first
+                seen = now.step
+                progress.tell(
+                    f"loss {now.answer_loss:.3f} + {now.relevance_loss:.3f}, "
+                    f"{now.examples_per_second:.1f} examples/s"
+                )
+
+            folder = service.train(run, settings, report=report, note=out.note, transfer=transfer)
+    except KeyboardInterrupt:
+        out.warn(f"interrupted. What was saved is in {run.out}: add --resume to go on.")
+        ctx.exit(errors.INTERRUPTED)
+    if plot is not None and service.is_main_process():
+        plots.losses(run.log, plot)
+    if service.is_main_process():
+        out.text(str(folder))
+
+
+def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
+    """Return the run and the trainer's settings that the options mean."""
+    from maccli.service.train import Run
+    from models import data, pinned
+
+    batch, documents = given["batch"], given["documents"]
+    if batch % documents:
+        raise click.UsageError(f"--batch {batch} is no multiple of --documents {documents}.")
+    sources = [data.parse_source(source) for source in given["sources"]]
+    from models.train import TrainConfig
+
+    settings = TrainConfig(
+        steps=given["steps"],
+        groups=batch // documents,
+        documents=documents,
+        learning_rate=given["lr"],
+        backprop_dropout=given["backprop_dropout"],
+        limit=given["limit"],
+        seed=given["seed"],
+    )
+    run = Run(
+        sources=sources,
+        out=given["out"],
+        base=given["base"] or pinned.DEFAULT_LM,
+        encoder=given["encoder"] or pinned.DEFAULT_ENCODER,
+        rank=given["rank"],
+        chunk_tokens=given["chunk_tokens"],
+        device=config.text("device", given["device"]),
+        resume=given["resume"],
+        command=shlex.join(["mac", *sys.argv[1:]]),
+        log=given["log"] or given["out"] / "log.jsonl",
+        cache=given["cache"],
+    )
+    return run, settings

@@ -1,0 +1,124 @@
+"""Which files are meant: paths, globs and folders become a list of files, and of what is wrong."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+SKIPPED_FOLDERS = frozenset({"CVS", "_darcs", "__pycache__", "node_modules"})
+"""Not entered by a walk, beside everything hidden (.git, .hg, .svn, .venv ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to read: where it is, the name it goes by in the store, its size in bytes.
+
+    `walked` tells that it was found in a folder rather than named by the user.
+    """
+
+    path: Path
+    source: str
+    size: int
+    walked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A path that gives no file, and why, in words for the user."""
+
+    path: str
+    reason: str
+
+
+def find(paths: Sequence[str], *, recursive: bool) -> list[Found | Unusable]:
+    """Return the files that `paths` (files, globs, folders) mean, each once, in a stable order.
+
+    A path that exists is taken as it is, even if it looks like a glob. Hidden files and folders and
+    those of version control are skipped unless named. Nothing is read.
+    """
+    seen: set[str] = set()
+    result: list[Found | Unusable] = []
+    for path in paths:
+        for item in _expand(path, recursive):
+            key = item.source if isinstance(item, Found) else item.path
+            if key not in seen:
+                seen.add(key)
+                result.append(item)
+    return result
+
+
+def source_name(path: str | Path) -> str:
+    """Return the name of a file in the store: its absolute path, as text that can be stored."""
+    return printable(os.path.abspath(path))
+
+
+def printable(name: str) -> str:
+    r"""Return a file name without the bytes that are no text (shown as \\xNN)."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def displayed(source: str) -> str:
+    """Return the name of a document as it is shown: relative if it lies below this folder."""
+    here = os.getcwd()
+    return source[len(here) + 1 :] if source.startswith(here.rstrip(os.sep) + os.sep) else source
+
+
+def _expand(path: str, recursive: bool) -> Iterator[Found | Unusable]:
+    expanded = os.path.expanduser(path)
+    if os.path.lexists(expanded):
+        yield from _named(expanded, recursive)
+    elif glob.has_magic(expanded):
+        matches = sorted(glob.glob(expanded, recursive=True))
+        if not matches:
+            yield Unusable(printable(path), "no file matches")
+        for match in matches:
+            # "docs/**" matches folders too; what is in them it matches by itself.
+            if "**" not in expanded or not os.path.isdir(match):
+                yield from _named(match, recursive)
+    else:
+        yield Unusable(printable(path), "no such file or folder")
+
+
+def _named(path: str, recursive: bool) -> Iterator[Found | Unusable]:
+    if not os.path.isdir(path):
+        yield _look(path, walked=False)
+    elif recursive:
+        empty = True
+        for item in _walk(path):
+            empty = False
+            yield item
+        if empty:
+            yield Unusable(printable(path), "no files in this folder")
+    else:
+        yield Unusable(printable(path), "is a folder; add --recursive to take the files in it")
+
+
+def _walk(folder: str) -> Iterator[Found | Unusable]:
+    failures: list[OSError] = []
+    for parent, folders, names in os.walk(folder, onerror=failures.append):
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in SKIPPED_FOLDERS
+        )
+        for name in sorted(names):
+            if not name.startswith("."):
+                yield _look(os.path.join(parent, name), walked=True)
+    for failure in failures:
+        yield Unusable(printable(str(failure.filename)), _reason(failure))
+
+
+def _look(path: str, *, walked: bool) -> Found | Unusable:
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return Unusable(printable(path), _reason(error))
+    if not stat.S_ISREG(status.st_mode):
+        return Unusable(printable(path), "not a regular file; use - to read from a pipe")
+    return Found(Path(path), source_name(path), status.st_size, walked)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "cannot be read").lower()

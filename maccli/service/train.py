@@ -1,0 +1,144 @@
+"""Meta-training from files: read the data, load the frozen models, run the trainer, keep a log."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maccli.errors import USAGE, MacError
+from maccli.service.session import Transfer
+from models import checkpoint, data, pinned, weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.train import Progress, TrainConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What to train and from what.
+
+    Attributes:
+        sources: data files, each with how often it is drawn from.
+        out: the new checkpoint's folder.
+        base: the base LM: a pinned name, a Hub id or a folder.
+        encoder: the sentence encoder, likewise.
+        rank: latent size, numbers kept of each token.
+        chunk_tokens: the longest document of one modulation.
+        device: "auto", "cpu", "cuda" or "mps".
+        resume: go on with the run in `out`.
+        command: as the user typed it, for the model card.
+        log: where a JSON line a step is written.
+        cache: where documents' features are kept between runs.
+    """
+
+    sources: Sequence[data.Source]
+    out: Path
+    base: str
+    encoder: str
+    rank: int
+    chunk_tokens: int
+    device: str
+    resume: bool
+    command: str
+    log: Path
+    cache: Path | None = None
+
+
+def is_main_process() -> bool:
+    """Tell whether this process is the one that talks, of those `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def train(
+    run: Run,
+    config: TrainConfig,
+    *,
+    report: Callable[[Progress], None],
+    note: Callable[[str], None],
+    transfer: Transfer | None = None,
+) -> Path:
+    """Train a checkpoint and return its folder.
+
+    Raises:
+        MacError: there is a checkpoint in the folder already.
+        DataError: the data cannot be used.
+        WeightsError: the base weights cannot be had.
+        ModelError: the base model or the settings cannot be used.
+    """
+    if not run.resume and (run.out / checkpoint.CONFIG).exists():
+        raise MacError(
+            f"There is a checkpoint in {run.out} already.",
+            "Go on with it (--resume), or train into another folder (--out).",
+            USAGE,
+        )
+    examples = [data.read(source.path, limit=config.limit) for source in run.sources]
+    from models.encoder import SentenceEncoder
+    from models.latent import LatentConfig
+    from models.lm import BaseLM
+    from models.train import Trainer
+
+    device = _device(run.device)
+    lm = BaseLM.load(
+        weights.resolve(run.base, progress=transfer), device=device, dtype=_dtype(device)
+    )
+    encoder = SentenceEncoder.load(weights.resolve(run.encoder, progress=transfer), device=device)
+    shape = lm.shape
+    model = LatentConfig(
+        base_lm=run.base,
+        base_sha256=_sha256(run.base),
+        encoder=run.encoder,
+        encoder_sha256=_sha256(run.encoder),
+        layers=shape.layers,
+        kv_heads=shape.kv_heads,
+        head_size=shape.head_size,
+        latent_size=run.rank,
+        key_size=encoder.size,
+        chunk_tokens=run.chunk_tokens,
+    )
+    model = replace(model, training={"command": run.command})
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    with run.log.open("a" if run.resume else "w", encoding="utf-8") as log:
+
+        def keep(progress: Progress) -> None:
+            if is_main_process():
+                print(json.dumps(asdict(progress)), file=log, flush=True)
+            report(progress)
+
+        Trainer(
+            config,
+            model,
+            lm,
+            encoder,
+            examples,
+            [source.weight for source in run.sources],
+            run.out,
+            run.cache,
+            note,
+        ).run(keep, resume=run.resume)
+    return run.out
+
+
+def _sha256(name: str) -> str | None:
+    found = pinned.PINNED.get(name)
+    return found.weights.sha256 if found else None
+
+
+def _device(name: str) -> torch.device:
+    import torch
+    from accelerate import PartialState  # type: ignore[import-untyped]
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MacError("There is no CUDA device.", "Use --device cpu.", USAGE)
+    return PartialState().device if name == "auto" else torch.device(name)
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    import torch
+
+    return torch.bfloat16 if device.type == "cuda" else torch.float32

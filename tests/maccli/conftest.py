@@ -1,0 +1,183 @@
+"""A memory without networks: words are tokens, hashes of words are latents and keys."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from maccli import cli
+from maccli.service import session
+from maccli.service.session import Place, Session
+from models import checkpoint, modulation
+
+R, E = 4, 64
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class FakeSelected:
+    latents: Any
+    scales: Any
+    log_weight: float
+
+
+class FakeStream:
+    """Says how many documents it has seen, and attends to the question's words in them."""
+
+    def __init__(self, pieces: Sequence[str], attention: Sequence[Any], prefix_tokens: int) -> None:
+        self._pieces = iter(pieces)
+        self.attention = attention
+        self.prefix_tokens = prefix_tokens
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+
+def _latent(word: str) -> list[int]:
+    return [octet - 128 for octet in zlib.crc32(word.lower().strip(".,?!").encode()).to_bytes(R)]
+
+
+def _words(text: str) -> list[re.Match[str]]:
+    return list(re.finditer(r"\S+", text))
+
+
+@dataclass
+class FakeMemory:
+    """Stands in for `models.memory.Memory`; `calls` records what it was asked to do."""
+
+    fingerprint: str = "fake"
+    chunking: str = "sentence-1:20"
+    config: Any = field(
+        default_factory=lambda: SimpleNamespace(
+            base_lm="fake-lm",
+            chunk_tokens=20,
+            latent_size=R,
+            key_size=E,
+            documents=3,
+            lexical_weight=1.0,
+            abstain_below=0.1,
+        )
+    )
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    before_amortize: Callable[[Sequence[str]], None] = lambda texts: None
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+    def amortize(self, texts: Sequence[str]) -> list[modulation.Modulation]:
+        self.before_amortize(texts)
+        self.calls.append(("amortize", len(texts)))
+        return [
+            modulation.Modulation(
+                np.array([_latent(m.group()) for m in _words(text)], np.int8),
+                np.ones(len(_words(text)), np.float16),
+                self.encode_question(text).astype(np.float16),
+            )
+            for text in texts
+        ]
+
+    def encode_question(self, question: str) -> Any:
+        vector = np.zeros(E, np.float32)
+        for word in WORD.findall(question.lower()):
+            vector[zlib.crc32(word.encode()) % E] += len(word) > 3
+        return vector / max(1.0, float(np.linalg.norm(vector)))
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        return [match.span() for match in _words(text)]
+
+    def answer(
+        self, question: str, selected: Sequence[Any], *, max_new_tokens: int, seed: int | None
+    ) -> FakeStream:
+        asked = {tuple(_latent(word)) for word in question.split() if len(word) > 3}
+        attention = [
+            np.array([float(tuple(row) in asked) for row in s.latents.tolist()], np.float32)
+            for s in selected
+        ]
+        tokens = sum(len(s.latents) for s in selected)
+        self.calls.append(("answer", len(selected)))
+        return FakeStream([" An", " answer", f" from {len(selected)}."], attention, tokens)
+
+    def answer_rag(
+        self, question: str, texts: Sequence[str], *, max_new_tokens: int, seed: int | None
+    ) -> FakeStream:
+        return FakeStream([f"Read {len(texts)} texts."], [], 0)
+
+
+@pytest.fixture(autouse=True)
+def _selected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modulation, "Selected", FakeSelected, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def make_checkpoint(folder: Path, **config: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / checkpoint.CONFIG).write_text(json.dumps({"base_lm": "fake-lm", **config}))
+    (folder / checkpoint.WEIGHTS).write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
+    """The memory that every session loads, whatever the checkpoint; `load` is among its calls."""
+    fake = FakeMemory()
+
+    def load(path: Path, *, device: str, progress: object) -> FakeMemory:
+        fake.calls.append(("load", 1))
+        return fake
+
+    monkeypatch.setattr(session, "_load_memory", load)
+    monkeypatch.setenv("MAC_MODEL", str(make_checkpoint(tmp_path / "checkpoint")))
+    return fake
+
+
+@pytest.fixture
+def opened(memory: FakeMemory, tmp_path: Path) -> Iterator[Session]:
+    """A session on an empty store."""
+    place = Place(tmp_path / "store", tmp_path / "checkpoint", "checkpoint")
+    with Session(place) as session:
+        yield session
+
+
+@dataclass(frozen=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def mac(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run `mac` in this process: `mac("store", "ls")`."""
+
+    def run(*args: str) -> Ran:
+        capsys.readouterr()
+        code = cli.run(args)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Ran(code, captured.out, captured.err)
+
+    return run

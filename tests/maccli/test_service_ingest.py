@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from maccli.files import find
+from maccli.service import ingest as service
+from maccli.service.ingest import Piped, ingest
+from maccli.service.session import Place, Session
+from store.errors import FingerprintMismatchError
+
+from .conftest import FakeMemory, make_checkpoint
+
+
+def paragraph(number: int, words: int = 15) -> str:
+    return " ".join([f"Sentence{number}", *["word"] * (words - 2), "end."])
+
+
+def write(work: Path, documents: int = 3, chunks: int = 2) -> list[str]:
+    names = [f"doc{n}.txt" for n in range(documents)]
+    for n, name in enumerate(names):
+        (work / name).write_text("\n\n".join(paragraph(n * 100 + c) for c in range(chunks)))
+    return names
+
+
+def test_documents_are_added_with_their_chunks(opened: Session, work: Path) -> None:
+    report = ingest(opened, find(write(work), recursive=False))
+    assert (report.number("added"), report.chunks, report.tokens) == (3, 6, 90)
+    assert report.bytes > 0 and report.seconds > 0
+    assert opened.store is not None
+    document = opened.store.document(str(work / "doc1.txt"))
+    assert document is not None
+    text = (work / "doc1.txt").read_text()
+    rows = opened.store.chunks(document.id)
+    assert [text[row.start : row.end] for row in rows] == [row.text for row in rows]
+    assert document.chunking == "sentence-1:20"
+
+
+def test_unchanged_documents_need_no_model(opened: Session, work: Path, memory: FakeMemory) -> None:
+    names = write(work)
+    ingest(opened, find(names, recursive=False))
+    with Session(opened.place) as again:
+        memory.calls.clear()
+        report = ingest(again, find(names, recursive=False))
+    assert report.number("unchanged") == 3
+    assert memory.calls == []
+
+
+def test_a_changed_document_is_updated_alone(
+    opened: Session, work: Path, memory: FakeMemory
+) -> None:
+    names = write(work)
+    ingest(opened, find(names, recursive=False))
+    memory.calls.clear()
+    (work / names[1]).write_text("It is new now.")
+    report = ingest(opened, find(names, recursive=False))
+    assert [outcome.status for outcome in report.outcomes] == ["unchanged", "unchanged", "updated"]
+    assert memory.calls == [("amortize", 1)]
+    assert opened.store is not None
+    assert opened.store.search("Sentence100") == []
+
+
+def test_other_rules_of_cutting_count_as_a_change(
+    opened: Session, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = write(work, 1)
+    ingest(opened, find(names, recursive=False))
+    monkeypatch.setattr(service.chunking, "VERSION", "sentence-2")
+    assert ingest(opened, find(names, recursive=False)).number("updated") == 1
+
+
+def test_many_documents_are_amortized_together_and_a_long_one_in_parts(
+    opened: Session, work: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "GROUP_TOKENS", 60)
+    names = write(work, documents=4, chunks=1)
+    (work / "long.txt").write_text("\n\n".join(paragraph(c) for c in range(9)))
+    report = ingest(opened, find([*names, "long.txt"], recursive=False))
+    assert [n for call, n in memory.calls if call == "amortize"] == [4, 4, 4, 1]
+    assert (report.number("added"), report.chunks) == (5, 13)
+
+
+def test_one_bad_file_does_not_stop_the_others(opened: Session, work: Path) -> None:
+    names = write(work, 2)
+    (work / "empty.txt").write_text("")
+    (work / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9)
+    (work / "huge.txt").touch()
+    os.truncate(work / "huge.txt", 200 * 2**20)
+    locked = work / "locked.txt"
+    locked.write_text("secret")
+    locked.chmod(0)
+    asked = ["missing.txt", "empty.txt", "picture.png", "huge.txt", "locked.txt", *names]
+    report = ingest(opened, find(asked, recursive=False))
+    failed = {Path(o.source).name: o.reason for o in report.outcomes if o.status == "failed"}
+    if os.geteuid() != 0:
+        assert failed.pop("locked.txt") == "cannot be read: permission denied"
+    assert failed == {
+        "missing.txt": "no such file or folder",
+        "empty.txt": "is empty",
+        "picture.png": "is a binary file",
+        "huge.txt": "is larger than 50 MB; split it into smaller files",
+    }
+    assert report.number("added") >= 2
+
+
+def test_what_is_no_document_in_a_folder_is_skipped(opened: Session, work: Path) -> None:
+    write(work, 1)
+    (work / "picture.png").write_bytes(bytes(range(256)) * 9)
+    report = ingest(opened, find(["."], recursive=True))
+    assert sorted((Path(o.source).name, o.status) for o in report.outcomes) == [
+        ("doc0.txt", "added"),
+        ("picture.png", "skipped"),
+    ]
+
+
+def test_piped_text_is_known_by_its_name_or_its_content(opened: Session) -> None:
+    assert ingest(opened, [Piped(b"Some text.", "note")]).outcomes[0].source == "note"
+    first = ingest(opened, [Piped(b"Some text.")]).outcomes[0]
+    assert first.source.startswith("stdin-") and first.status == "added"
+    assert ingest(opened, [Piped(b"Some text.")]).outcomes[0].status == "unchanged"
+
+
+def test_nothing_is_made_where_nothing_is_kept(opened: Session, work: Path) -> None:
+    (work / "empty.txt").touch()
+    ingest(opened, find(["empty.txt"], recursive=False))
+    assert not opened.place.store.exists()
+
+
+def test_ctrl_c_keeps_finished_documents(
+    opened: Session, work: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "GROUP_TOKENS", 30)
+    names = write(work, 4)
+
+    def interrupt(texts: Sequence[str]) -> None:
+        if any("Sentence200" in text for text in texts):
+            raise KeyboardInterrupt
+
+    memory.before_amortize = interrupt
+    report = ingest(opened, find(names, recursive=False))
+    assert report.interrupted
+    assert report.number("added") == 2
+    memory.before_amortize = lambda texts: None
+    with Session(opened.place) as again:
+        report = ingest(again, find(names, recursive=False))
+    assert (report.number("unchanged"), report.number("added")) == (2, 2)
+
+
+def test_a_store_of_another_checkpoint_is_refused_before_the_model_is_loaded(
+    opened: Session, work: Path, memory: FakeMemory, tmp_path: Path
+) -> None:
+    names = write(work, 1)
+    ingest(opened, find(names, recursive=False))
+    memory.calls.clear()
+    other = make_checkpoint(tmp_path / "other", seed=1)
+    with (
+        Session(Place(opened.place.store, other, "other")) as session,
+        pytest.raises(FingerprintMismatchError),
+    ):
+        ingest(session, find(names, recursive=False))
+    assert memory.calls == []
+
+
+def test_progress_reaches_the_size_of_the_files(
+    opened: Session, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "GROUP_TOKENS", 30)
+    advanced: list[int] = []
+
+    class Progress:
+        def advance(self, amount: int) -> None:
+            advanced.append(amount)
+
+        def tell(self, words: str) -> None:
+            assert words.endswith("tokens/s")
+
+    items = find(write(work, 3, 5), recursive=False)
+    (work / "empty.txt").touch()
+    ingest(opened, items, progress=Progress())
+    assert sum(advanced) == sum(path.stat().st_size for path in work.iterdir())
+    assert min(advanced) >= 0
