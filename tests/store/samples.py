@@ -1,4 +1,4 @@
-"""Documents whose every number follows from their source and version, so that any reader can check them."""
+"""Documents whose numbers all follow from their source and version, so that anyone can check them."""
 
 import zlib
 

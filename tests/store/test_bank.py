@@ -216,6 +216,36 @@ def test_snapshot_is_one_state_and_does_not_write(store, path):
         assert list(other.keys()) == []
 
 
+def test_keys_are_read_to_the_end_while_the_file_is_replaced(store, path, eager_compaction):
+    for source in "abcdef":
+        put(store, source, count=4)
+    expected = samples.all_keys(store)
+    with Store.open(path) as other:
+        blocks = other.keys(5)
+        read = dict(zip(*(part.tolist() for part in next(blocks)), strict=True))
+        for source in "abcdef":
+            store.remove(source)
+        assert not (path / "keys-000001.bin").exists()
+        for ids, keys in blocks:
+            read |= dict(zip(ids.tolist(), keys.tolist(), strict=True))
+        assert read == {chunk_id: key.tolist() for chunk_id, key in expected.items()}
+        assert samples.all_keys(other) == {}
+
+
+def test_a_snapshot_outlives_its_key_file(store, path, eager_compaction):
+    for source in "abcdef":
+        put(store, source, count=4)
+    with Store.open(path) as other:
+        with other.snapshot():
+            assert other.document("a")
+            for source in "abcde":
+                store.remove(source)
+            assert not (path / "keys-000001.bin").exists()
+            assert len(samples.all_keys(other)) == 24
+        assert len(samples.all_keys(other)) == 4
+        assert not other._key_block.damaged
+
+
 def test_block_size_is_checked(store):
     with pytest.raises(ValueError, match="at least 1"):
         next(store.keys(0))
