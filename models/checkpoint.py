@@ -1,0 +1,158 @@
+"""Checkpoints on disk: config.json, model.safetensors, README.md (a model card). Never pickle.
+
+The base LM is never inside: config.json names it, by content hash where it is the pinned one.
+Nothing here imports torch until weights are read, so a fingerprint costs no start-up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from models.latent import LatentConfig, LatentStack
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+SHIPPED = Path(__file__).parent / "checkpoints"
+DEFAULT = "smollm2-135m"
+
+
+def find(name: str | Path) -> Path:
+    """The folder of a checkpoint: a name of one in the box, or a path.
+
+    Raises:
+        CheckpointError: there is none of that name.
+    """
+    for path in (SHIPPED / name, Path(name)):
+        if (path / CONFIG).is_file():
+            return path
+    shipped = sorted(p.name for p in SHIPPED.glob("*") if (p / CONFIG).is_file())
+    raise CheckpointError(
+        f"no checkpoint {str(name)!r}: neither one in the box nor a folder with a {CONFIG}",
+        hint=f"in the box: {', '.join(shipped) or 'none'}; train one with `mac train`",
+    )
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.json of a checkpoint, as written.
+
+    Raises:
+        CheckpointError: it cannot be read or is no JSON object.
+    """
+    try:
+        config = json.loads((path / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path / CONFIG}: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path / CONFIG} does not hold a JSON object")
+    return config
+
+
+def fingerprint(path: Path) -> str:
+    """Hash over config and weights, 16 hex digits: other modulations, other fingerprint.
+
+    What a config says of its training, and thresholds that only answering uses, are left out: they
+    change no modulation.
+
+    Raises:
+        CheckpointError: a file of the checkpoint is missing.
+    """
+    config = read_config(path)
+    relevant = {k: v for k, v in config.items() if k not in _ANSWERING}
+    digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
+    try:
+        with (path / WEIGHTS).open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path / WEIGHTS}: {error}") from error
+    return digest.hexdigest()[:16]
+
+
+_ANSWERING = frozenset({"training", "documents", "lexical_weight", "abstain_below"})
+
+
+def config_of(path: Path) -> LatentConfig:
+    """The checked config of a checkpoint.
+
+    Raises:
+        CheckpointError: a value is missing, unknown or out of range.
+    """
+    from models.latent import LatentConfig
+
+    raw = read_config(path)
+    known = {f.name for f in fields(LatentConfig)}
+    if unknown := sorted(set(raw) - known):
+        raise CheckpointError(
+            f"{path / CONFIG} has settings this version does not know: {', '.join(unknown)}",
+            hint="update mac, or use the version that trained it",
+        )
+    try:
+        return LatentConfig(**raw)
+    except TypeError as error:
+        raise CheckpointError(f"{path / CONFIG} is incomplete: {error}") from error
+
+
+def load(path: Path) -> LatentStack:
+    """The networks of a checkpoint, float32, on the CPU.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or a tensor has another shape than
+            config.json says.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from models.latent import LatentStack
+
+    stack = LatentStack(config_of(path))
+    try:
+        tensors = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path / WEIGHTS} is missing or damaged: {error}", hint="copy the checkpoint again"
+        ) from error
+    expected = stack.state_dict()
+    for name in sorted(set(expected) | set(tensors)):
+        if name not in tensors or name not in expected:
+            where = "missing from" if name not in tensors else "not expected in"
+            raise CheckpointError(f"the tensor {name} is {where} {path / WEIGHTS}")
+        if tensors[name].shape != expected[name].shape:
+            raise CheckpointError(
+                f"the tensor {name} in {path / WEIGHTS} has the shape "
+                f"{tuple(tensors[name].shape)}, but {CONFIG} says {tuple(expected[name].shape)}"
+            )
+    stack.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return stack
+
+
+def save(stack: LatentStack, path: Path, card: str) -> None:
+    """Write a checkpoint, weights as float16; each file is replaced whole.
+
+    Args:
+        stack: the networks and their config.
+        path: the folder, made when missing.
+        card: the text of the model card.
+    """
+    from safetensors.torch import save as to_bytes
+
+    path.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.detach().half().cpu().contiguous() for name, t in stack.state_dict().items()}
+    replace(path / WEIGHTS, to_bytes(tensors, {"format": "pt"}))
+    replace(path / CONFIG, (json.dumps(stack.config.as_dict(), indent=2) + "\n").encode())
+    replace(path / CARD, card.encode())
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

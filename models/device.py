@@ -1,0 +1,44 @@
+"""Where tensors live and which type they have: decided here and nowhere else."""
+
+from __future__ import annotations
+
+import torch
+
+from models.errors import ModelError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one, else Apple's, else the CPU.
+
+    Raises:
+        ModelError: the device is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    if name not in ("cpu", "cuda", "mps"):
+        raise ModelError(f"unknown device {name!r}", hint="use auto, cpu, cuda or mps")
+    if (name == "cuda" and not cuda) or (name == "mps" and not mps):
+        raise ModelError(f"the device {name!r} is not there", hint="use --device cpu")
+    return torch.device(name)
+
+
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the hardware multiplies it, else float32 (emulated is four times slower)."""
+    if device.type == "cuda":
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
+    if device.type == "cpu" and _multiplies_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products (torch offers no public question)."""
+    return any(
+        bool(getattr(torch.cpu, name, bool)())
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )

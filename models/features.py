@@ -1,0 +1,115 @@
+"""The frozen LM's features of documents, computed once and kept on disk.
+
+The base LM never changes, so neither do its keys and values of a document: a second epoch, a second
+run and a resumed one read them instead. Stored as int8 around a corpus mean with one float16 scale
+a layer's keys or values: X + 2 * 2L bytes a token (11.6 KB for SmolLM2-135M).
+
+Letters: T tokens, X features a token (see `models.lm`), 2L groups (keys and values of each layer).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.lm import BaseLM, length_batches
+
+BATCH_TOKENS = 2048
+
+
+def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids a document is amortized from: one begin-of-sequence token, then the text.
+
+    The first token soaks up attention whatever it is; its features are thrown away, and the
+    constant prefix tokens take its part.
+    """
+    return [[lm.bos_id, *row] for row in lm.tokenize(texts, max_tokens)]
+
+
+def compute(lm: BaseLM, ids: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Features [T, X] of each document, without its first token, batched by length."""
+    out: list[Tensor] = [torch.empty(0)] * len(ids)
+    for batch in length_batches([len(row) for row in ids], BATCH_TOKENS):
+        x = lm.features(lm.pad([ids[i] for i in batch])).flatten(2)
+        for i, row in zip(batch, x, strict=True):
+            out[i] = row[1 : len(ids[i])]
+    return out
+
+
+class FeatureCache:
+    """Features of documents by their tokens; on disk where a folder is given, else computed.
+
+    Args:
+        lm: the frozen base LM.
+        max_tokens: where documents are cut.
+        folder: holds features.bin (append-only), index.jsonl (a line once its rows are on disk) and
+            center.npy; made when missing. One process writes it at a time.
+        center: [X], what is taken off before rounding; only for a new folder.
+    """
+
+    def __init__(self, lm: BaseLM, max_tokens: int, folder: Path | None, center: Tensor) -> None:
+        self.lm, self.max_tokens, self.folder = lm, max_tokens, folder
+        self._groups = lm.shape.layers * 2
+        self._row = lm.shape.features + 2 * self._groups
+        self._places: dict[str, tuple[int, int]] = {}
+        self._center = center.detach().float().cpu()
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "center.npy").exists():
+            self._center = torch.from_numpy(np.load(folder / "center.npy", allow_pickle=False))
+        else:
+            np.save(folder / "center.npy", self._center.numpy())
+        index = folder / "index.jsonl"
+        if index.exists():
+            for line in index.read_text().splitlines():
+                key, start, length = json.loads(line)
+                self._places[key] = (start, length)
+        self._end = max((start + length for start, length in self._places.values()), default=0)
+        with (folder / "features.bin").open("ab") as data:
+            data.truncate(self._end * self._row)  # what a crash left without an index line
+
+    def get(self, texts: Sequence[str]) -> list[Tensor]:
+        """Features float32 [T, X] of each text, on the LM's device."""
+        ids = document_ids(self.lm, texts, self.max_tokens)
+        if self.folder is None:
+            return [x.float() for x in compute(self.lm, ids)]
+        keys = [hashlib.sha256(np.asarray(row, np.int32).tobytes()).hexdigest()[:32] for row in ids]
+        missing = {k: row for k, row in zip(keys, ids, strict=True) if k not in self._places}
+        if missing:
+            self._append(list(missing), compute(self.lm, list(missing.values())))
+        data = np.memmap(self.folder / "features.bin", np.uint8, "r").reshape(-1, self._row)
+        return [self._unpack(data, *self._places[key]) for key in keys]
+
+    def _append(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
+        assert self.folder is not None
+        with (self.folder / "features.bin").open("ab") as data:
+            lines = []
+            for key, x in zip(keys, features, strict=True):
+                x = (x.float().cpu() - self._center).unflatten(-1, (self._groups, -1))
+                scale = (x.abs().amax(-1) / 127).clamp_min(1e-6).half()
+                whole = (x / scale.float()[..., None]).round().clamp(-127, 127).to(torch.int8)
+                row = np.concatenate(
+                    (whole.flatten(1).numpy().view(np.uint8), scale.numpy().view(np.uint8)), 1
+                )
+                data.write(row.tobytes())
+                lines.append(json.dumps([key, self._end, len(x)]) + "\n")
+                self._places[key] = (self._end, len(x))
+                self._end += len(x)
+        with (self.folder / "index.jsonl").open("a") as index:
+            index.writelines(lines)
+
+    def _unpack(self, data: np.ndarray, start: int, length: int) -> Tensor:
+        rows = torch.from_numpy(np.array(data[start : start + length]))
+        features = self.lm.shape.features
+        whole = rows[:, :features].view(torch.int8).unflatten(-1, (self._groups, -1))
+        scale = rows[:, features:].contiguous().view(torch.float16)
+        x = (whole * scale.float()[..., None]).flatten(1) + self._center
+        moved: Tensor = x.to(self.lm.device)
+        return moved

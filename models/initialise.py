@@ -1,0 +1,92 @@
+"""A `latent` stack before any training: principal components, and an instruction as prefix.
+
+Letters: X features a token, R latent size, P constant prefix tokens, n sampled tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.features import compute, document_ids
+from models.latent import LatentStack
+from models.lm import BaseLM
+
+INSTRUCTION = (
+    "Answer the question with a few words taken from the text. Be brief, exact and correct.\n\n"
+)
+
+
+@torch.no_grad()
+def initialise(
+    stack: LatentStack, lm: BaseLM, texts: Sequence[str], *, max_tokens: int = 20_000, seed: int = 0
+) -> float:
+    """Set mean, scales, both projections and the constant prefix tokens from a text corpus.
+
+    The amortizer becomes the R largest principal components of the normalised features and the
+    prefix head their transpose: with R = X the two are each other's inverse, and a document's
+    prefix is exactly the document's own keys and values.
+
+    Args:
+        stack: initialised in place.
+        lm: the base LM that the features come from.
+        texts: the corpus; only about `max_tokens` tokens of it are read.
+        max_tokens: n; 20,000 tokens of SmolLM2-135M take 0.9 GB.
+        seed: of the randomised decomposition.
+
+    Returns:
+        The share of the features' variance that the R components keep.
+    """
+    ids: list[list[int]] = []
+    for row in document_ids(lm, texts, stack.config.chunk_tokens):
+        ids.append(row)
+        max_tokens -= len(row) - 1
+        if max_tokens <= 0:
+            break
+    x = torch.cat(compute(lm, ids)).float()
+    amortizer, head = stack.amortizer, stack.head
+    amortizer.mean.copy_(x.mean(0))
+    x -= amortizer.mean
+    amortizer.scale.copy_(
+        x.unflatten(-1, (amortizer.groups, -1)).pow(2).mean((0, 2)).sqrt().clamp_min(1e-6)
+    )
+    x = (x.unflatten(-1, (amortizer.groups, -1)) / amortizer.scale[:, None]).flatten(1)
+    components, kept = principal_components(x, stack.config.latent_size, seed)
+    amortizer.weight.copy_(components)
+    head.weight.copy_(components.T)
+    head.bias.zero_()
+    wanted = head.constant.shape[0]
+    instruction = lm.tokenize([INSTRUCTION])[0]
+    row = [lm.bos_id, *instruction[: wanted - 1]]
+    row += instruction[-1:] * (wanted - len(row))
+    head.constant.copy_(amortizer.normalise(lm.features(lm.pad([row])).flatten(2)[0].float()))
+    return kept
+
+
+def principal_components(x: Tensor, rank: int, seed: int) -> tuple[Tensor, float]:
+    """The first principal directions of centred rows, by randomised subspace iteration.
+
+    (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4.)
+
+    Args:
+        x: [n, X], centred.
+        rank: R.
+        seed: of the random start.
+
+    Returns:
+        [X, R] with orthonormal columns, and the share of the variance they keep.
+    """
+    features = x.shape[1]
+    if rank >= features:
+        return torch.eye(features, device=x.device)[:, :rank], 1.0
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randn(features, min(rank + 32, features), generator=generator).to(x.device)
+    for _ in range(4):
+        q = torch.linalg.qr(x.T @ (x @ q)).Q
+    projected = x @ q
+    _, vectors = torch.linalg.eigh(projected.T @ projected)
+    components = q @ vectors.flip(-1)[:, :rank]
+    kept = (x @ components).pow(2).sum() / x.pow(2).sum().clamp_min(1e-12)
+    return components, float(kept)

@@ -1,0 +1,203 @@
+"""The `latent` stack: the base LM amortizes for itself.
+
+A document's tokens leave keys (before the rotary embedding) and values in every layer of the frozen
+LM; a learned matrix takes them to R numbers a token, the modulation, and another gives them back as
+a prefix (P-tuning v2, arXiv 2110.07602). Both start from principal components and are meta-trained
+with the question-answering loss (arXiv 2403.04317, eq. 4). Relevance enters as a bias on the
+attention logits, so that the LM's own attention aggregates the documents (the paper's h_psi,
+section 3.2).
+
+It knows nothing of tokenizers, files or the store.
+
+Letters: N questions, D documents, T tokens a document, R latent size, P constant prefix tokens, L
+layers, H key/value heads, C head size, X = L * 2 * H * C, E key size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import CheckpointError
+from models.lm import BaseLM, Prefix, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class LatentConfig:
+    """Sizes and choices that make a `latent` checkpoint; saved as its config.json."""
+
+    base_lm: str
+    base_sha256: str | None
+    encoder: str
+    encoder_sha256: str | None
+    layers: int
+    kv_heads: int
+    head_size: int
+    latent_size: int = 256
+    key_size: int = 384
+    constant_tokens: int = 16
+    chunk_tokens: int = 160
+    documents: int = 8
+    """How many documents a question selects by default."""
+    lexical_weight: float = 0.0
+    """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
+    abstain_below: float | None = None
+    """Relevance under which a question is not answered; None never abstains."""
+    stack: str = "latent"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.stack != "latent":
+            raise CheckpointError(f"unknown stack {self.stack!r}; this version reads 'latent'")
+        for name in ("layers", "kv_heads", "head_size", "latent_size", "key_size", "chunk_tokens"):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @property
+    def features(self) -> int:
+        """X, see `Shape.features`."""
+        return self.layers * 2 * self.kv_heads * self.head_size
+
+    def as_dict(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        return asdict(self)
+
+
+class Amortizer(nn.Module):
+    """Token features to latents: z = ((x - mean) / scale) E, with x from `BaseLM.features`."""
+
+    def __init__(self, features: int, groups: int, latent_size: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(groups))
+        self.weight = nn.Parameter(torch.empty(features, latent_size))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Features [..., X] less the corpus mean, each layer's keys and values scaled."""
+        x = (x - self.mean).unflatten(-1, (self.groups, -1))
+        return (x / self.scale[:, None]).flatten(-2)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        x = x.unflatten(-1, (self.groups, -1)) * self.scale[:, None]
+        return x.flatten(-2) + self.mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latents [..., R] of features [..., X]."""
+        return self.normalise(x) @ self.weight
+
+
+class PrefixHead(nn.Module):
+    """Latents to normalised features, x = z D + b; and the constant prefix tokens."""
+
+    def __init__(self, features: int, latent_size: int, constant_tokens: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(latent_size, features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.constant = nn.Parameter(torch.zeros(constant_tokens, features))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Normalised features [..., X] of latents [..., R]."""
+        return z @ self.weight + self.bias
+
+
+class Relevance(nn.Module):
+    """How much each document matters to a question: s = tau * q W k."""
+
+    def __init__(self, key_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(key_size))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    def query(self, embedding: Tensor) -> Tensor:
+        """The question's side of the bilinear form, [N, E]: scores are `query @ keys.T`."""
+        return (embedding @ self.weight) * self.log_scale.exp()
+
+
+class LatentStack(nn.Module):
+    """Amortizer, prefix head and relevance of one checkpoint."""
+
+    def __init__(self, config: LatentConfig) -> None:
+        super().__init__()
+        self.config = config
+        groups = config.layers * 2
+        self.amortizer = Amortizer(config.features, groups, config.latent_size)
+        self.head = PrefixHead(config.features, config.latent_size, config.constant_tokens)
+        self.relevance = Relevance(config.key_size)
+
+    def check(self, shape: Shape) -> None:
+        """Make sure that the base LM is one whose keys and values this checkpoint was made for.
+
+        Raises:
+            CheckpointError: with the sizes that differ.
+        """
+        for name in ("layers", "kv_heads", "head_size"):
+            ours, theirs = getattr(self.config, name), getattr(shape, name)
+            if ours != theirs:
+                raise CheckpointError(
+                    f"the checkpoint is for a base LM with {ours} {name}, this one has {theirs}"
+                )
+
+    def prefix(
+        self, lm: BaseLM, latents: Tensor, place: Tensor, document: Tensor, bias: Tensor
+    ) -> Prefix:
+        """The modulation that the base LM attends to: constant tokens, then documents.
+
+        Every document stands at the same positions, right behind the constant tokens, so the result
+        cannot depend on the order in which the bank holds them.
+
+        Args:
+            lm: the base LM, for its rotary embedding.
+            latents: [G, S, R], the tokens of a group's documents one after the other.
+            place: [G, S], where in its document each token stands.
+            document: [G, S], which of the group's documents it belongs to; D for padding.
+            bias: [N, D] for the N questions of all G groups, group by group: the log weight of each
+                document; -inf hides it.
+
+        Returns:
+            The prefix of P + S tokens.
+        """
+        g, s, _ = latents.shape
+        p = self.head.constant.shape[0]
+        x = torch.cat((self.head.constant.expand(g, -1, -1), self.head(latents)), 1)
+        x = self.amortizer.restore(x).to(lm.dtype)
+        shape = self.config
+        x = x.view(g, p + s, shape.layers, 2, shape.kv_heads, shape.head_size)
+        keys, values = x.permute(3, 2, 0, 4, 1, 5)
+        constant = torch.arange(p, device=latents.device).expand(g, -1)
+        keys = lm.rotate_keys(keys, torch.cat((constant, place + p), 1))
+        n = bias.shape[0] // g
+        bias = torch.cat((bias, bias.new_full((len(bias), 1), float("-inf"))), 1)
+        bias = bias.gather(1, document.repeat_interleave(n, 0))
+        bias = torch.cat((bias.new_zeros(len(bias), p), bias), 1)
+        length = p + (int(place.max()) + 1 if s else 0)
+        return Prefix(keys.unbind(0), values.unbind(0), bias, length)
+
+
+def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay the documents of each group one after the other.
+
+    Args:
+        documents: [G][D] latents [T, R], each of its own length.
+
+    Returns:
+        What `LatentStack.prefix` takes: latents [G, S, R], place [G, S], document [G, S].
+    """
+    rows = [torch.cat(list(group)) for group in documents]
+    size = max(map(len, rows))
+    device = rows[0].device
+    place = torch.zeros(len(rows), size, dtype=torch.long, device=device)
+    document = torch.full_like(place, max(map(len, documents)))
+    for g, group in enumerate(documents):
+        lengths = torch.tensor([len(z) for z in group], device=device)
+        total = int(lengths.sum())
+        which = torch.repeat_interleave(torch.arange(len(group), device=device), lengths)
+        document[g, :total] = which
+        place[g, :total] = torch.arange(total, device=device) - (lengths.cumsum(0) - lengths)[which]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), place, document

@@ -1,0 +1,113 @@
+"""The meta-training loss of the `latent` stack (arXiv 2403.04317, eq. 4, with a contrastive term).
+
+Letters: G groups, D documents a group, N questions in all, T tokens, R latent size, E key size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.batches import Batch
+from models.corpus import Corpus
+from models.features import FeatureCache
+from models.latent import LatentStack, pack
+from models.lm import BaseLM
+
+IGNORE = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The two terms, each a scalar; `answer` in nats a token, `relevance` in nats a question."""
+
+    answer: Tensor
+    relevance: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised. The terms share only the relevance weights, so neither outweighs."""
+        return self.answer + self.relevance
+
+
+def question_prompt(question: str) -> str:
+    """What the base LM reads behind the prefix; the answer follows."""
+    return f"Question: {' '.join(question.split())}\nAnswer:"
+
+
+def supervised_rows(
+    lm: BaseLM, pairs: list[tuple[str, str]], max_tokens: int = 128
+) -> tuple[Tensor, Tensor]:
+    """Token ids and labels of question-answer pairs.
+
+    Returns:
+        ids [N, T] and labels [N, T], where labels[i, t] is the token that should follow ids[i, t]
+        if that is part of the answer (its end included), else `IGNORE`.
+    """
+    prompts = lm.tokenize([question_prompt(q) for q, _ in pairs])
+    answers = lm.tokenize([" " + a.strip() for _, a in pairs], max_tokens // 2)
+    rows, labels = [], []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        prompt = prompt[-(max_tokens - len(answer)) :]
+        rows.append(prompt + answer)
+        labels.append([IGNORE] * (len(prompt) - 1) + answer + [lm.eos_id])
+    targets = torch.full((len(rows), max(map(len, rows))), IGNORE)
+    for i, row in enumerate(labels):
+        targets[i, : len(row)] = torch.tensor(row)
+    return lm.pad(rows), targets.to(lm.device)
+
+
+def amortize_batch(stack: LatentStack, features: list[Tensor], kept: list[bool]) -> list[Tensor]:
+    """Latents [T, R] of documents of any lengths.
+
+    Backpropagation dropout (section 3.3 of the paper): a document that is not kept is amortized
+    under stop-gradient, so that memory and time of the backward pass grow with the kept ones only.
+    """
+    out: list[Tensor] = [features[0]] * len(features)
+    for keep in (True, False):
+        chosen = [i for i, k in enumerate(kept) if k is keep]
+        if not chosen:
+            continue
+        with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
+            z = stack.amortizer(torch.cat([features[i] for i in chosen]))
+        for i, latents in zip(chosen, z.split([len(features[i]) for i in chosen]), strict=True):
+            out[i] = latents
+    return out
+
+
+def loss(
+    stack: LatentStack,
+    lm: BaseLM,
+    corpus: Corpus,
+    cache: FeatureCache,
+    batch: Batch,
+    kept: list[bool] | None = None,
+) -> Loss:
+    """The loss of one batch; gradients reach the stack's parameters only."""
+    device = lm.device
+    texts = [corpus.chunks[c] for group in batch.chunks for c in group]
+    features = cache.get(texts)
+    z = amortize_batch(stack, features, kept or [True] * len(texts))
+    groups = len(batch.chunks)
+
+    keys = torch.stack([corpus.keys[c] for group in batch.chunks for c in group]).to(device)
+    queries = stack.relevance.query(corpus.queries[batch.questions].to(device))
+    scores = queries @ keys.T  # [N, G * D]
+    n, d = len(batch.questions), len(batch.chunks[0])
+    group_of = torch.arange(n, device=device) // (n // groups)
+    inside = scores.view(n, groups, d)[torch.arange(n, device=device), group_of]
+    bias = inside.masked_fill(~batch.visible.to(device), float("-inf")).log_softmax(-1)
+
+    prefix = stack.prefix(lm, *pack([z[i : i + d] for i in range(0, len(z), d)]), bias)
+    asked = [corpus.questions[q] for q in batch.questions]
+    ids, labels = supervised_rows(lm, [(q.text, q.answers[0]) for q in asked])
+    hidden = lm.forward(ids, prefix)
+    wanted = labels != IGNORE
+    answer = F.cross_entropy(lm.logits(hidden[wanted]).float(), labels[wanted])
+
+    own = group_of * d + batch.own.to(device)
+    honest = scores.masked_fill(~batch.honest.to(device), float("-inf"))
+    return Loss(answer, F.cross_entropy(honest, own))

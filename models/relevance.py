@@ -1,0 +1,129 @@
+"""Which documents of the bank a question selects, and with which weight. NumPy only.
+
+Relevance is the dense score q . k of the checkpoint's bilinear form, plus a learned weight times
+BM25 scaled to [0, 1] over the candidates. The bank is read block by block with a running top, so
+memory does not grow with it and the result is that of one pass over all keys: each score depends on
+its own key alone, and ties are broken by the document's number.
+
+Letters: n keys a block, E key size, k documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Retriever = Literal["dense", "bm25", "hybrid"]
+RETRIEVERS: tuple[Retriever, ...] = ("dense", "bm25", "hybrid")
+
+
+@dataclass(frozen=True, slots=True)
+class RelevanceWeights:
+    """How the two scores mix in `hybrid`.
+
+    Attributes:
+        lexical: added to the dense score of the candidate with the best BM25, others in proportion.
+    """
+
+    lexical: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A selected document.
+
+    Attributes:
+        id: its number in the bank.
+        score: relevance s_d, in nats.
+        log_weight: log softmax of the scores over the selected documents.
+        dense: the dense part of the score.
+        lexical: BM25 as the index gave it; 0 where the question shares no word with the document.
+    """
+
+    id: int
+    score: float
+    log_weight: float
+    dense: float
+    lexical: float
+
+    @property
+    def weight(self) -> float:
+        """The document's share, in [0, 1]."""
+        return float(np.exp(self.log_weight))
+
+
+def select(
+    query: NDArray[np.float32],
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]],
+    k: int,
+    lexical: Mapping[int, float],
+    *,
+    retriever: Retriever = "hybrid",
+    weights: RelevanceWeights,
+) -> list[Candidate]:
+    """The k most relevant documents, the most relevant first.
+
+    Args:
+        query: float32 [E], the question's side of the bilinear form.
+        blocks: the bank's keys: numbers int64 [n] and keys float16 [n, E].
+        k: how many to select, at least 1.
+        lexical: BM25 of documents that share words with the question; larger is better.
+        retriever: "dense" leaves BM25 out; "bm25" ranks by it alone, with weights as for "hybrid".
+        weights: how the scores mix.
+
+    Raises:
+        ValueError: k is below 1, or the retriever is unknown.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    if retriever not in RETRIEVERS:
+        raise ValueError(f"unknown retriever {retriever!r}; one of {', '.join(RETRIEVERS)}")
+    numbers = np.empty(0, np.int64)
+    dense = np.empty(0, np.float32)
+    total = np.empty(0, np.float32)
+    unit = weights.lexical / max(max(lexical.values(), default=0.0), 1e-9)
+    mixed = retriever != "dense" and bool(lexical)
+    matched = np.array(sorted(lexical), np.int64)
+    matched_bonus = np.array([lexical[int(i)] * unit for i in matched], np.float32)
+    for block_numbers, keys in blocks:
+        scores = keys.astype(np.float32) @ query
+        bonus = np.zeros_like(scores)
+        if mixed:
+            place = np.searchsorted(matched, block_numbers).clip(max=len(matched) - 1)
+            bonus = np.where(matched[place] == block_numbers, matched_bonus[place], bonus)
+        numbers = np.concatenate((numbers, block_numbers))
+        dense = np.concatenate((dense, scores))
+        total = np.concatenate((total, scores + bonus))
+        if retriever == "bm25":
+            rank = np.array([lexical.get(int(i), 0.0) for i in numbers], np.float32)
+            found = rank > 0
+            numbers, dense, total, rank = numbers[found], dense[found], total[found], rank[found]
+            order = np.lexsort((numbers, -rank))[:k]
+        else:
+            order = _top(total, numbers, k)
+        numbers, dense, total = numbers[order], dense[order], total[order]
+    if not len(numbers):
+        return []
+    shifted = total - total.max()
+    log_weights = shifted - np.log(np.exp(shifted).sum())
+    return [
+        Candidate(int(i), float(s), float(w), float(d), float(lexical.get(int(i), 0.0)))
+        for i, s, w, d in zip(numbers, total, log_weights, dense, strict=True)
+    ]
+
+
+def _top(scores: NDArray[np.float32], numbers: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Places of the k best scores, best first; equal scores by document number."""
+    if len(scores) > 4 * k:
+        # Everything that ties with the k-th stays in, so that the order below decides, not chance.
+        edge = np.partition(scores, len(scores) - k)[len(scores) - k]
+        near = np.flatnonzero(scores >= edge)
+    else:
+        near = np.arange(len(scores))
+    return near[np.lexsort((numbers[near], -scores[near]))][:k]
