@@ -177,8 +177,11 @@ def _checked(model: Pinned, paths: Mapping[str, Path]) -> dict[str, Path]:
 
 
 def _check(file: PinnedFile, path: Path) -> None:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read ({error.strerror or error})") from error
     if digest != file.sha256:
         raise Unavailable(
             f"{path} is not the pinned {file.name} (SHA-256 {digest[:12]}…, "

@@ -355,6 +355,17 @@ def test_a_crash_while_converting_leaves_no_model(
     assert (weights.pull("tiny", local=gguf_file) / "config.json").is_file()
 
 
+def test_an_unreadable_local_file_is_named(
+    encoder: Pinned, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", broken)
+    with pytest.raises(WeightsError, match=r"safetensors cannot be read \(Input/output error\)"):
+        weights.pull("tiny-enc", local=tiny_encoder)
+
+
 def test_ctrl_c_stops_pip(encoder: Pinned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, alive = tmp_path / "pip.py", tmp_path / "alive"
     script.write_text(
