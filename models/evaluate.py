@@ -19,7 +19,7 @@ from models.objective import question_prompt
 
 
 class Score(NamedTuple):
-    """Strict exact match and F1 of one answer, each in [0, 1] (SQuAD's, best over the right answers)."""
+    """Strict exact match and F1 of one answer in [0, 1]; SQuAD's, best over the answers."""
 
     exact: float
     f1: float

@@ -57,12 +57,18 @@ def initialise(
     amortizer.weight.copy_(components)
     head.weight.copy_(components.T)
     head.bias.zero_()
-    wanted = head.constant.shape[0]
+    head.constant.copy_(instruction_constant(stack, lm))
+    return kept
+
+
+@torch.no_grad()
+def instruction_constant(stack: LatentStack, lm: BaseLM) -> Tensor:
+    """Normalised features [P, X] of a short instruction, with which constant tokens start."""
+    wanted = stack.config.constant_tokens
     instruction = lm.tokenize([INSTRUCTION])[0]
     row = [lm.bos_id, *instruction[: wanted - 1]]
     row += instruction[-1:] * (wanted - len(row))
-    head.constant.copy_(amortizer.normalise(lm.features(lm.pad([row])).flatten(2)[0].float()))
-    return kept
+    return stack.amortizer.normalise(lm.features(lm.pad([row])).flatten(2)[0].float())
 
 
 def principal_components(x: Tensor, rank: int, seed: int) -> tuple[Tensor, float]:

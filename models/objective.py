@@ -5,6 +5,7 @@ Letters: G groups, D documents a group, N questions in all, T tokens, R latent s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,24 +40,34 @@ def question_prompt(question: str) -> str:
 
 
 def supervised_rows(
-    lm: BaseLM, pairs: list[tuple[str, str]], max_tokens: int = 128
+    lm: BaseLM,
+    pairs: list[tuple[str, str]],
+    *,
+    prompt: Callable[[str], str] = question_prompt,
+    max_tokens: int = 128,
 ) -> tuple[Tensor, Tensor]:
     """Token ids and labels of question-answer pairs.
+
+    Args:
+        lm: whose tokens.
+        pairs: questions and answers.
+        prompt: makes a question the text that the answer follows.
+        max_tokens: the longest row; a longer prompt loses its beginning.
 
     Returns:
         ids [N, T] and labels [N, T], where labels[i, t] is the token that should follow ids[i, t]
         if that is part of the answer (its end included), else `IGNORE`.
     """
-    prompts = lm.tokenize([question_prompt(q) for q, _ in pairs])
+    prompts = lm.tokenize([prompt(q) for q, _ in pairs])
     answers = lm.tokenize([" " + a.strip() for _, a in pairs], max_tokens // 2)
     rows, labels = [], []
-    for prompt, answer in zip(prompts, answers, strict=True):
-        prompt = prompt[-(max_tokens - len(answer)) :]
-        rows.append(prompt + answer)
-        labels.append([IGNORE] * (len(prompt) - 1) + answer + [lm.eos_id])
+    for row, answer in zip(prompts, answers, strict=True):
+        row = row[-(max_tokens - len(answer)) :]
+        rows.append(row + answer)
+        labels.append([IGNORE] * (len(row) - 1) + answer + [lm.eos_id])
     targets = torch.full((len(rows), max(map(len, rows))), IGNORE)
-    for i, row in enumerate(labels):
-        targets[i, : len(row)] = torch.tensor(row)
+    for i, label in enumerate(labels):
+        targets[i, : len(label)] = torch.tensor(label)
     return lm.pad(rows), targets.to(lm.device)
 
 

@@ -1,0 +1,125 @@
+"""The strongest prompt-based rival: text in the prompt behind constant prefix tokens trained for it.
+
+    python -m benchmarks.text_prefix --data FILE[:WEIGHT] ... --out FILE.safetensors
+
+P-tuning v2 (arXiv 2110.07602) on the same questions, with as many constant prefix tokens as mac has, started
+from the same instruction, and the texts of the retrieved documents in the prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from models import checkpoint
+from models.batches import Sampler
+from models.corpus import build
+from models.data import parse_source, read
+from models.initialise import instruction_constant
+from models.latent import LatentStack
+from models.lm import BaseLM, Prefix
+from models.memory import Memory
+from models.objective import IGNORE, question_prompt, supervised_rows
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+
+def prompt_text(question: str, texts: Sequence[str]) -> str:
+    return f"{' '.join(texts)}\n{question_prompt(question)}"
+
+
+def constant_prefix(stack: LatentStack, lm: BaseLM) -> Prefix:
+    """The constant prefix tokens alone, as a prefix of one group."""
+    none = torch.empty(1, 0, dtype=torch.long, device=lm.device)
+    latents = torch.empty(1, 0, stack.config.latent_size, device=lm.device)
+    return stack.prefix(lm, latents, none, none, torch.zeros(1, 1, device=lm.device))
+
+
+def load(path: Path, memory: Memory) -> Prefix:
+    """Trained constant tokens from a file."""
+    stack = LatentStack(memory.config)
+    stack.load_state_dict(memory.stack.state_dict())
+    stack.head.constant.data.copy_(load_file(path)["constant"])
+    with torch.no_grad():
+        return constant_prefix(stack.to(memory.lm.device), memory.lm)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", action="append", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint", default=checkpoint.DEFAULT)
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--documents", type=int, default=3)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--limit", type=int, default=400, help="documents of a source")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    memory = Memory.load(checkpoint.find(arguments.checkpoint))
+    lm, stack = memory.lm, memory.stack
+    sources = [parse_source(text) for text in arguments.data]
+    corpus = build(
+        [read(source.path, "train") for source in sources],
+        memory.count_tokens,
+        chunk_tokens=memory.config.chunk_tokens,
+        limit=arguments.limit,
+        seed=arguments.seed,
+    )
+    corpus.embed(memory.encoder)
+    sampler = Sampler(
+        corpus,
+        [source.weight for source in sources],
+        groups=arguments.batch,
+        documents=arguments.documents,
+        seed=arguments.seed,
+    )
+    constant = stack.head.constant
+    constant.data.copy_(instruction_constant(stack, lm))
+    constant.requires_grad_(True)
+    optimiser = torch.optim.AdamW([constant], lr=arguments.learning_rate, weight_decay=0.0)
+    began = time.perf_counter()
+    for step in range(arguments.steps):
+        rng = random.Random(f"{arguments.seed}:{step}")
+        rate = min((step + 1) / 10, 1 - step / arguments.steps)
+        optimiser.param_groups[0]["lr"] = arguments.learning_rate * rate
+        pairs = []
+        for group in sampler.batch(step).chunks:
+            # One question a group; as when answering, the texts stand in order of relevance.
+            question = rng.choice(corpus.of_chunk[group[0]])
+            asked = corpus.questions[question]
+            alone = rng.random() < 0.34 or not asked.standalone
+            seen = group[: 1 if alone else rng.randint(2, len(group))]
+            scores = corpus.keys[seen] @ corpus.queries[question]
+            ranked = [seen[i] for i in scores.argsort(descending=True).tolist()]
+            pairs.append((prompt_text(asked.text, [corpus.chunks[c] for c in ranked]), asked))
+        ids, labels = supervised_rows(
+            lm,
+            [(text, asked.answers[0]) for text, asked in pairs],
+            prompt=lambda text: text,
+            max_tokens=768,
+        )
+        prefix = constant_prefix(stack, lm)
+        prefix = prefix._replace(bias=prefix.bias.expand(len(ids), -1))
+        wanted = labels != IGNORE
+        logits = lm.logits(lm.forward(ids, prefix)[wanted]).float()
+        loss = F.cross_entropy(logits, labels[wanted])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([constant], 1.0)
+        optimiser.step()
+        print(
+            f"step {step + 1} loss {loss.item():.3f} {time.perf_counter() - began:.0f} s",
+            flush=True,
+        )
+        if step % 25 == 24 or step == arguments.steps - 1:
+            save_file({"constant": constant.detach().clone()}, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
