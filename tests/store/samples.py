@@ -1,4 +1,4 @@
-"""Documents whose numbers all follow from their source and version, so that anyone can check them."""
+"""Documents whose numbers all follow from source and version, so that anyone can check them."""
 
 import zlib
 
