@@ -94,7 +94,6 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run `mac`, report what goes wrong on stderr and return the exit code."""
     try:
         result = cli.main(args=args, prog_name="mac", standalone_mode=False)
-        sys.stdout.flush()
         return result if isinstance(result, int) else errors.DONE
     except click.ClickException as error:
         error.show()
@@ -102,10 +101,6 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         output.error("Interrupted.")
         return errors.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output went away (`mac store ls | head`): that is no failure of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.DONE
     except Exception as error:  # the boundary: whatever it is, no traceback reaches the user
         if os.environ.get("MAC_DEBUG"):
             raise

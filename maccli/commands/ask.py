@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     help="From the memory, from text in the prompt, or from nothing.",
 )
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer.  [default: 32]")
-@click.option("--seed", type=int, help="Draw the answer at random, repeatably, from this seed.")
+@click.option("--seed", type=int, help="Kept in the output; answers are not drawn at random.")
 @options.apply(options.store_option, options.model_option, options.device_option)
 @click.option("--no-stream", is_flag=True, help="Write the answer when it is complete.")
 @options.apply(options.json_option, options.nl_option)

@@ -219,7 +219,7 @@ def _find(
             options.k or memory.config.documents,
             lexical,
             retriever=options.retriever,
-            weights=relevance.RelevanceWeights(lexical=memory.config.lexical_weight),
+            weights=memory.relevance,
         )
         ids = [candidate.id for candidate in candidates]
         evidence = _Evidence(
@@ -241,7 +241,7 @@ def _relevant(evidence: _Evidence, threshold: float | None) -> bool:
 
 def _answer(session: Session, question: str, evidence: _Evidence, options: Options) -> AnswerStream:
     memory = session.memory
-    if options.mode == "rag":
+    if options.mode == "rag" and evidence.rows:
         texts = [row.text for row in evidence.rows]
         return memory.answer_rag(
             question, texts, max_new_tokens=options.max_new_tokens, seed=options.seed

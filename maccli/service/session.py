@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from maccli.errors import MacError
 from models import checkpoint
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from models.modulation import Modulation
+    from models.modulation import Modulation, Selected
+    from models.relevance import RelevanceWeights
 
 Transfer = Callable[[str, int, int | None], None]
 """Told what is being downloaded: a label, the bytes so far, the bytes in all if known."""
@@ -29,20 +30,37 @@ Transfer = Callable[[str, int, int | None], None]
 class Sizes(Protocol):
     """The part of a checkpoint's config that is used here."""
 
-    base_lm: str
-    chunk_tokens: int
-    latent_size: int
-    key_size: int
-    documents: int
-    lexical_weight: float
-    abstain_below: float | None
+    @property
+    def chunk_tokens(self) -> int:
+        """The longest chunk."""
+
+    @property
+    def latent_size(self) -> int:
+        """R."""
+
+    @property
+    def key_size(self) -> int:
+        """E."""
+
+    @property
+    def documents(self) -> int:
+        """How many chunks a question selects by default."""
+
+    @property
+    def abstain_below(self) -> float | None:
+        """Relevance under which a question is not answered; None never abstains."""
 
 
 class AnswerStream(Protocol):
     """An iterator over the pieces of an answer; the rest is known when it is exhausted."""
 
-    prefix_tokens: int
-    attention: Sequence[NDArray[np.float32]]
+    @property
+    def prefix_tokens(self) -> int:
+        """Keys and values in front of each layer."""
+
+    @property
+    def attention(self) -> Sequence[NDArray[np.float32]]:
+        """For each selected chunk the attention that its tokens got, [T]."""
 
     def __iter__(self) -> Iterator[str]:
         """Return the iterator itself."""
@@ -54,12 +72,15 @@ class AnswerStream(Protocol):
 class Memory(Protocol):
     """What `models.memory.Memory` does for `mac`; tests put something smaller in its place."""
 
-    fingerprint: str
     chunking: str
 
     @property
     def config(self) -> Sizes:
         """The checkpoint's config."""
+
+    @property
+    def relevance(self) -> RelevanceWeights:
+        """How dense and lexical relevance mix."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text."""
@@ -74,7 +95,7 @@ class Memory(Protocol):
         """Return where in `text` each of its T tokens stands."""
 
     def answer(
-        self, question: str, selected: Sequence[Any], *, max_new_tokens: int, seed: int | None
+        self, question: str, selected: Sequence[Selected], *, max_new_tokens: int, seed: int | None
     ) -> AnswerStream:
         """Answer from modulations; from none, exactly as the base LM does."""
 
@@ -198,5 +219,4 @@ class Session:
 def _load_memory(path: Path, *, device: str, progress: Transfer | None) -> Memory:
     from models.memory import Memory as RealMemory
 
-    memory: Memory = RealMemory.load(path, device=device, progress=progress)
-    return memory
+    return RealMemory.load(path, device=device, progress=progress)

@@ -14,8 +14,6 @@ from maccli.service.session import Transfer
 from models import checkpoint, data, pinned, weights
 
 if TYPE_CHECKING:
-    import torch
-
     from models.train import Progress, TrainConfig
 
 
@@ -78,14 +76,15 @@ def train(
             USAGE,
         )
     examples = [data.read(source.path, limit=config.limit) for source in run.sources]
+    from models.device import choose_device, choose_dtype
     from models.encoder import SentenceEncoder
     from models.latent import LatentConfig
     from models.lm import BaseLM
     from models.train import Trainer
 
-    device = _device(run.device)
+    device = choose_device(run.device)
     lm = BaseLM.load(
-        weights.resolve(run.base, progress=transfer), device=device, dtype=_dtype(device)
+        weights.resolve(run.base, progress=transfer), device=device, dtype=choose_dtype(device)
     )
     encoder = SentenceEncoder.load(weights.resolve(run.encoder, progress=transfer), device=device)
     shape = lm.shape
@@ -127,18 +126,3 @@ def train(
 def _sha256(name: str) -> str | None:
     found = pinned.PINNED.get(name)
     return found.weights.sha256 if found else None
-
-
-def _device(name: str) -> torch.device:
-    import torch
-    from accelerate import PartialState  # type: ignore[import-untyped]
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise MacError("There is no CUDA device.", "Use --device cpu.", USAGE)
-    return PartialState().device if name == "auto" else torch.device(name)
-
-
-def _dtype(device: torch.device) -> torch.dtype:
-    import torch
-
-    return torch.bfloat16 if device.type == "cuda" else torch.float32

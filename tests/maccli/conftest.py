@@ -17,17 +17,13 @@ import pytest
 from maccli import cli
 from maccli.service import session
 from maccli.service.session import Place, Session
-from models import checkpoint, modulation
+from models import checkpoint
+from models.modulation import Modulation
+from models.relevance import RelevanceWeights
 
-R, E = 4, 64
+R, E = 4, 512
+LEXICAL = RelevanceWeights(lexical=1.0)
 WORD = re.compile(r"\w+")
-
-
-@dataclass(frozen=True)
-class FakeSelected:
-    latents: Any
-    scales: Any
-    log_weight: float
 
 
 class FakeStream:
@@ -57,7 +53,6 @@ def _words(text: str) -> list[re.Match[str]]:
 class FakeMemory:
     """Stands in for `models.memory.Memory`; `calls` records what it was asked to do."""
 
-    fingerprint: str = "fake"
     chunking: str = "sentence-1:20"
     config: Any = field(
         default_factory=lambda: SimpleNamespace(
@@ -66,21 +61,22 @@ class FakeMemory:
             latent_size=R,
             key_size=E,
             documents=3,
-            lexical_weight=1.0,
             abstain_below=0.1,
         )
     )
+    relevance: RelevanceWeights = LEXICAL
+    vocabulary: dict[str, int] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)
     before_amortize: Callable[[Sequence[str]], None] = lambda texts: None
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
-    def amortize(self, texts: Sequence[str]) -> list[modulation.Modulation]:
+    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
         self.before_amortize(texts)
         self.calls.append(("amortize", len(texts)))
         return [
-            modulation.Modulation(
+            Modulation(
                 np.array([_latent(m.group()) for m in _words(text)], np.int8),
                 np.ones(len(_words(text)), np.float16),
                 self.encode_question(text).astype(np.float16),
@@ -91,7 +87,8 @@ class FakeMemory:
     def encode_question(self, question: str) -> Any:
         vector = np.zeros(E, np.float32)
         for word in WORD.findall(question.lower()):
-            vector[zlib.crc32(word.encode()) % E] += len(word) > 3
+            place = self.vocabulary.setdefault(word, len(self.vocabulary))
+            vector[place] += len(word) > 3
         return vector / max(1.0, float(np.linalg.norm(vector)))
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
@@ -113,11 +110,6 @@ class FakeMemory:
         self, question: str, texts: Sequence[str], *, max_new_tokens: int, seed: int | None
     ) -> FakeStream:
         return FakeStream([f"Read {len(texts)} texts."], [], 0)
-
-
-@pytest.fixture(autouse=True)
-def _selected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modulation, "Selected", FakeSelected, raising=False)
 
 
 @pytest.fixture(autouse=True)

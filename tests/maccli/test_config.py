@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from maccli import config
+from maccli.errors import USAGE, MacError
+
+from .conftest import Ran
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mac-home" / "config.toml"
+    path.parent.mkdir()
+    return path
+
+
+def test_flag_beats_environment_beats_file_beats_default(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.resolve("k") == config.Resolved(None, "default")
+    file.write_text("k = 4")
+    assert config.resolve("k") == config.Resolved(4, "config.toml")
+    monkeypatch.setenv("MAC_K", "5")
+    assert config.resolve("k") == config.Resolved(5, "environment")
+    assert config.resolve("k", 6) == config.Resolved(6, "flag")
+
+
+def test_the_home_folder_moves_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config.path() == tmp_path / "mac-home" / "config.toml"
+    assert config.folder("store") == tmp_path / "mac-home" / "store"
+    monkeypatch.delenv("MAC_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert config.folder("store").name == "store"
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert config.folder("store", "~/memory") == tmp_path / "me" / "memory"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("colour = 'red'", "there is no setting 'colour'"),
+        ("k = 'many'", "k must be a whole number, not 'many'"),
+        ("k = 0", "k must be at least 1, not 0"),
+        ("k = true", "k must be a whole number, not True"),
+        ("k = 1.5", "k must be a whole number, not 1.5"),
+        ("model = 3", "model must be a string, not 3"),
+        ("retriever = 'magic'", "retriever must be one of hybrid, dense, bm25, not 'magic'"),
+        ("k = = 1", "Invalid value"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(file: Path, content: str, message: str) -> None:
+    file.write_text(content)
+    with pytest.raises(MacError, match=message) as caught:
+        config.resolve("k")
+    assert str(file) in caught.value.message
+    assert caught.value.exit_code == USAGE
+
+
+def test_a_wrong_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAC_DEVICE", "abacus")
+    with pytest.raises(MacError, match=r"not 'abacus' \(from MAC_DEVICE\)"):
+        config.text("device")
+
+
+@pytest.mark.parametrize("value", ["plain", 'a "quoted" one', "back\\slash\\1", "tab\tnew\nline"])
+def test_writing_leaves_other_lines_alone(file: Path, value: str) -> None:
+    config.write({"model": "first"})
+    assert tomllib.loads(file.read_text()) == {"model": "first"}
+    file.write_text("# mine\nk = 4  # four\nmodel = 'old'\n")
+    config.write({"model": value})
+    assert tomllib.loads(file.read_text()) == {"k": 4, "model": value}
+    assert file.read_text().startswith("# mine\nk = 4  # four\n")
+
+
+def test_config_commands(mac: Callable[..., Ran], file: Path) -> None:
+    file.write_text("k = 4")
+    assert mac("config", "path").out == f"{file}\n"
+    shown = mac("config", "show", "--json").json
+    by_name = {setting["name"]: setting for setting in shown["settings"]}
+    assert (by_name["k"]["value"], by_name["k"]["origin"]) == (4, "config.toml")
+    assert "MAC_K" in mac("config", "show").out
+    file.write_text("k = 'x'")
+    ran = mac("config", "show")
+    assert (ran.code, ran.out) == (2, "")

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from maccli.errors import USAGE, MacError
+from maccli.service.ask import Options, ask
+from maccli.service.ingest import Piped, ingest
+from maccli.service.session import Place, Session
+
+from .conftest import FakeMemory
+
+DOCUMENTS = {
+    "bridge.txt": "Varnholt is small. The bridge over the Elm was opened by Ida Brandt. It rained.",
+    "prize.txt": "The poetry prize went to Tomas Reyl. The jury met in June.",
+    "roads.txt": "Heavy rain closed the northern road. Nobody was hurt there.",
+}
+
+
+@pytest.fixture
+def stored(opened: Session) -> Session:
+    ingest(opened, [Piped(text.encode(), name) for name, text in DOCUMENTS.items()])
+    return opened
+
+
+def test_an_answer_names_the_sentence_it_came_from(stored: Session) -> None:
+    pieces: list[str] = []
+    answer = ask(stored, "Who opened the bridge?", on_text=pieces.append)
+    assert answer.answer == "An answer from 3." == "".join(pieces).strip()
+    best = answer.sources[0]
+    assert best.source == "bridge.txt"
+    assert best.text == "The bridge over the Elm was opened by Ida Brandt."
+    assert DOCUMENTS["bridge.txt"][best.start : best.end] == best.text
+    assert sum(source.weight for source in answer.sources) == pytest.approx(1)
+    assert answer.sources == sorted(answer.sources, key=lambda source: -source.weight)
+    assert answer.prefix_tokens > 20
+    assert set(answer.timings) == {"load", "encode", "aggregate", "generate"}
+
+
+def test_the_number_of_chunks_is_the_models_or_the_users(stored: Session) -> None:
+    assert len(ask(stored, "Who opened the bridge?").sources) == 3
+    assert len(ask(stored, "Who opened the bridge?", Options(k=1)).sources) == 1
+
+
+@pytest.mark.parametrize("retriever", ["dense", "bm25", "hybrid"])
+def test_every_retriever_finds_it(stored: Session, retriever: str) -> None:
+    answer = ask(stored, "poetry prize?", Options(k=1, retriever=retriever))  # type: ignore[arg-type]
+    assert answer.sources[0].source == "prize.txt"
+
+
+def test_nothing_relevant_gives_no_answer_but_the_nearest_sources(
+    stored: Session, memory: FakeMemory
+) -> None:
+    answer = ask(stored, "zebra quagga okapi")
+    assert (answer.abstained, answer.answer, answer.documents) == (True, "", 3)
+    assert len(answer.sources) == 3
+    assert ("answer", 3) not in memory.calls
+    memory.config.abstain_below = None
+    assert not ask(stored, "zebra quagga okapi").abstained
+
+
+def test_an_empty_store_gives_the_base_models_own_answer(
+    opened: Session, memory: FakeMemory
+) -> None:
+    answer = ask(opened, "Who?")
+    assert (answer.answer, answer.documents, answer.sources) == ("An answer from 0.", 0, [])
+    assert not opened.place.store.exists()
+
+
+def test_the_memory_is_loaded_once(stored: Session, memory: FakeMemory) -> None:
+    ask(stored, "Who opened the bridge?")
+    ask(stored, "Who won the prize?")
+    assert memory.calls.count(("load", 1)) == 1
+
+
+def test_documents_that_come_later_are_seen(stored: Session) -> None:
+    ask(stored, "Who opened the bridge?")
+    with Session(stored.place) as other:
+        ingest(other, [Piped(b"The zebra show was opened by Una Moss.", "zebra.txt")])
+    assert ask(stored, "zebra show").sources[0].source == "zebra.txt"
+
+
+def test_other_modes(stored: Session) -> None:
+    rag = ask(stored, "Who opened the bridge?", Options(mode="rag", k=2))
+    assert rag.answer == "Read 2 texts."
+    assert rag.sources[0].text == "The bridge over the Elm was opened by Ida Brandt."
+    closed = ask(stored, "Who opened the bridge?", Options(mode="closed-book"))
+    assert (closed.answer, closed.sources) == ("An answer from 0.", [])
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (" \n ", "The question is empty."),
+        ("why " * 2000, "The question has 2,000 tokens; 1,024 is the most."),
+        ("why so " * 10_000, "The question has 69,999 characters; 16,384 is the most."),
+    ],
+)
+def test_questions_that_cannot_be_asked(stored: Session, question: str, message: str) -> None:
+    with pytest.raises(MacError) as caught:
+        ask(stored, question)
+    assert (caught.value.message, caught.value.exit_code) == (message, USAGE)
+
+
+def test_long_questions_of_several_lines_can_be_asked(stored: Session) -> None:
+    question = "I have been wondering.\n\n" + "Please think. " * 300 + "\nWho opened the bridge?"
+    assert ask(stored, question).sources[0].source == "bridge.txt"
+
+
+def test_a_store_that_was_named_and_is_not_there_is_a_mistake(
+    memory: FakeMemory, tmp_path: Path
+) -> None:
+    place = Place(tmp_path / "typo", tmp_path / "checkpoint", "checkpoint", store_named=True)
+    with Session(place) as session, pytest.raises(MacError, match="There is no store in"):
+        ask(session, "Who?")
+    assert memory.calls == []
