@@ -216,7 +216,16 @@ class Session:
         return self._store
 
 
+def silence_libraries() -> None:
+    """Keep the progress bars and advice of transformers off our standard error."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
 def _load_memory(path: Path, *, device: str, progress: Transfer | None) -> Memory:
     from models.memory import Memory as RealMemory
 
+    silence_libraries()
     return RealMemory.load(path, device=device, progress=progress)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maccli.errors import USAGE, MacError
-from maccli.service.session import Transfer
+from maccli.service.session import Transfer, silence_libraries
 from models import checkpoint, data, pinned, weights
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def train(
     from models.lm import BaseLM
     from models.train import Trainer
 
+    silence_libraries()
     device = choose_device(run.device)
     lm = BaseLM.load(
         weights.resolve(run.base, progress=transfer), device=device, dtype=choose_dtype(device)

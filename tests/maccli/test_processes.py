@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from pathlib import Path
 
+import pytest
+
 from maccli.files import find
 from maccli.service.ingest import ingest
 from maccli.service.session import Place, Session
@@ -18,6 +20,7 @@ def _ingest(folder: str, store: Path, checkpoint: Path) -> int:
         return ingest(session, find([folder], recursive=True)).number("added", "updated")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # these children use no threads
 def test_two_ingest_at_once(tmp_path: Path, work: Path) -> None:
     for folder in ("a", "b"):
         (work / folder).mkdir()
@@ -31,4 +34,4 @@ def test_two_ingest_at_once(tmp_path: Path, work: Path) -> None:
     with Session(Place(store, checkpoint, "checkpoint")) as session:
         assert session.store is not None
         assert session.store.stats().documents == 80
-        assert sum(len(ids) for ids, _ in session.store.keys()) == 80
+        assert sum(len(ids) for ids, _ in session.store.keys()) == 80  # noqa: SIM118
