@@ -78,11 +78,7 @@ class BaseLM:
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         config: Any = model.config
-        if config.model_type not in SUPPORTED:
-            raise UnsupportedModelError(
-                f"the architecture {config.model_type!r} is not supported: its keys cannot be read "
-                f"before a rotary embedding; supported are {', '.join(SUPPORTED)}"
-            )
+        _require_supported(config.model_type)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self._body: Any = model.model
@@ -112,17 +108,14 @@ class BaseLM:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
         try:
-            kind = AutoConfig.from_pretrained(path).model_type
-            if kind not in SUPPORTED:
-                raise UnsupportedModelError(
-                    f"the architecture {kind!r} is not supported; "
-                    f"supported are {', '.join(SUPPORTED)}"
-                )
+            _require_supported(AutoConfig.from_pretrained(path).model_type)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 path, dtype=dtype, use_safetensors=True
             )
             tokenizer = AutoTokenizer.from_pretrained(path)
-        except OSError as error:
+        except UnsupportedModelError:
+            raise
+        except (OSError, ValueError) as error:
             raise WeightsError(f"no readable base language model in {path}: {error}") from error
         return cls(model.to(device), tokenizer)
 
@@ -372,3 +365,12 @@ def _first(*candidates: int | None) -> int:
         if candidate is not None:
             return candidate
     raise UnsupportedModelError("the tokenizer has neither a begin- nor an end-of-sequence token")
+
+
+def _require_supported(kind: str) -> None:
+    if kind not in SUPPORTED:
+        raise UnsupportedModelError(
+            f"the architecture {kind!r} is not supported: its keys cannot be read before a rotary "
+            "embedding",
+            hint=f"use a base LM of one of these: {', '.join(SUPPORTED)}",
+        )

@@ -94,10 +94,13 @@ class AnswerStream:
             total += log_probability
             self.timings.setdefault("first", time.perf_counter() - begun)
             # A character may be spread over several tokens: show only what can no longer change.
-            text = str(lm.tokenizer.decode(ids)).removesuffix("\N{REPLACEMENT CHARACTER}")
-            if text.startswith(shown) and text != shown:
-                yield text[len(shown) :].lstrip() if not shown.strip() else text[len(shown) :]
-                shown = text
+            text = str(lm.tokenizer.decode(ids)).lstrip()
+            settled = text.rstrip("\N{REPLACEMENT CHARACTER}")
+            if settled.startswith(shown) and settled != shown:
+                yield settled[len(shown) :]
+                shown = settled
+        if ids and text != shown:
+            yield text[len(shown) :]
         self.tokens = len(ids)
         self.confidence = float(np.exp(total / len(ids))) if ids else 0.0
         self.timings["generate"] = time.perf_counter() - begun
@@ -231,7 +234,7 @@ class Memory:
         """
         del seed
         if not selected:
-            return AnswerStream(self, self._chat(question), None, [], max_new_tokens)
+            return AnswerStream(self, self.chat_prompt(question), None, [], max_new_tokens)
         prompt = self.lm.tokenize([question_prompt(question)])[0]
         return AnswerStream(
             self,
@@ -258,7 +261,8 @@ class Memory:
         prompt = f"{SHOTS}Text: {' '.join(texts)}\n{question_prompt(question)}"
         return [self.lm.bos_id, *self.lm.tokenize([prompt])[0]]
 
-    def _chat(self, question: str) -> list[int]:
+    def chat_prompt(self, question: str) -> list[int]:
+        """Token ids of the bare question as the base LM expects it."""
         tokenizer: Any = self.lm.tokenizer
         if tokenizer.chat_template is None:
             return [self.lm.bos_id, *self.lm.tokenize([question_prompt(question)])[0]]

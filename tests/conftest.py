@@ -179,3 +179,50 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     folder = tmp_path_factory.mktemp("models") / "tiny-encoder"
     return _save(folder, "BertModel", "BertConfig", tokenizer, **sizes)
+
+
+LATENT_TEXTS = [
+    "The town of Varnholt opened a new bridge over the Elm in March.",
+    "The mayor, Ida Brandt, cut the ribbon at noon. Heavy rain closed the northern road.",
+    "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl.",
+]
+
+
+@pytest.fixture
+def build_memory(tiny_encoder: Path) -> Any:
+    """A function that makes a `Memory` on any of the tiny base LMs, untrained, on the CPU.
+
+    `full_rank` gives it as many latent numbers as a token has features, and one constant prefix
+    token that is the begin-of-sequence token's own keys and values.
+    """
+    import torch
+
+    from models.encoder import SentenceEncoder
+    from models.initialise import initialise
+    from models.latent import LatentConfig, LatentStack
+    from models.lm import BaseLM
+    from models.memory import Memory
+
+    def build(folder: Path, *, full_rank: bool = False, latent_size: int = 16) -> Memory:
+        lm = BaseLM.load(folder, device=torch.device("cpu"), dtype=torch.float32)
+        encoder = SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))
+        shape = lm.shape
+        config = LatentConfig(
+            base_lm=str(folder),
+            base_sha256=None,
+            encoder=str(tiny_encoder),
+            encoder_sha256=None,
+            layers=shape.layers,
+            kv_heads=shape.kv_heads,
+            head_size=shape.head_size,
+            latent_size=shape.features if full_rank else latent_size,
+            key_size=encoder.size,
+            constant_tokens=1 if full_rank else 4,
+            chunk_tokens=64,
+            documents=2,
+        )
+        stack = LatentStack(config)
+        initialise(stack, lm, LATENT_TEXTS)
+        return Memory(stack, lm, encoder, "0" * 16)
+
+    return build

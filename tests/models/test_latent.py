@@ -1,0 +1,207 @@
+"""What the latent stack promises, each on a tiny random model."""
+
+import copy
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import CheckpointError
+from models.generate import generate_batch
+from models.initialise import principal_components
+from models.latent import pack
+from models.lm import Shape
+from models.memory import Memory
+from models.modulation import Selected, quantise
+from models.objective import question_prompt
+
+TEXTS = [
+    "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",
+    "Heavy rain closed the northern road for 3 days; no one was hurt.",
+    "The town of Varnholt opened a new bridge over the Elm in March.",
+]
+QUESTION = "Who opened the bridge?"
+
+
+def _latents(memory: Memory, text: str) -> torch.Tensor:
+    """Latents of a text, not rounded to int8."""
+    lm = memory.lm
+    ids = lm.pad([[lm.bos_id, *lm.tokenize([text])[0]]])
+    latents: torch.Tensor = memory.stack.amortizer(lm.features(ids).flatten(2)[0, 1:])
+    return latents
+
+
+def _logits(memory: Memory, selected: list[Selected], question: str = QUESTION) -> torch.Tensor:
+    lm = memory.lm
+    with torch.no_grad():
+        ids = lm.pad(lm.tokenize([question_prompt(question)]))
+        return lm.logits(lm.forward(ids, memory.prefix([selected])))[0]
+
+
+def _selected(memory: Memory, texts: list[str], log_weights: list[float]) -> list[Selected]:
+    return [
+        Selected(m.latents, m.scales, w)
+        for m, w in zip(memory.amortize(texts), log_weights, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("model", ["tiny_llama", "tiny_qwen2", "tiny_gemma3"])
+def test_full_rank_prefix_equals_the_text_in_the_prompt(
+    model: str, request: pytest.FixtureRequest, build_memory: Any
+) -> None:
+    """To 1e-3 in the logits, whose spread is about 10: what float32 rounding leaves."""
+    memory = build_memory(request.getfixturevalue(model), full_rank=True)
+    lm, stack = memory.lm, memory.stack
+    # One document of few tokens: a sliding window of Gemma would not reach back over a prompt.
+    text, question = TEXTS[2][:16], "Who?"
+    document, ids = (lm.tokenize([t])[0] for t in (text, question))
+    assert len(document) + len(ids) + 1 <= 16
+    if model == "tiny_gemma3":
+        document, ids = document[:4], ids[:3]
+        text = lm.tokenizer.decode(document)
+    with torch.no_grad():
+        constant = lm.features(lm.pad([[lm.bos_id]])).flatten(2)[0]
+        stack.head.constant.copy_(stack.amortizer.normalise(constant))
+        z = stack.amortizer(lm.features(lm.pad([[lm.bos_id, *document]])).flatten(2)[0, 1:])
+        prefix = stack.prefix(lm, *pack([[z]]), torch.zeros(1, 1))
+        found = lm.logits(lm.forward(lm.pad([ids]), prefix))[0]
+        prompt = lm.pad([[lm.bos_id, *document, *ids]])
+        expected = lm.model(prompt).logits[0, -len(ids) :]
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_the_order_of_documents_does_not_matter(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    selected = _selected(memory, TEXTS, [-0.2, -2.0, -3.0])
+    expected = _logits(memory, selected)
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(selected, len(selected))
+        torch.testing.assert_close(_logits(memory, shuffled), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_hidden_document_is_as_if_it_were_not_there(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    first, second = _selected(memory, TEXTS[:2], [0.0, float("-inf")])
+    # The hidden one is the shorter: positions behind the prefix stay the same.
+    assert len(first.latents) >= len(second.latents)
+    torch.testing.assert_close(
+        _logits(memory, [first, second]), _logits(memory, [first]), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_relevance_moves_the_answer(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    one = _logits(memory, _selected(memory, TEXTS[:2], [-0.01, -5.0]))
+    other = _logits(memory, _selected(memory, TEXTS[:2], [-5.0, -0.01]))
+    assert (one - other).abs().max() > 1e-2
+
+
+def test_amortizing_in_a_batch_equals_one_by_one(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    for text, together in zip(TEXTS, memory.amortize(TEXTS), strict=True):
+        (alone,) = memory.amortize([text])
+        np.testing.assert_allclose(together.dequantised(), alone.dequantised(), atol=0.05)
+        np.testing.assert_allclose(
+            together.key.astype(np.float32), alone.key.astype(np.float32), atol=2e-3
+        )
+        assert together.latents.shape == (memory.count_tokens([text])[0], 16)
+
+
+def test_a_group_of_questions_equals_one_question_at_a_time(
+    tiny_llama: Path, build_memory: Any
+) -> None:
+    """Training lays the questions of a group over one prefix; answering does not."""
+    memory = build_memory(tiny_llama)
+    lm, stack = memory.lm, memory.stack
+    questions = lm.tokenize([QUESTION, "How many crowns was the prize?"])
+    with torch.no_grad():
+        latents = [[_latents(memory, t) for t in TEXTS], [_latents(memory, TEXTS[1])]]
+        bias = torch.tensor([[-0.3, -1.4, -9.0], [-2.0, -0.2, float("-inf")]])
+        bias = torch.cat((bias, torch.tensor([[0.0, float("-inf"), float("-inf")]] * 2)))
+        together = lm.forward(lm.pad(questions * 2), stack.prefix(lm, *pack(latents), bias))
+        for row in range(4):
+            group = latents[row // 2]
+            prefix = stack.prefix(lm, *pack([group]), bias[row : row + 1, : len(group)])
+            length = max(len(z) for g in latents for z in g) + stack.config.constant_tokens
+            alone = lm.forward(lm.pad([questions[row % 2]]), prefix._replace(length=length))
+            torch.testing.assert_close(
+                together[row, : alone.shape[1]], alone[0], atol=1e-4, rtol=1e-4
+            )
+
+
+def test_batched_answers_equal_single_ones(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    banks = [
+        _selected(memory, TEXTS[:2], [-0.5, -1.0]),
+        _selected(memory, TEXTS, [-0.5, -1.0, -2.0]),
+    ]
+    questions = [QUESTION, "How much was the prize, and who got it?"]
+    prompts = memory.lm.tokenize([question_prompt(q) for q in questions])
+    together = generate_batch(memory.lm, prompts, memory.prefix(banks), 8)
+    for question, bank, ids in zip(questions, banks, together, strict=True):
+        stream = memory.answer(question, bank, max_new_tokens=8)
+        assert "".join(stream).strip() == memory.lm.tokenizer.decode(ids).strip()
+
+
+def test_an_empty_bank_answers_as_the_base_lm(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    stream = memory.answer(QUESTION, [], max_new_tokens=8)
+    text = "".join(stream)
+    ids = torch.tensor([memory.chat_prompt(QUESTION)])
+    expected = memory.lm.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=8,
+        pad_token_id=2,
+        eos_token_id=2,
+    )
+    decoded = memory.lm.tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True)
+    assert text.strip() == decoded.strip()
+    assert stream.prefix_tokens == 0
+
+
+def test_attention_falls_on_documents_and_adds_up(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    selected = _selected(memory, TEXTS, [-0.5, -1.0, -2.0])
+    stream = memory.answer(QUESTION, selected, max_new_tokens=4)
+    list(stream)
+    assert [len(a) for a in stream.attention] == [len(s.latents) for s in selected]
+    layers_and_heads = memory.lm.shape.layers * memory.lm.heads
+    assert 0 < sum(a.sum() for a in stream.attention) < layers_and_heads * max(stream.tokens, 1)
+    assert 0 <= stream.confidence <= 1
+
+
+def test_quantising_keeps_a_hundredth_of_the_largest_value() -> None:
+    z = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
+    z[3] = 0
+    latents, scales = quantise(z)
+    back = latents.astype(np.float32) * scales.astype(np.float32)[:, None]
+    assert np.abs(back - z).max() <= np.abs(z).max() / 127
+    assert latents.dtype == np.int8 and scales.dtype == np.float16
+
+
+def test_principal_components_find_the_plane_the_data_lies_in() -> None:
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(40, 3, generator=generator)).Q
+    x = torch.randn(200, 3, generator=generator) @ basis.T
+    components, kept = principal_components(x, 3, seed=0)
+    assert kept == pytest.approx(1.0, abs=1e-5)
+    torch.testing.assert_close(components @ components.T @ basis, basis, atol=1e-4, rtol=1e-4)
+
+
+def test_another_base_lm_is_refused(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    with pytest.raises(CheckpointError, match="2 layers, this one has 5"):
+        memory.stack.check(Shape(5, 3, 8, 72))
+
+
+def test_amortizing_leaves_the_base_lm_alone(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    before = copy.deepcopy(memory.lm.model.state_dict())
+    memory.amortize(TEXTS)
+    for name, tensor in memory.lm.model.state_dict().items():
+        assert torch.equal(tensor, before[name])

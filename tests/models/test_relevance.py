@@ -1,0 +1,94 @@
+"""Selection: chunked equals whole, order and retrievers."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.relevance import Candidate, RelevanceWeights, select
+
+WEIGHTS = RelevanceWeights(lexical=3.0)
+
+
+def _bank(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
+    generator = np.random.default_rng(seed)
+    keys = generator.normal(size=(count, 8)).astype(np.float16)
+    keys[count // 2 :: 3] = keys[0]  # ties
+    return np.arange(10, 10 + count, dtype=np.int64), keys
+
+
+def _blocks(
+    ids: NDArray[np.int64], keys: NDArray[np.float16], size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size], keys[start : start + size]
+
+
+QUERY = np.random.default_rng(9).normal(size=8).astype(np.float32)
+
+
+@given(
+    size=st.integers(1, 70),
+    k=st.integers(1, 12),
+    retriever=st.sampled_from(["dense", "hybrid", "bm25"]),
+)
+def test_block_by_block_equals_all_at_once(size: int, k: int, retriever: str) -> None:
+    ids, keys = _bank(61)
+    lexical = {int(i): float(i % 7) + 1 for i in ids[::4]}
+    whole = select(QUERY, [(ids, keys)], k, lexical, retriever=retriever, weights=WEIGHTS)  # type: ignore[arg-type]
+    parts = select(
+        QUERY, _blocks(ids, keys, size), k, lexical, retriever=retriever, weights=WEIGHTS
+    )  # type: ignore[arg-type]
+    assert [c.id for c in parts] == [c.id for c in whole]
+    np.testing.assert_allclose(
+        [c.log_weight for c in parts], [c.log_weight for c in whole], rtol=1e-5, atol=1e-6
+    )
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_bank_s_order_does_not_matter(seed: int) -> None:
+    ids, keys = _bank(40)
+    order = np.random.default_rng(seed).permutation(40)
+    expected = select(QUERY, [(ids, keys)], 5, {}, weights=WEIGHTS)
+    found = select(QUERY, [(ids[order], keys[order])], 5, {}, weights=WEIGHTS)
+    assert [c.id for c in found] == [c.id for c in expected]
+
+
+def _ids(found: list[Candidate]) -> list[int]:
+    return [c.id for c in found]
+
+
+def test_weights_add_up_to_one_and_fall() -> None:
+    found = select(QUERY, [_bank(40)], 6, {}, weights=WEIGHTS)
+    assert sum(c.weight for c in found) == pytest.approx(1.0)
+    assert [c.score for c in found] == sorted((c.score for c in found), reverse=True)
+
+
+def test_words_lift_a_document_in_hybrid_only() -> None:
+    ids, keys = _bank(40)
+    worst = _ids(select(QUERY, [(ids, keys)], 40, {}, retriever="dense", weights=WEIGHTS))[-1]
+    strong = RelevanceWeights(lexical=100.0)
+    hybrid = select(QUERY, [(ids, keys)], 3, {worst: 2.0}, retriever="hybrid", weights=strong)
+    dense = select(QUERY, [(ids, keys)], 3, {worst: 2.0}, retriever="dense", weights=strong)
+    assert hybrid[0].id == worst and hybrid[0].lexical == 2.0
+    assert worst not in _ids(dense)
+
+
+def test_bm25_alone_ranks_by_words_and_finds_nothing_without() -> None:
+    bank = _bank(40)
+    found = select(QUERY, [bank], 3, {15: 1.0, 20: 4.0}, retriever="bm25", weights=WEIGHTS)
+    assert _ids(found) == [20, 15]
+    assert select(QUERY, [bank], 3, {}, retriever="bm25", weights=WEIGHTS) == []
+
+
+def test_an_empty_bank_selects_nothing() -> None:
+    assert select(QUERY, [], 3, {}, weights=WEIGHTS) == []
+
+
+@pytest.mark.parametrize(("k", "retriever"), [(0, "dense"), (3, "magic")])
+def test_wrong_arguments_are_refused(k: int, retriever: str) -> None:
+    with pytest.raises(ValueError, match=r"k must be|unknown retriever"):
+        select(QUERY, [], k, {}, retriever=retriever, weights=WEIGHTS)  # type: ignore[arg-type]
