@@ -6,9 +6,9 @@ import errno
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -93,11 +93,13 @@ def test_start_up_imports_nothing_heavy(command: list[str], tmp_path: Path) -> N
 @pytest.mark.parametrize("command", [["--help"], ["store", "ls"]])
 def test_start_up_is_quick(command: list[str]) -> None:
     def seconds() -> float:
-        begun = time.perf_counter()
+        # Processor time, so that a busy machine is no failure; benchmarks/ has the time on the clock
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         python("from maccli.cli import main; main()", *command)
-        return time.perf_counter() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(5)) < 0.4
+    assert min(seconds() for _ in range(3)) < 0.4
 
 
 def test_completion_knows_the_commands() -> None:
