@@ -93,7 +93,7 @@ def test_start_up_imports_nothing_heavy(command: list[str], tmp_path: Path) -> N
 @pytest.mark.parametrize("command", [["--help"], ["store", "ls"]])
 def test_start_up_is_quick(command: list[str]) -> None:
     def seconds() -> float:
-        # Processor time, so that a busy machine is no failure; benchmarks/ has the time on the clock
+        # Processor time, so that a busy machine fails nothing; benchmarks/ takes the clock
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         python("from maccli.cli import main; main()", *command)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
