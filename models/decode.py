@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from models.lm import BaseLM, Prefix, rotate
+from models.attention import rotate
+from models.lm import BaseLM, Prefix
 
 
 class Decoder:

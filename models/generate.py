@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.lm import BaseLM, Prefix, rotate
+from models.attention import rotate
+from models.lm import BaseLM, Prefix
 
 
 @torch.no_grad()

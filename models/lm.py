@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.attention import attend, causal_mask, rotate
 from models.errors import UnsupportedModelError, WeightsError
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class BaseLM:
             if i == self.shape.layers - 1:  # nobody reads the last layer's output
                 break
             cos, sin = rotary[self.layer_types[i]]
-            mask = _causal(ids.shape[1], _window(layer), x)
+            mask = causal_mask(ids.shape[1], _window(layer), x)
             y = F.scaled_dot_product_attention(
                 rotate(q, cos, sin),
                 rotate(k, cos, sin),
@@ -233,7 +234,7 @@ class BaseLM:
                 q * layer.self_attn.scaling,
                 k,
                 v,
-                _causal(ids.shape[1], _window(layer), x),
+                causal_mask(ids.shape[1], _window(layer), x),
                 (prefix.keys[i], prefix.values[i], prefix.bias) if prefix is not None else None,
                 watch,
             )
@@ -281,58 +282,6 @@ class BaseLM:
         }
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor,
-    prefix: tuple[Tensor, Tensor, Tensor] | None,
-    watch: Tensor | None = None,
-) -> Tensor:
-    """Attention over the sequence itself and, with a bias, over its group's prefix.
-
-    The queries of all sequences of a group are laid side by side, so that the prefix is neither
-    copied nor rotated once a sequence.
-
-    Args:
-        q: [B, A, T, C], scaled.
-        k: [B, H, T, C].
-        v: [B, H, T, C].
-        mask: [T, T], 0 where a token may look and -inf where not.
-        prefix: keys and values [G, H, S, C] and bias [B, S].
-        watch: see `BaseLM.forward`.
-
-    Returns:
-        [B, A, T, C].
-    """
-    b, a, t, c = q.shape
-    h = k.shape[1]
-    repeats = a // h
-    q = q.reshape(b, h, repeats * t, c)
-    scores = (q @ k.transpose(-1, -2)).view(b, h, repeats, t, t) + mask
-    if prefix is None:
-        return (scores.softmax(-1).view(b, h, repeats * t, t) @ v).view(b, a, t, c)
-    keys, values, bias = prefix
-    g, s = keys.shape[0], keys.shape[2]
-    n = b // g
-    grouped = q.view(g, n, h, repeats * t, c).transpose(1, 2).reshape(g, h, n * repeats * t, c)
-    far = (grouped @ keys.transpose(-1, -2)).view(g, h, n, repeats * t, s).transpose(1, 2)
-    far = far.reshape(b, h, repeats, t, s) + bias[:, None, None, None].to(far.dtype)
-    weights = torch.cat((far, scores), -1).softmax(-1)
-    if watch is not None:
-        watch += weights[:, :, :, -1, :s].sum((1, 2))
-    far = weights[..., :s].view(g, n, h, repeats * t, s).transpose(1, 2)
-    y = (far.reshape(g, h, n * repeats * t, s) @ values).view(g, h, n, repeats * t, c)
-    near = weights[..., s:].reshape(b, h, repeats * t, t) @ v
-    return (y.transpose(1, 2).reshape(b, h, repeats * t, c) + near).view(b, a, t, c)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding (Su et al., arXiv 2104.09864) of x [..., S, C]."""
-    left, right = x.chunk(2, -1)
-    return x * cos + torch.cat((-right, left), -1) * sin
-
-
 def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Indices of rows of similar length, at most `max_tokens` tokens with padding."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
@@ -344,14 +293,6 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         batch.append(i)
     if batch:
         yield batch
-
-
-def _causal(tokens: int, window: int | None, like: Tensor) -> Tensor:
-    """[T, T] additive mask: what is before a token, within its layer's window."""
-    mask = torch.full((tokens, tokens), float("-inf"), device=like.device, dtype=like.dtype).triu(1)
-    if window is not None and window < tokens:
-        mask += torch.full_like(mask, float("-inf")).tril(-window)
-    return mask
 
 
 def _window(layer: Any) -> int | None:
