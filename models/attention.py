@@ -42,7 +42,7 @@ def attend(
     q = q.reshape(b, h, repeats * t, c)
     scores = (q @ k.transpose(-1, -2)).view(b, h, repeats, t, t) + mask
     if prefix is None:
-        return (scores.softmax(-1).view(b, h, repeats * t, t) @ v).view(b, a, t, c)
+        return (scores.softmax(-1).view(b, h, repeats * t, t) @ v).reshape(b, a, t, c)
     keys, values, bias = prefix
     g, s = keys.shape[0], keys.shape[2]
     n = b // g
@@ -55,7 +55,7 @@ def attend(
     far = weights[..., :s].view(g, n, h, repeats * t, s).transpose(1, 2)
     y = (far.reshape(g, h, n * repeats * t, s) @ values).view(g, h, n, repeats * t, c)
     near = weights[..., s:].reshape(b, h, repeats * t, t) @ v
-    return (y.transpose(1, 2).reshape(b, h, repeats * t, c) + near).view(b, a, t, c)
+    return (y.transpose(1, 2).reshape(b, h, repeats * t, c) + near).reshape(b, a, t, c)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -31,30 +31,25 @@ class Batch:
         questions: [N] indices into the corpus, group by group.
         own: [N], the place of a question's own document in its group.
         visible: bool [N, D], which documents of its group a question sees.
-        honest: bool [N, G * D], false where a document that is not a question's own holds its
-            answer too or the question does not say what it is about: no negative for the
-            contrastive term.
     """
 
     chunks: list[list[int]]
     questions: list[int]
     own: Tensor
     visible: Tensor
-    honest: Tensor
 
     def part(self, index: int, parts: int) -> Batch:
         """The groups that fall to one of several processes."""
         if parts == 1:
             return self
         groups = len(self.chunks) // parts
-        n, d = len(self.questions) // parts, len(self.chunks[0])
+        n = len(self.questions) // parts
         rows = slice(index * n, (index + 1) * n)
         return Batch(
             self.chunks[index * groups : (index + 1) * groups],
             self.questions[rows],
             self.own[rows],
             self.visible[rows],
-            self.honest[rows, index * groups * d : (index + 1) * groups * d],
         )
 
 
@@ -136,16 +131,9 @@ class Sampler:
         questions = [q for group in groups for q in group[1]]
         own = torch.arange(d).repeat(len(groups))
         visible = torch.zeros(len(questions), d, dtype=torch.bool)
-        honest = torch.ones(len(questions), len(groups) * d, dtype=torch.bool)
-        everything = [c for group in chunks for c in group]
         for n, q in enumerate(questions):
             alone = rng.random() < self.alone or not corpus.questions[q].standalone
             others = [i for i in range(d) if i != own[n]]
             seen = [] if alone else rng.sample(others, rng.randint(1, d - 1))
             visible[n, [int(own[n]), *seen]] = True
-            for i, chunk in enumerate(everything):
-                if chunk != corpus.questions[q].chunk and (
-                    not corpus.questions[q].standalone or corpus.holds_answer(q, chunk)
-                ):
-                    honest[n, i] = False
-        return Batch(chunks, questions, own, visible, honest)
+        return Batch(chunks, questions, own, visible)

@@ -79,6 +79,11 @@ class Corpus:
             tensors = {"keys": self.keys.contiguous(), "queries": self.queries.contiguous()}
             save_file(tensors, cache, {"texts": digest})
 
+    def near(self, questions: Sequence[int], count: int) -> Tensor:
+        """Chunks [N, count] with the keys nearest to each question, by the encoder alone."""
+        count = min(count, len(self.chunks))
+        return (self.queries[list(questions)] @ self.keys.T).topk(count).indices
+
     def holds_answer(self, question: int, chunk: int) -> bool:
         """Whether a chunk names any of the question's answers: then it is no honest negative."""
         text = self.chunks[chunk].lower()

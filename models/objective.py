@@ -19,6 +19,8 @@ from models.latent import LatentStack, pack
 from models.lm import BaseLM
 
 IGNORE = -100
+NEGATIVES = 256
+"""How many of the corpus's documents, the nearest, a question's own is set against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,32 @@ def loss(
     wanted = labels != IGNORE
     answer = F.cross_entropy(lm.logits(hidden[wanted]).float(), labels[wanted])
 
-    own = group_of * d + batch.own.to(device)
-    honest = scores.masked_fill(~batch.honest.to(device), float("-inf"))
-    return Loss(answer, F.cross_entropy(honest, own))
+    own = (queries * keys[group_of * d + batch.own.to(device)]).sum(-1, keepdim=True)
+    return Loss(answer, _contrastive(corpus, batch, own, queries))
+
+
+def _contrastive(corpus: Corpus, batch: Batch, own: Tensor, queries: Tensor) -> Tensor:
+    """How surprising each question's own document is among the nearest of the whole corpus.
+
+    The keys are fixed, so the negatives of a question may come from all documents and not only from
+    the batch's. A document that holds the answer too is no negative, and a question that does not
+    say what it is about is left out.
+
+    Args:
+        corpus: with keys.
+        batch: the questions.
+        own: [N, 1] scores of the questions' own documents.
+        queries: [N, E].
+    """
+    near = corpus.near(batch.questions, NEGATIVES)
+    scores = (queries[:, None] @ corpus.keys[near].to(queries.device).transpose(1, 2))[:, 0]
+    hidden = torch.zeros(scores.shape, dtype=torch.bool)
+    for n, (question, row) in enumerate(zip(batch.questions, near.tolist(), strict=True)):
+        asked = corpus.questions[question]
+        for i, chunk in enumerate(row):
+            hidden[n, i] = chunk == asked.chunk or corpus.holds_answer(question, chunk)
+    scores = scores.masked_fill(hidden.to(scores.device), float("-inf"))
+    clear = [corpus.questions[q].standalone for q in batch.questions]
+    surprise = torch.cat((own, scores), 1).log_softmax(-1)[:, 0].neg()
+    weight = torch.tensor(clear, device=surprise.device, dtype=surprise.dtype)
+    return (surprise * weight).sum() / weight.sum().clamp_min(1.0)

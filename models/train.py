@@ -6,17 +6,17 @@ code path serves the CPU, one GPU and, started through `accelerate launch`, seve
 
 from __future__ import annotations
 
-import json
+import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from models import checkpoint
-from models.batches import Sampler
+from models import checkpoint, training_state
+from models.batches import Batch, Sampler
+from models.card import card
 from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
@@ -25,9 +25,10 @@ from models.features import FeatureCache
 from models.initialise import initialise
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
-from models.objective import loss
+from models.objective import Loss, loss
 
-STATE = "training-state.safetensors"
+DEV_BATCHES = 8
+"""Batches of dev examples that a dev loss is the mean of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known after a step; one JSON line of the log."""
+    """What is known after a step, a JSON line of the log; losses as in `objective.Loss`."""
 
     step: int
     answer_loss: float
@@ -84,6 +85,7 @@ class Progress:
     examples_per_second: float
     learning_rate: float
     seconds: float
+    dev_loss: float | None = None
 
 
 @dataclass(slots=True)
@@ -99,6 +101,9 @@ class Trainer:
         weights: how often each source is drawn.
         out: the checkpoint's folder; the state to resume from lies beside its files.
         cache: folder for document features, or None to compute them each time.
+        dev: examples that are never trained on; their answer loss is measured whenever the state
+            is saved.
+        note: told what happens before the first step.
     """
 
     config: TrainConfig
@@ -109,14 +114,15 @@ class Trainer:
     weights: Sequence[float]
     out: Path
     cache: Path | None = None
+    dev: Sequence[Sequence[Example]] = ()
     note: Callable[[str], None] = print
     stack: LatentStack = field(init=False)
-    corpus: Corpus = field(init=False)
     step: int = field(init=False, default=0)
     examples: int = field(init=False, default=0)
+    dev_loss: float | None = field(init=False, default=None)
 
     def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> LatentStack:
-        """Train to the last step and save the checkpoint.
+        """Train to the last step and save the checkpoint; save it when interrupted, too.
 
         Args:
             report: called after each step.
@@ -131,127 +137,131 @@ class Trainer:
         world = PartialState()
         config = self.config
         self.stack = LatentStack(self.model).to(self.lm.device)
-        self.corpus = build(
-            self.sources,
-            lambda texts: [len(row) for row in self.lm.tokenize(texts)],
-            chunk_tokens=self.model.chunk_tokens,
-            limit=config.limit,
-            seed=config.seed,
-        )
-        self.corpus.embed(
-            self.encoder, self.cache and self.cache / "embeddings.safetensors", self.note
-        )
-        sampler = Sampler(
-            self.corpus,
-            self.weights,
-            groups=config.groups * world.num_processes,
-            documents=config.documents,
-            seed=config.seed,
-            alone=config.alone,
-        )
+        corpus = self._corpus(self.sources, "embeddings")
+        parts = world.num_processes
+        sampler = self._sampler(corpus, self.weights, config.groups * parts)
         optimiser = self._optimiser()
         if resume:
-            self._load_state(optimiser)
+            self._resume(optimiser)
         else:
-            self._initialise()
+            self._initialise(corpus)
         features = FeatureCache(
             self.lm, self.model.chunk_tokens, self.cache, self.stack.amortizer.mean
         )
+        dev = self._corpus(self.dev, "dev-embeddings") if self.dev else None
         saved = time.monotonic()
-        for group in optimiser.param_groups:
-            group["peak"] = group.get("peak", group["lr"])
-        while self.step < config.steps:
-            started = time.perf_counter()
-            rate = self._rate(self.step)
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * rate
-            batch = sampler.batch(self.step).part(world.process_index, world.num_processes)
-            dropped = torch.rand(
-                len(batch.chunks) * config.documents,
-                generator=torch.Generator().manual_seed(hash((config.seed, self.step))),
-            )
-            kept = (dropped >= config.backprop_dropout).tolist()
-            terms = loss(self.stack, self.lm, self.corpus, features, batch, kept)
-            optimiser.zero_grad(set_to_none=True)
-            terms.total.backward()
-            _average_gradients(self.stack, world.num_processes)
-            torch.nn.utils.clip_grad_norm_(self.stack.parameters(), 1.0)
-            optimiser.step()
-            self.step += 1
-            self.examples += len(batch.questions) * world.num_processes
-            seconds = time.perf_counter() - started
-            report(
-                Progress(
-                    self.step,
-                    round(float(terms.answer.detach()), 4),
-                    round(float(terms.relevance.detach()), 4),
-                    self.examples,
-                    round(len(batch.questions) * world.num_processes / seconds, 2),
-                    config.learning_rate * rate,
-                    round(seconds, 3),
+        try:
+            while self.step < config.steps:
+                started = time.perf_counter()
+                batch = sampler.batch(self.step).part(world.process_index, parts)
+                terms = self._train_step(corpus, features, batch, optimiser, parts)
+                self.step += 1
+                self.examples += len(batch.questions) * parts
+                last = self.step == config.steps
+                due = last or time.monotonic() - saved > 60 * config.save_minutes
+                if due and dev is not None:
+                    self.dev_loss = self._measure(dev, features)
+                seconds = time.perf_counter() - started
+                report(
+                    Progress(
+                        self.step,
+                        round(float(terms.answer.detach()), 4),
+                        round(float(terms.relevance.detach()), 4),
+                        self.examples,
+                        round(len(batch.questions) * parts / seconds, 2),
+                        round(config.learning_rate * self._rate(self.step - 1), 8),
+                        round(seconds, 3),
+                        self.dev_loss if due else None,
+                    )
                 )
-            )
-            if world.is_main_process and time.monotonic() - saved > 60 * config.save_minutes:
+                if due and world.is_main_process:
+                    self.save(optimiser)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            if world.is_main_process and self.step:
                 self.save(optimiser)
-                saved = time.monotonic()
-        if world.is_main_process:
-            self.save(optimiser)
+            raise
         return self.stack
+
+    def _train_step(
+        self,
+        corpus: Corpus,
+        features: FeatureCache,
+        batch: Batch,
+        optimiser: torch.optim.Optimizer,
+        processes: int,
+    ) -> Loss:
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * self._rate(self.step)
+        rng = random.Random(f"{self.config.seed}:dropout:{self.step}")
+        kept = [
+            rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
+        ]
+        terms = loss(self.stack, self.lm, corpus, features, batch, kept)
+        optimiser.zero_grad(set_to_none=True)
+        terms.total.backward()
+        _average_gradients(self.stack, processes)
+        torch.nn.utils.clip_grad_norm_(self.stack.parameters(), 1.0)
+        optimiser.step()
+        return terms
+
+    @torch.no_grad()
+    def _measure(self, dev: Corpus, features: FeatureCache) -> float:
+        """Answer loss over the same few batches of the dev examples each time."""
+        sampler = self._sampler(dev, [1.0] * len(self.dev), self.config.groups)
+        terms = [
+            loss(self.stack, self.lm, dev, features, sampler.batch(i)) for i in range(DEV_BATCHES)
+        ]
+        return round(sum(float(t.answer) for t in terms) / len(terms), 4)
+
+    def _corpus(self, sources: Sequence[Sequence[Example]], name: str) -> Corpus:
+        corpus = build(
+            sources,
+            lambda texts: [len(row) for row in self.lm.tokenize(texts)],
+            chunk_tokens=self.model.chunk_tokens,
+            limit=self.config.limit,
+            seed=self.config.seed,
+        )
+        cached = self.cache / f"{name}.safetensors" if self.cache is not None else None
+        corpus.embed(self.encoder, cached, self.note)
+        return corpus
+
+    def _sampler(self, corpus: Corpus, weights: Sequence[float], groups: int) -> Sampler:
+        return Sampler(
+            corpus,
+            weights,
+            groups=groups,
+            documents=self.config.documents,
+            seed=self.config.seed,
+            alone=self.config.alone,
+        )
 
     def save(self, optimiser: torch.optim.Optimizer) -> None:
         """Write the checkpoint as it is now, and the state to resume from."""
-        from dataclasses import replace
-
-        from safetensors.torch import save as to_bytes
-
-        training = {**asdict(self.config), "step": self.step, "examples": self.examples}
-        self.stack.config = replace(self.model, training={**self.model.training, **training})
-        names = {id(p): name for name, p in self.stack.named_parameters()}
-        state: dict[str, Tensor] = {f"model.{n}": t for n, t in self.stack.state_dict().items()}
-        for parameter, moments in optimiser.state.items():
-            for key, value in moments.items():
-                state[f"optimiser.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
-        state = {n: t.detach().cpu().contiguous() for n, t in state.items()}
+        run = {**asdict(self.config), "step": self.step, "examples": self.examples}
+        if self.dev_loss is not None:
+            run["dev_loss"] = self.dev_loss
+        self.stack.config = replace(self.model, training={**self.model.training, **run})
         checkpoint.save(self.stack, self.out, card(self.stack.config))
-        metadata = {"training": json.dumps(training)}
-        checkpoint.replace(self.out / STATE, to_bytes(state, metadata))
+        training_state.save(self.out, self.stack, optimiser, run)
 
-    def _load_state(self, optimiser: torch.optim.Optimizer) -> None:
-        from safetensors import safe_open
-
-        path = self.out / STATE
-        if not path.exists():
-            raise CheckpointError(
-                f"nothing to resume in {self.out}: there is no {STATE}", hint="leave out --resume"
-            )
-        with safe_open(path, "pt") as stored:
-            training = json.loads(stored.metadata()["training"])
-            state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    def _resume(self, optimiser: torch.optim.Optimizer) -> None:
+        run = training_state.load(self.out, self.stack, optimiser)
         for name in ("seed", "groups", "documents", "limit"):
             ours = getattr(self.config, name)
-            if training[name] != ours:
+            if run[name] != ours:
                 raise CheckpointError(
-                    f"the run in {self.out} had {name}={training[name]}, not {ours}",
+                    f"the run in {self.out} had {name}={run[name]}, not {ours}",
                     hint="resume with the same settings, or train into another folder",
                 )
-        self.step, self.examples = training["step"], training["examples"]
-        self.stack.load_state_dict(
-            {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")}
-        )
-        for name, parameter in self.stack.named_parameters():
-            start = f"optimiser.{name}."
-            moments = {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
-            if moments:
-                optimiser.state[parameter] = {
-                    k: t if k == "step" else t.to(parameter.device) for k, t in moments.items()
-                }
+        self.step, self.examples = run["step"], run["examples"]
 
-    def _initialise(self) -> None:
+    def _initialise(self, corpus: Corpus) -> None:
         self.note("initialising from principal components")
         order = torch.randperm(
-            len(self.corpus.chunks), generator=torch.Generator().manual_seed(self.config.seed)
+            len(corpus.chunks), generator=torch.Generator().manual_seed(self.config.seed)
         )
-        texts = (self.corpus.chunks[i] for i in order.tolist())
+        texts = (corpus.chunks[i] for i in order.tolist())
         kept = initialise(self.stack, self.lm, list(texts)[:2000], seed=self.config.seed)
         self.note(f"{self.model.latent_size} components keep {kept:.1%} of the variance")
 
@@ -260,9 +270,9 @@ class Trainer:
         projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
         return torch.optim.AdamW(
             [
-                {"params": projections, "lr": config.learning_rate},
-                {"params": [stack.head.constant], "lr": config.constant_learning_rate},
-                {"params": stack.relevance.parameters(), "lr": config.relevance_learning_rate},
+                {"params": projections, "peak": config.learning_rate},
+                {"params": [stack.head.constant], "peak": config.constant_learning_rate},
+                {"params": stack.relevance.parameters(), "peak": config.relevance_learning_rate},
             ],
             weight_decay=0.0,
             betas=(0.9, 0.98),
@@ -283,33 +293,3 @@ def _average_gradients(stack: LatentStack, processes: int) -> None:
         if parameter.grad is not None:
             torch.distributed.all_reduce(parameter.grad)
             parameter.grad /= processes
-
-
-def card(config: LatentConfig) -> str:
-    """The model card of a checkpoint, in the Hub's format."""
-    training = config.training
-    lines = [
-        "---",
-        "library_name: mac",
-        f"base_model: {config.base_lm}",
-        "license: apache-2.0",
-        "---",
-        "",
-        f"# A `{config.stack}` checkpoint for {config.base_lm}",
-        "",
-        "Turns documents into modulations of a frozen base LM, and questions into the modulation",
-        "that answers them (arXiv 2403.04317). The base LM is not inside.",
-        "",
-        f"- latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens, "
-        f"chunks of up to {config.chunk_tokens} tokens",
-        f"- sentence encoder: {config.encoder}",
-        "",
-        "## Training",
-        "",
-        "```",
-        str(training.get("command", "(made through the Python interface)")),
-        "```",
-        "",
-    ]
-    lines += [f"- {key}: {value}" for key, value in training.items() if key != "command"]
-    return "\n".join(lines) + "\n"

@@ -44,7 +44,15 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     multiple=True,
     required=True,
     metavar="FILE[:WEIGHT]",
-    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to mix.",
+    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst; of a file with "
+    "splits, the train split. Repeat it to mix.",
+)
+@click.option(
+    "--dev",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Measure the loss on these at every save; of a file with splits, on its dev split.",
 )
 @click.option(
     "--out",
@@ -80,7 +88,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--chunk-tokens",
     type=click.IntRange(min=8),
-    default=160,
+    default=192,
     show_default=True,
     help="Longest piece of a document, in tokens.",
 )
@@ -183,6 +191,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     )
     run = Run(
         sources=sources,
+        dev=given["dev"],
         out=given["out"],
         base=given["base"] or pinned.DEFAULT_LM,
         encoder=given["encoder"] or pinned.DEFAULT_ENCODER,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from maccli.errors import USAGE, MacError
 from maccli.service.session import Transfer, silence_libraries
-from models import checkpoint, data, pinned, weights
+from models import checkpoint, data, weights
+from models.identity import identity
 
 if TYPE_CHECKING:
     from models.train import Progress, TrainConfig
@@ -23,6 +24,7 @@ class Run:
 
     Attributes:
         sources: data files, each with how often it is drawn from.
+        dev: data files to measure on and never to train on.
         out: the new checkpoint's folder.
         base: the base LM: a pinned name, a Hub id or a folder.
         encoder: the sentence encoder, likewise.
@@ -36,6 +38,7 @@ class Run:
     """
 
     sources: Sequence[data.Source]
+    dev: Sequence[Path]
     out: Path
     base: str
     encoder: str
@@ -75,7 +78,8 @@ def train(
             "Go on with it (--resume), or train into another folder (--out).",
             USAGE,
         )
-    examples = [data.read(source.path, limit=config.limit) for source in run.sources]
+    examples = [data.read(source.path, "train") for source in run.sources]
+    dev = [data.read(path, "dev") for path in run.dev]
     from models.device import choose_device, choose_dtype
     from models.encoder import SentenceEncoder
     from models.latent import LatentConfig
@@ -84,16 +88,16 @@ def train(
 
     silence_libraries()
     device = choose_device(run.device)
-    lm = BaseLM.load(
-        weights.resolve(run.base, progress=transfer), device=device, dtype=choose_dtype(device)
-    )
-    encoder = SentenceEncoder.load(weights.resolve(run.encoder, progress=transfer), device=device)
+    base = weights.resolve(run.base, progress=transfer)
+    encoder_folder = weights.resolve(run.encoder, progress=transfer)
+    lm = BaseLM.load(base, device=device, dtype=choose_dtype(device))
+    encoder = SentenceEncoder.load(encoder_folder, device=device)
     shape = lm.shape
     model = LatentConfig(
         base_lm=run.base,
-        base_sha256=_sha256(run.base),
+        base_sha256=identity(run.base, base),
         encoder=run.encoder,
-        encoder_sha256=_sha256(run.encoder),
+        encoder_sha256=identity(run.encoder, encoder_folder),
         layers=shape.layers,
         kv_heads=shape.kv_heads,
         head_size=shape.head_size,
@@ -119,11 +123,7 @@ def train(
             [source.weight for source in run.sources],
             run.out,
             run.cache,
+            dev,
             note,
         ).run(keep, resume=run.resume)
     return run.out
-
-
-def _sha256(name: str) -> str | None:
-    found = pinned.PINNED.get(name)
-    return found.weights.sha256 if found else None

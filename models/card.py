@@ -1,0 +1,44 @@
+"""The model card of a checkpoint: a README.md in the Hub's format."""
+
+from __future__ import annotations
+
+from models.latent import LatentConfig
+
+_REPOSITORY = {
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+"""Where the Hub knows the pinned models."""
+
+
+def card(config: LatentConfig) -> str:
+    """What the checkpoint is, what it stands on, and how it was trained."""
+    training = dict(config.training)
+    command = training.pop("command", None)
+    settings = [f"- {name}: {value}" for name, value in training.items()]
+    return "\n".join(
+        [
+            "---",
+            "library_name: mac",
+            f"base_model: {_REPOSITORY.get(config.base_lm, config.base_lm)}",
+            "license: apache-2.0",
+            "pipeline_tag: question-answering",
+            "---",
+            "",
+            f"# A `{config.stack}` checkpoint for {config.base_lm}",
+            "",
+            "Turns documents into modulations of a frozen base LM, and questions into the",
+            "modulation that answers them (arXiv 2403.04317). The base LM is not inside.",
+            "",
+            f"- latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens, "
+            f"chunks of up to {config.chunk_tokens} tokens",
+            f"- sentence encoder: {config.encoder}",
+            f"- base LM, SHA-256: {config.base_sha256 or 'not pinned'}",
+            "",
+            "## Training",
+            "",
+            *(["```", str(command), "```", ""] if command else []),
+            *settings,
+            "",
+        ]
+    )
