@@ -1,0 +1,102 @@
+"""Checkpoints: written whole, read with every shape checked, told apart by fingerprint."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models import checkpoint
+from models.card import card
+from models.errors import CheckpointError
+from models.identity import check_identity
+from models.memory import Memory
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_llama: Path, build_memory: Any) -> Path:
+    stack = build_memory(tiny_llama).stack
+    checkpoint.save(stack, tmp_path / "checkpoint", card(stack.config))
+    return tmp_path / "checkpoint"
+
+
+def _change(path: Path, **values: Any) -> None:
+    file = path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+def test_a_checkpoint_comes_back_and_answers(saved: Path) -> None:
+    memory = Memory.load(saved, device="cpu")
+    (modulation,) = memory.amortize(["The mayor cut the ribbon."])
+    assert modulation.latents.shape[1] == memory.config.latent_size
+    assert memory.fingerprint == checkpoint.fingerprint(saved)
+    assert not list(saved.glob("*.part"))
+
+
+def test_the_fingerprint_follows_what_changes_modulations(saved: Path) -> None:
+    before = checkpoint.fingerprint(saved)
+    _change(saved, abstain_below=1.5, training={"steps": 3})
+    assert checkpoint.fingerprint(saved) == before
+    _change(saved, chunk_tokens=65)
+    assert checkpoint.fingerprint(saved) != before
+
+
+def test_a_name_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint") as caught:
+        checkpoint.find(tmp_path / "nothing")
+    assert "mac train" in str(caught.value.hint)
+
+
+def test_damaged_weights_are_refused(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        checkpoint.load(saved)
+
+
+def test_a_tensor_of_another_shape_is_named(saved: Path) -> None:
+    tensors = load_file(saved / "model.safetensors")
+    tensors["head.bias"] = torch.zeros(3)
+    save_file(tensors, saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"head\.bias .* \(3,\)"):
+        checkpoint.load(saved)
+
+
+def test_a_missing_tensor_is_named(saved: Path) -> None:
+    tensors = load_file(saved / "model.safetensors")
+    del tensors["head.bias"]
+    save_file(tensors, saved / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"head\.bias is missing"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"colour": "blue"}, "does not know: colour"),
+        ({"latent_size": 0}, "latent_size must be at least 1"),
+        ({"stack": "paper"}, "unknown stack 'paper'"),
+    ],
+)
+def test_a_config_of_another_kind_is_refused(
+    saved: Path, change: dict[str, Any], message: str
+) -> None:
+    _change(saved, **change)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize("content", ["not json", "[1]"])
+def test_a_config_that_is_no_object_is_refused(saved: Path, content: str) -> None:
+    (saved / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        checkpoint.config_of(saved)
+
+
+def test_other_base_weights_are_refused(saved: Path, tiny_llama: Path) -> None:
+    config = replace(checkpoint.config_of(saved), base_sha256="0" * 64)
+    with pytest.raises(CheckpointError, match="SHA-256 000000000000"):
+        check_identity(config.base_lm, tiny_llama, config.base_sha256)
