@@ -1,0 +1,1 @@
+"""Measurements that README quotes, each a module to run with `python -m`."""

@@ -1,7 +1,7 @@
 """A memory bank of a question-answering set, made as `mac ingest` makes it, and its rivals.
 
-Shared by the quality and speed benchmarks: chunking, amortizing and storing go through the product's own
-code; nothing here is a model of it.
+Shared by the quality and speed benchmarks: chunking, amortizing and storing go through the
+product's own code; nothing here is a model of it.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from models.chunking import split
 from models.data import Example, read
 from models.memory import Memory
 from models.modulation import Selected
 from models.relevance import Candidate, RelevanceWeights, Retriever, select
 from store import NewChunk, Store
-from tqdm import tqdm
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Bank:
     def candidates(
         self, question: str, k: int, retriever: Retriever, weights: RelevanceWeights
     ) -> list[Candidate]:
+        """The k documents that the question selects from the whole bank."""
         query = self.memory.encode_question(question)
         lexical = dict(self.store.search(question, 100)) if retriever != "dense" else {}
         return select(query, self.store.keys(), k, lexical, retriever=retriever, weights=weights)
@@ -44,13 +46,14 @@ class Bank:
         ids = set(self.chunks_of[example.document_id])
         query = self.memory.encode_question(example.question)
         blocks = []
-        for numbers, keys in self.store.keys():
+        for numbers, keys in self.store.keys():  # noqa: SIM118 - no dictionary
             mine = [i for i, n in enumerate(numbers.tolist()) if n in ids]
             blocks.append((numbers[mine], keys[mine]))
         weights = RelevanceWeights()
         return select(query, blocks, len(ids), {}, retriever="dense", weights=weights)
 
     def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
+        """What `Memory.prefix` takes, for the selected documents."""
         stored = self.store.modulations([c.id for c in candidates])
         return [
             Selected(latents, scales, c.log_weight)
@@ -58,6 +61,7 @@ class Bank:
         ]
 
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:
+        """The text of the selected documents, for the prompt-based rivals."""
         return [row.text for row in self.store.chunk_rows([c.id for c in candidates])]
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.quality --data FILE [--questions 500] [--method mac --method rag ...]
 
-Every method has the same frozen LM; `rag` and `mac` have the same retriever. `oracle` rows are given the
-right document. Prints one Markdown table and writes the same figures as JSON.
+Every method has the same frozen LM; `rag` and `mac` have the same retriever. `oracle` rows are
+given the right document. Prints one Markdown table and writes the same figures as JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tqdm import tqdm
+
 from benchmarks import bank as banks
 from benchmarks import text_prefix
 from models import checkpoint
@@ -21,7 +23,6 @@ from models.evaluate import answer_many, prompt_many, score
 from models.memory import Memory
 from models.metrics import bootstrap_interval
 from models.relevance import RelevanceWeights
-from tqdm import tqdm
 
 METHODS = (
     "closed-book",

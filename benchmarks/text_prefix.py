@@ -1,9 +1,9 @@
-"""The strongest prompt-based rival: text in the prompt behind constant prefix tokens trained for it.
+"""The strongest prompt-based rival: text in the prompt behind trained constant prefix tokens.
 
     python -m benchmarks.text_prefix --data FILE[:WEIGHT] ... --out FILE.safetensors
 
-P-tuning v2 (arXiv 2110.07602) on the same questions, with as many constant prefix tokens as mac has, started
-from the same instruction, and the texts of the retrieved documents in the prompt.
+P-tuning v2 (arXiv 2110.07602) on the same questions, with as many constant prefix tokens as
+mac has, started from the same instruction, and the texts of the retrieved documents in the prompt.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
 from models import checkpoint
 from models.batches import Sampler
 from models.corpus import build
@@ -24,8 +27,6 @@ from models.latent import LatentStack
 from models.lm import BaseLM, Prefix
 from models.memory import Memory
 from models.objective import IGNORE, question_prompt, supervised_rows
-from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 
 
 def prompt_text(question: str, texts: Sequence[str]) -> str:
@@ -68,7 +69,7 @@ def main() -> None:
         [read(source.path, "train") for source in sources],
         memory.count_tokens,
         chunk_tokens=memory.config.chunk_tokens,
-        limit=arguments.limit,
+        limits=[arguments.limit] * len(sources),
         seed=arguments.seed,
     )
     corpus.embed(memory.encoder)

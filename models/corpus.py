@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -96,7 +97,7 @@ def build(
     *,
     chunk_tokens: int,
     questions_per_document: int = 6,
-    limit: int | None = None,
+    limits: Sequence[int | None] = (),
     seed: int = 0,
 ) -> Corpus:
     """Cut documents into chunks and find the chunk that answers each question.
@@ -106,7 +107,7 @@ def build(
         count_tokens: the base LM's token counter.
         chunk_tokens: the longest chunk.
         questions_per_document: at most so many questions of one document, chosen at random.
-        limit: at most so many documents of one source, chosen at random.
+        limits: for each source, at most so many documents, chosen at random; all if left out.
         seed: of the choices.
 
     Raises:
@@ -114,7 +115,7 @@ def build(
     """
     rng = random.Random(seed)
     corpus = Corpus([], [], [], [], torch.empty(0), torch.empty(0))
-    for number, examples in enumerate(sources):
+    for number, (examples, limit) in enumerate(zip_longest(sources, limits)):
         documents: dict[str, list[Example]] = {}
         for example in examples:
             documents.setdefault(example.document_id, []).append(example)

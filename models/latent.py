@@ -47,7 +47,7 @@ class LatentConfig:
     lexical_weight: float = 0.0
     """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
     abstain_below: float | None = None
-    """Relevance under which a question is not answered; None never abstains."""
+    """Best dense score, in nats, under which a question is not answered; None never abstains."""
     stack: str = "latent"
     training: dict[str, Any] = field(default_factory=dict)
 

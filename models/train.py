@@ -6,6 +6,7 @@ code path serves the CPU, one GPU and, started through `accelerate launch`, seve
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -45,7 +46,7 @@ class TrainConfig:
         backprop_dropout: p, the share of a batch's documents amortized under stop-gradient (paper,
             3.3).
         alone: how often a question sees its own document only.
-        limit: at most so many documents of a source.
+        limit: at most so many documents of a source; by default as many as the steps can use.
         save_minutes: how often the state is saved.
     """
 
@@ -137,8 +138,9 @@ class Trainer:
         world = PartialState()
         config = self.config
         self.stack = LatentStack(self.model).to(self.lm.device)
-        corpus = self._corpus(self.sources, "embeddings")
         parts = world.num_processes
+        slots = config.steps * config.groups * config.documents * parts
+        corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
         sampler = self._sampler(corpus, self.weights, config.groups * parts)
         optimiser = self._optimiser()
         if resume:
@@ -148,7 +150,9 @@ class Trainer:
         features = FeatureCache(
             self.lm, self.model.chunk_tokens, self.cache, self.stack.amortizer.mean
         )
-        dev = self._corpus(self.dev, "dev-embeddings") if self.dev else None
+        equal = [1.0] * len(self.dev)
+        slots = DEV_BATCHES * config.groups * config.documents
+        dev = self._corpus(self.dev, equal, slots, "dev-embeddings") if self.dev else None
         saved = time.monotonic()
         try:
             while self.step < config.steps:
@@ -214,12 +218,17 @@ class Trainer:
         ]
         return round(sum(float(t.answer) for t in terms) / len(terms), 4)
 
-    def _corpus(self, sources: Sequence[Sequence[Example]], name: str) -> Corpus:
+    def _corpus(
+        self, sources: Sequence[Sequence[Example]], weights: Sequence[float], slots: int, name: str
+    ) -> Corpus:
+        """The chunks and questions that batches of `slots` documents in all may need."""
+        # Room for the nearest to choose from; more would be embedded and never drawn.
+        enough = [max(64, math.ceil(1.5 * slots * w / sum(weights))) for w in weights]
         corpus = build(
             sources,
             lambda texts: [len(row) for row in self.lm.tokenize(texts)],
             chunk_tokens=self.model.chunk_tokens,
-            limit=self.config.limit,
+            limits=[self.config.limit or most for most in enough],
             seed=self.config.seed,
         )
         cached = self.cache / f"{name}.safetensors" if self.cache is not None else None
@@ -247,7 +256,13 @@ class Trainer:
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:
         run = training_state.load(self.out, self.stack, optimiser)
-        for name in ("seed", "groups", "documents", "limit"):
+        for name in (
+            "seed",
+            "groups",
+            "documents",
+            "limit",
+            *(() if self.config.limit else ("steps",)),
+        ):
             ours = getattr(self.config, name)
             if run[name] != ours:
                 raise CheckpointError(

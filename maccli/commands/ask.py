@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @click.option("--no-stream", is_flag=True, help="Write the answer when it is complete.")
 @options.apply(options.json_option, options.nl_option)
 @click.option("-q", "--quiet", is_flag=True, help="Write the answer only, no sources.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell how long each step took.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show every source, and how long each step took."
+)
 @click.pass_context
 def ask(
     ctx: click.Context,
@@ -159,16 +161,18 @@ class _Asker:
         if out.human and not out.quiet and answer.sources:
             out.text()
             out.text("Nearest sources:" if answer.abstained else "Sources:")
-            _write_sources(out, answer)
+            _write_sources(out, answer, everything=self.verbose)
         if self.verbose:
             steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items())
             out.note(f"{steps}; {count(answer.prefix_tokens, 'prefix token')}")
 
 
-def _write_sources(out: Output, answer: Answer) -> None:
+def _write_sources(out: Output, answer: Answer, *, everything: bool) -> None:
+    """Write the sources that count: a weight that rounds to nothing tells a reader nothing."""
     from maccli.files import displayed
 
-    for source in answer.sources:
+    shown = [s for i, s in enumerate(answer.sources) if everything or i == 0 or s.weight >= 0.01]
+    for source in shown if everything else shown[:3]:
         where = f"{displayed(source.source)}[{source.start}:{source.end}]"
         out.text(f"  {source.weight:.2f}  {where}  {_shortened(source.text)}")
 

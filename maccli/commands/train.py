@@ -66,7 +66,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--batch",
     type=click.IntRange(min=2),
-    default=16,
+    default=8,
     show_default=True,
     help="Questions a step; a multiple of --documents.",
 )
@@ -99,7 +99,11 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     show_default=True,
     help="Share of documents without gradient.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many documents a file.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="At most so many documents a file.  [default: what the steps can use]",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @options.device_option
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")

@@ -236,7 +236,7 @@ def _relevant(evidence: _Evidence, threshold: float | None) -> bool:
     """Tell whether anything found is relevant enough to be answered from."""
     if not evidence.candidates:
         return False
-    return threshold is None or max(c.score for c in evidence.candidates) >= threshold
+    return threshold is None or max(c.dense for c in evidence.candidates) >= threshold
 
 
 def _answer(session: Session, question: str, evidence: _Evidence, options: Options) -> AnswerStream:

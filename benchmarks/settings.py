@@ -1,0 +1,94 @@
+"""Choose on dev data what a checkpoint needs besides its weights: BM25's share, when to abstain.
+
+    python -m benchmarks.settings --data FILE ... --checkpoint DIR [--write]
+
+Retrieval only: nothing is generated. For every question, its own document must be found among
+those of all files (recall), and once more with its own document taken out (abstention). With
+`--write` the best settings go into the checkpoint's config.json; its fingerprint stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import bank as banks
+from models import checkpoint
+from models.memory import Memory
+
+SHARES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
+KEPT = 0.95
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, action="append", required=True)
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--documents", type=int, default=250, help="a file")
+    parser.add_argument("--questions", type=int, default=1500, help="drawn at random")
+    parser.add_argument("--checkpoint", default=checkpoint.DEFAULT)
+    parser.add_argument("--store", type=Path, help="keep the store here and use it again")
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+
+    path = checkpoint.find(arguments.checkpoint)
+    memory = Memory.load(path)
+    bank = banks.load(
+        memory,
+        arguments.store or Path(tempfile.mkdtemp(prefix="mac-settings-")),
+        arguments.data,
+        split_name=arguments.split,
+        questions=arguments.questions,
+        seed=0,
+        documents=arguments.documents,
+    )
+    numbers, keys = map(np.concatenate, zip(*bank.store.keys(), strict=True))
+    place = {int(number): i for i, number in enumerate(numbers)}
+    with torch.no_grad():
+        embeddings = memory.encoder.encode([e.question for e in bank.examples])
+        queries = memory.stack.relevance.query(embeddings).cpu().numpy()
+    dense = queries @ keys.astype(np.float32).T
+    lexical = np.zeros_like(dense)
+    own = np.zeros(dense.shape, bool)
+    for n, example in enumerate(bank.examples):
+        found = bank.store.search(example.question, 100)
+        best = max((score for _, score in found), default=1.0)
+        for number, score in found:
+            lexical[n, place[number]] = score / best
+        own[n, [place[number] for number in bank.chunks_of[example.document_id]]] = True
+    print(f"{len(numbers)} chunks, {len(own)} questions\n")
+
+    print("| BM25 weight | right in top 1 | 3 | 8 |\n|---|---|---|---|")
+    best_share, best_rank = 0.0, 0.0
+    for share in SHARES:
+        total = dense + share * lexical
+        rank = (total > np.where(own, total, -np.inf).max(1, keepdims=True)).sum(1)
+        tops = [float((rank < k).mean()) for k in (1, 3, 8)]
+        reciprocal = float((1 / (1 + rank)).mean())
+        print(f"| {share:g} | " + " | ".join(f"{100 * t:.1f}" for t in tops) + " |")
+        if reciprocal > best_rank:
+            best_share, best_rank = share, reciprocal
+    with_own = dense.max(1)
+    without = np.where(own, -np.inf, dense).max(1)
+    threshold = float(np.quantile(with_own, 1 - KEPT))
+    better = (with_own[:, None] > without[None]).mean()
+    print(
+        f"\nBM25 weight {best_share:g}. Abstaining below a relevance of {threshold:.2f} keeps "
+        f"{KEPT:.0%} of the questions whose document is there and refuses "
+        f"{(without < threshold).mean():.0%} of those whose is not (AUC {better:.3f})."
+    )
+    if arguments.write:
+        config = checkpoint.config_of(path)
+        chosen = replace(config, lexical_weight=best_share, abstain_below=round(threshold, 2))
+        text = json.dumps(chosen.as_dict(), indent=2) + "\n"
+        checkpoint.replace(path / checkpoint.CONFIG, text.encode())
+
+
+if __name__ == "__main__":
+    main()
