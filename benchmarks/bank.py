@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from models.chunking import split
 from models.data import Example, read
 from models.memory import Memory
-from models.modulation import Selected
+from models.modulation import Modulation, Selected, quantise
 from models.relevance import Candidate, RelevanceWeights, Retriever, select
 from store import NewChunk, Store
 
@@ -75,6 +76,7 @@ def load(
     seed: int,
     standalone: bool = True,
     documents: int | None = None,
+    keys_only: bool = False,
 ) -> Bank:
     """Ingest every document of the data files into a store and draw questions.
 
@@ -87,6 +89,7 @@ def load(
         seed: of the draw.
         standalone: leave out questions that do not say what they are about.
         documents: keep only so many documents of each file, drawn at random.
+        keys_only: for retrieval alone: the modulations are one empty token each.
     """
     rng = random.Random(seed)
     examples: list[Example] = []
@@ -117,19 +120,27 @@ def load(
         if store.document(name) is None:
             waiting.append((name, text))
         if len(waiting) == 64:
-            _put(memory, store, waiting)
+            _put(memory, store, waiting, keys_only)
             waiting = []
-    _put(memory, store, waiting)
+    _put(memory, store, waiting, keys_only)
     seconds = time.perf_counter() - begun
     chunks_of = {d.source: [c.id for c in store.chunks(d.id)] for d in store.documents()}
     return Bank(memory, store, examples, chunks_of, seconds)
 
 
-def _put(memory: Memory, store: Store, documents: Sequence[tuple[str, str]]) -> None:
+def _put(
+    memory: Memory, store: Store, documents: Sequence[tuple[str, str]], keys_only: bool
+) -> None:
     if not documents:
         return
     cut = [split(text, memory.count_tokens, memory.config.chunk_tokens) for _, text in documents]
-    made = iter(memory.amortize([c.text for chunks in cut for c in chunks]))
+    texts = [c.text for chunks in cut for c in chunks]
+    if keys_only:
+        keys = memory.encoder.encode(texts).cpu().numpy().astype(np.float16)
+        nothing = quantise(np.zeros((1, memory.config.latent_size), np.float32))
+        made = iter([Modulation(*nothing, key) for key in keys])
+    else:
+        made = iter(memory.amortize(texts))
     for (name, text), chunks in zip(documents, cut, strict=True):
         rows = []
         for chunk in chunks:

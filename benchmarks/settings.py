@@ -47,6 +47,7 @@ def main() -> None:
         questions=arguments.questions,
         seed=0,
         documents=arguments.documents,
+        keys_only=True,
     )
     numbers, keys = map(np.concatenate, zip(*bank.store.keys(), strict=True))
     place = {int(number): i for i, number in enumerate(numbers)}

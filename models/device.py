@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from models.errors import ModelError
@@ -10,16 +12,20 @@ from models.errors import ModelError
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" is CUDA where there is one, else Apple's, else the CPU.
 
+    Of several GPUs a process takes the one that its launcher gave it (`LOCAL_RANK`).
+
     Raises:
         ModelError: the device is not there.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        name = "cuda" if cuda else "mps" if mps else "cpu"
     if name not in ("cpu", "cuda", "mps"):
         raise ModelError(f"unknown device {name!r}", hint="use auto, cpu, cuda or mps")
     if (name == "cuda" and not cuda) or (name == "mps" and not mps):
         raise ModelError(f"the device {name!r} is not there", hint="use --device cpu")
+    if name == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)
 
 

@@ -139,6 +139,8 @@ class Trainer:
         config = self.config
         self.stack = LatentStack(self.model).to(self.lm.device)
         parts = world.num_processes
+        if parts > 1 and self.cache is not None:  # a cache has one writer
+            self.cache /= f"process-{world.process_index}"
         slots = config.steps * config.groups * config.documents * parts
         corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
         sampler = self._sampler(corpus, self.weights, config.groups * parts)

@@ -1,0 +1,33 @@
+"""Devices by name."""
+
+import pytest
+import torch
+
+from models.device import choose_device, choose_dtype
+from models.errors import ModelError
+
+
+def test_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device("auto") == torch.device("cuda", 1)
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="'cuda' is not there"):
+        choose_device("cuda")
+    with pytest.raises(ModelError, match="unknown device 'tpu'"):
+        choose_device("tpu")
+
+
+@pytest.mark.parametrize(("has", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, has: bool, expected: torch.dtype
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: has, raising=False)
+    assert choose_dtype(torch.device("cpu")) == expected
