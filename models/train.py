@@ -135,7 +135,7 @@ class Trainer:
         """
         from accelerate import PartialState
 
-        world = PartialState()
+        world = PartialState(cpu=self.lm.device.type == "cpu")
         config = self.config
         self.stack = LatentStack(self.model).to(self.lm.device)
         parts = world.num_processes
@@ -297,10 +297,11 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         """Share of the peak learning rate: linear warm-up, then linear decay to a hundredth."""
-        if step < self.config.warmup:
-            return (step + 1) / self.config.warmup
-        left = (self.config.steps - step) / max(1, self.config.steps - self.config.warmup)
-        return max(0.01, left)
+        steps = self.config.steps
+        warmup = min(self.config.warmup, max(1, steps // 10))
+        if step < warmup:
+            return (step + 1) / warmup
+        return max(0.01, (steps - step) / (steps - warmup))
 
 
 def _average_gradients(stack: LatentStack, processes: int) -> None:
