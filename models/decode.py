@@ -1,11 +1,9 @@
-"""Greedy decoding of one answer, token by token.
+"""Greedy decoding of one answer, exactly what the base LM would choose token by token.
 
-Prefix, question and answer share one preallocated cache, and a step runs one token through weights
-joined beforehand (queries, keys and values in one product; gate and up in another): at batch one a
-small LM's time goes to memory traffic and to the number of operations, and this has the fewest of
-both.
+Once the decoder has worked long enough for it to pay, a narrow copy of the LM guesses a few
+tokens ahead and the LM confirms or corrects them in one pass (see `models.draft`).
 
-Letters: M places in the cache, S prefix tokens, T question tokens, H key/value heads, C head size.
+Letters: S prefix tokens, T question tokens, K tokens of a block.
 """
 
 from __future__ import annotations
@@ -15,17 +13,33 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from models.attention import rotate
+from models.blocks import Blocks, Cache
+from models.draft import Draft
 from models.lm import BaseLM, Prefix
+
+GUESSES = 15
+"""How many tokens are guessed ahead at most: an exact pass over 16 costs about that over 8."""
+SURE = 0.1
+"""Guessing goes on while the best token leads the next by this much (nats), about its error."""
+PATIENCE = 64
+"""Tokens decoded before the copy is made: in about so many more it is worth the time."""
 
 
 class Decoder:
-    """Decodes behind a prefix with the weights of one base LM."""
+    """Decodes behind a prefix with the weights of one base LM.
 
-    def __init__(self, lm: BaseLM) -> None:
+    Args:
+        lm: the base LM.
+        patience: tokens after which a narrow copy of the LM begins to guess ahead; None never.
+    """
+
+    def __init__(self, lm: BaseLM, patience: int | None = PATIENCE) -> None:
         self.lm = lm
+        self._blocks = Blocks(lm)
+        self._wait = patience if patience is not None and Draft.suits(lm) else None
+        self._draft: Draft | None = None
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def stream(
         self,
         prompt: Sequence[int],
@@ -46,58 +60,50 @@ class Decoder:
             Each token id with its log probability.
         """
         lm = self.lm
-        ids = lm.pad([prompt])
-        cache: list[tuple[Tensor, Tensor]] = []
-        hidden = lm.forward(ids, prefix, cache=cache, watch=watch)[:, -1]
-        s, start = (prefix.bias.shape[1], prefix.length) if prefix is not None else (0, 0)
-        t = len(prompt)
-        bias = hidden.new_zeros(s + t + max_new_tokens)
-        keys, values = [], []
-        for i, (k, v) in enumerate(cache):
-            room = k.new_zeros(*k.shape[:2], max_new_tokens, k.shape[3])
-            parts = [(k, v), (room, room)]
-            if prefix is not None:
-                parts.insert(0, (prefix.keys[i], prefix.values[i]))
-            keys.append(torch.cat([part[0] for part in parts], 2)[0])
-            values.append(torch.cat([part[1] for part in parts], 2)[0])
-        if prefix is not None:
-            bias[:s] = prefix.bias[0]
-        for step in range(max_new_tokens):
-            scores = lm.logits(hidden)[0].float()
-            token = int(scores.argmax())
-            if token == lm.eos_id:
-                return
-            yield token, float(scores[token] - scores.logsumexp(-1))
-            if step == max_new_tokens - 1:
-                return
-            place = s + t + step
-            hidden = self._step(token, start + t + step, keys, values, bias, place, watch)
+        cache = Cache(lm, prefix, len(prompt) + max_new_tokens)
+        block, known = list(prompt), len(prompt)
+        left = max_new_tokens
+        while left > 0:
+            # The last known token and every guess choose a token each.
+            rows = len(block) - known + 1
+            seen = watch.new_zeros(rows, watch.shape[1]) if watch is not None else None
+            hidden = self._blocks.run(block, cache, self._blocks.own, seen)
+            scores = lm.logits(hidden[-rows:]).float()
+            cache.length += known
+            for row, token in enumerate(scores.argmax(-1).tolist()):
+                if watch is not None and seen is not None:
+                    watch += seen[row]
+                if token == lm.eos_id:
+                    return
+                yield token, float(scores[row, token] - scores[row].logsumexp(-1))
+                left -= 1
+                if row == rows - 1 or token != block[known + row]:
+                    break
+                cache.length += 1
+            self._age(row + 1)
+            block, known = [token, *self._guess(token, cache, left - 1)], 1
 
-    def _step(
-        self,
-        token: int,
-        position: int,
-        keys: list[Tensor],
-        values: list[Tensor],
-        bias: Tensor,
-        place: int,
-        watch: Tensor | None,
-    ) -> Tensor:
-        """Hidden state [1, hidden size] of one more token, written at `place` in the cache."""
-        lm = self.lm
-        device = lm.device
-        x = lm.embed(torch.tensor([[token]], device=device))
-        rotary = lm.rotary(x, torch.tensor([[position]], device=device))
-        h, c = lm.shape.kv_heads, lm.shape.head_size
-        for i, layer in enumerate(lm.layers):
-            q, k, v = lm.project(layer, x)
-            cos, sin = rotary[lm.layer_types[i]]
-            keys[i][:, place] = rotate(k, cos, sin)[0, :, 0]
-            values[i][:, place] = v[0, :, 0]
-            q = (rotate(q, cos, sin) * layer.self_attn.scaling).view(h, -1, c)
-            weights = (q @ keys[i][:, : place + 1].transpose(1, 2) + bias[: place + 1]).softmax(-1)
-            if watch is not None:
-                watch += weights[..., : watch.shape[1]].sum((0, 1))
-            y = (weights @ values[i][:, : place + 1]).view(1, lm.heads, 1, c)
-            x = lm.feed_forward(layer, x, y)
-        return lm.norm(x)[:, 0]
+    def _guess(self, token: int, cache: Cache, most: int) -> list[int]:
+        """What may follow the token, up to the first guess that the draft is not sure of."""
+        guesses: list[int] = []
+        if self._draft is None:
+            return guesses
+        begun = cache.length
+        while len(guesses) < min(most, GUESSES):
+            hidden = self._blocks.run([token], cache, self._draft.products)
+            (best, second), (token, _) = (x.tolist() for x in self._draft.logits(hidden)[0].topk(2))
+            if best - second < SURE:
+                break
+            guesses.append(token)
+            if token == self.lm.eos_id:
+                break
+            cache.length += 1
+        cache.length = begun
+        return guesses
+
+    def _age(self, tokens: int) -> None:
+        """Count tokens decoded, and make the draft when it is time."""
+        if self._wait is not None and self._draft is None:
+            self._wait -= tokens
+            if self._wait <= 0:
+                self._draft = Draft(self.lm)

@@ -1,0 +1,92 @@
+"""A narrow copy of the base LM's matrices, which guesses tokens for the exact ones to confirm.
+
+Reading the weights is what a step costs, and an exact step costs as much as three or four of these.
+Guesses change no answer (speculative decoding, arXiv 2211.17192): the LM itself checks them, up to
+16 at a time for about the price of two steps. The layers have 4 bits a weight, as the file that the
+default base LM comes from: its guesses are nearly always right.
+
+Letters: K tokens, n inputs, m outputs of a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from models.blocks import Map, Products, matrices
+from models.lm import BaseLM
+
+GROUP = 32
+"""Weights that share a scale and an offset, as in the 4-bit files of llama.cpp."""
+_OUTPUTS = 16
+"""torch packs so many outputs together."""
+_KERNELS = (
+    "_convert_weight_to_int4pack_for_cpu",
+    "_weight_int4pack_mm_for_cpu",
+    "_weight_int8pack_mm",
+)
+"""Not public functions of torch: where they are missing there are no guesses, only less speed."""
+
+
+class Draft:
+    """The copy: a fifth of the LM's float32 weights in size, made in a second or two.
+
+    Attributes:
+        products: of each layer.
+    """
+
+    def __init__(self, lm: BaseLM) -> None:
+        self.products = [Products(*map(_narrow, matrices(layer))) for layer in lm.layers]
+        # 4 bits are too few here: every error of the last product is an error of the guess.
+        head: Tensor = lm.model.get_output_embeddings().weight
+        scale = (head.abs().amax(1) / 127).clamp_min(1e-8)
+        whole = torch.empty_like(head, dtype=torch.int8)
+        for part, rows, unit in zip(*(x.split(4096) for x in (whole, head, scale)), strict=True):
+            part.copy_((rows / unit[:, None]).round_())
+        self._head = whole, scale.bfloat16()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits [K, vocabulary] of hidden states [K, hidden size]."""
+        return torch._weight_int8pack_mm(hidden.bfloat16(), *self._head)
+
+    @staticmethod
+    def suits(lm: BaseLM) -> bool:
+        """Whether this machine multiplies 4-bit weights faster than the LM's own."""
+        groups = [g for layer in lm.layers for g in matrices(layer)]
+        return (
+            lm.device.type == "cpu"
+            and lm.dtype == torch.float32
+            and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
+            and all(hasattr(torch, name) for name in _KERNELS)
+            and all(
+                group[0].in_features % GROUP == 0
+                and sum(linear.out_features for linear in group) % _OUTPUTS == 0
+                for group in groups
+            )
+        )
+
+
+def _narrow(linears: Sequence[nn.Linear]) -> Map:
+    """The matrices side by side in 4 bits: w = scale * q + low, q in 0..15, group by group."""
+    weight = torch.cat([linear.weight for linear in linears]).unflatten(1, (-1, GROUP))
+    low, high = weight.aminmax(dim=2)
+    scale = ((high - low) / 15).clamp_min(1e-8)
+    whole = ((weight - low[..., None]) / scale[..., None]).round_().to(torch.int32).flatten(1)
+    # The kernel computes (q - 8) * scale + offset, and wants both for [groups, m].
+    factors = torch.stack((scale, low + 8 * scale), -1).transpose(0, 1).contiguous()
+    biases: list[Tensor] = [linear.bias for linear in linears if linear.bias is not None]
+    return partial(
+        _product,
+        torch._convert_weight_to_int4pack_for_cpu(whole, 2),
+        factors.bfloat16(),
+        torch.cat(biases) if biases else None,
+    )
+
+
+def _product(packed: Tensor, factors: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """[K, m] of [K, n]; the kernel works in bfloat16."""
+    y = torch._weight_int4pack_mm_for_cpu(x.bfloat16(), packed, GROUP, factors).float()
+    return y if bias is None else y + bias
