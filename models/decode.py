@@ -19,8 +19,6 @@ from models.lm import BaseLM, Prefix
 
 GUESSES = 15
 """How many tokens are guessed ahead at most: an exact pass over 16 costs about that over 8."""
-SURE = 0.1
-"""Guessing goes on while the best token leads the next by this much (nats), about its error."""
 PATIENCE = 64
 """Tokens decoded before the copy is made: in about so many more it is worth the time."""
 
@@ -62,7 +60,7 @@ class Decoder:
         lm = self.lm
         cache = Cache(lm, prefix, len(prompt) + max_new_tokens)
         block, known = list(prompt), len(prompt)
-        left = max_new_tokens
+        left, reach = max_new_tokens, GUESSES
         while left > 0:
             # The last known token and every guess choose a token each.
             rows = len(block) - known + 1
@@ -81,22 +79,20 @@ class Decoder:
                     break
                 cache.length += 1
             self._age(row + 1)
-            block, known = [token, *self._guess(token, cache, left - 1)], 1
+            if rows > 1:  # after a wrong guess not so far, until they are right again
+                reach = min(2 * row + 1, GUESSES)
+            block, known = [token, *self._guess(token, cache, min(left - 1, reach))], 1
 
     def _guess(self, token: int, cache: Cache, most: int) -> list[int]:
-        """What may follow the token, up to the first guess that the draft is not sure of."""
+        """What may follow the token, up to the answer's end; leaves the cache's length alone."""
         guesses: list[int] = []
         if self._draft is None:
             return guesses
         begun = cache.length
-        while len(guesses) < min(most, GUESSES):
+        while len(guesses) < most and token != self.lm.eos_id:
             hidden = self._blocks.run([token], cache, self._draft.products)
-            (best, second), (token, _) = (x.tolist() for x in self._draft.logits(hidden)[0].topk(2))
-            if best - second < SURE:
-                break
+            token = self._draft.guess(hidden[0])
             guesses.append(token)
-            if token == self.lm.eos_id:
-                break
             cache.length += 1
         cache.length = begun
         return guesses

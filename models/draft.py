@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.blocks import Map, Products, matrices
 from models.lm import BaseLM
@@ -23,6 +24,8 @@ GROUP = 32
 """Weights that share a scale and an offset, as in the 4-bit files of llama.cpp."""
 _OUTPUTS = 16
 """torch packs so many outputs together."""
+_CANDIDATES = 8
+"""Tokens whose logits are computed in full: in bfloat16 large ones lie an eighth apart."""
 _KERNELS = (
     "_convert_weight_to_int4pack_for_cpu",
     "_weight_int4pack_mm_for_cpu",
@@ -40,17 +43,19 @@ class Draft:
 
     def __init__(self, lm: BaseLM) -> None:
         self.products = [Products(*map(_narrow, matrices(layer))) for layer in lm.layers]
-        # 4 bits are too few here: every error of the last product is an error of the guess.
-        head: Tensor = lm.model.get_output_embeddings().weight
-        scale = (head.abs().amax(1) / 127).clamp_min(1e-8)
-        whole = torch.empty_like(head, dtype=torch.int8)
-        for part, rows, unit in zip(*(x.split(4096) for x in (whole, head, scale)), strict=True):
-            part.copy_((rows / unit[:, None]).round_())
-        self._head = whole, scale.bfloat16()
+        # 4 bits are too few for the last product, whose every error is one of the guess.
+        self._head: Tensor = lm.model.get_output_embeddings().weight
+        scale = (self._head.abs().amax(1) / 127).clamp_min(1e-8).bfloat16()
+        self._scale, self._whole = scale, torch.empty_like(self._head, dtype=torch.int8)
+        parts = (x.split(4096) for x in (self._whole, self._head, scale.float()[:, None]))
+        for whole, exact, unit in zip(*parts, strict=True):
+            whole.copy_((exact / unit).round_().clamp_(-127, 127))
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits [K, vocabulary] of hidden states [K, hidden size]."""
-        return torch._weight_int8pack_mm(hidden.bfloat16(), *self._head)
+    def guess(self, hidden: Tensor) -> int:
+        """The token that a hidden state [hidden size] likely chooses."""
+        rough = torch._weight_int8pack_mm(hidden[None].bfloat16(), self._whole, self._scale)
+        near = rough[0].topk(_CANDIDATES).indices
+        return int(near[F.linear(hidden, self._head[near]).argmax()])
 
     @staticmethod
     def suits(lm: BaseLM) -> bool:

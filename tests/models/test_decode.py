@@ -70,13 +70,10 @@ def test_tokens_are_those_of_transformers_and_of_batches(lm: BaseLM) -> None:
 
 
 @pytest.mark.parametrize("kind", NARROW)
-def test_guesses_change_no_token(
-    kind: str, tiny_llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_guesses_change_no_token(kind: str, tiny_llama: Path) -> None:
     wide = _wide(kind, BaseLM.load(tiny_llama, device=CPU, dtype=torch.float32).tokenizer)
     if not Draft.suits(wide):
         pytest.skip("this machine has no use for a narrow copy")
-    monkeypatch.setattr("models.decode.SURE", 0.0)
     plain, guessing = Decoder(wide, patience=None), Decoder(wide, patience=0)
     list(guessing.stream([1], None, 1))  # old enough from now on
     for prompt in wide.tokenize(TEXTS):
