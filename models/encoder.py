@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from models.device import batch_tokens
 from models.errors import WeightsError
 from models.lm import length_batches
 
@@ -50,19 +51,18 @@ class SentenceEncoder:
         return cls(model.to(device), tokenizer)
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str], batch_tokens: int = 4096) -> Tensor:
+    def encode(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [B, E], float32, in the order of the texts.
 
         Args:
             texts: any number of texts; each is cut to `max_tokens`.
-            batch_tokens: how many tokens, padding included, go through the encoder at a time.
         """
         device = self.model.device
         out = torch.empty(len(texts), self.size, device=device)
         if not texts:
             return out
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        for batch in length_batches([len(row) for row in rows], batch_tokens):
+        for batch in length_batches([len(row) for row in rows], batch_tokens(device)):
             inputs = self.tokenizer.pad(
                 {"input_ids": [rows[i] for i in batch]}, return_tensors="pt"
             )

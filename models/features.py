@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.device import batch_tokens
 from models.lm import BaseLM, length_batches
-
-BATCH_TOKENS = 2048
 
 
 def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -35,7 +34,7 @@ def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list
 def compute(lm: BaseLM, ids: Sequence[Sequence[int]]) -> list[Tensor]:
     """Features [T, X] of each document, without its first token, batched by length."""
     out: list[Tensor] = [torch.empty(0)] * len(ids)
-    for batch in length_batches([len(row) for row in ids], BATCH_TOKENS):
+    for batch in length_batches([len(row) for row in ids], batch_tokens(lm.device)):
         x = lm.features(lm.pad([ids[i] for i in batch])).flatten(2)
         for i, row in zip(batch, x, strict=True):
             out[i] = row[1 : len(ids[i])]

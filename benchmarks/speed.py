@@ -1,0 +1,320 @@
+"""How fast the product is, as ratios taken side by side in one run.
+
+    python -m benchmarks.speed --data FILE --checkpoint DIR [--store DIR] [--out FILE]
+
+The two sides of every ratio take turns, and the ratio is that of their medians, so that whatever
+else the machine does falls on both. `--data` is a question-answering set of 2,000 documents or
+more; ingesting it takes most of the time, and `--store` keeps it for the next run. Prints one
+Markdown table; `--out` writes the same figures as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import bank as banks
+from models import checkpoint
+from models.decode import Decoder
+from models.device import batch_tokens
+from models.features import document_ids
+from models.lm import length_batches
+from models.memory import Memory
+from store import NewChunk, Store
+
+CHATS = (
+    "Explain how rain forms.",
+    "List five tips for learning a language.",
+    "Write a short letter to a friend about a holiday by the sea.",
+)
+"""What the base LM is asked for in its own chat format: long answers, to have something to time."""
+SMALL, LARGE = 1_000, 20_000
+"""Chunks in the two stores whose peak memory is compared."""
+
+
+@dataclass
+class Figure:
+    """One row of the table: a ratio (or a time) and where it should be."""
+
+    name: str
+    ours: str
+    rival: str
+    ratio: float
+    goal: str
+    reached: bool
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--checkpoint", default=checkpoint.DEFAULT)
+    parser.add_argument("--documents", type=int, default=2_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None, help="default: torch's own choice")
+    parser.add_argument("--store", type=Path, help="keep the stores here and use them again")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="default: all")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    arguments = parser.parse_args()
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # of the processes started here
+    path = checkpoint.find(arguments.checkpoint)
+    memory = Memory.load(path)
+    folder = arguments.store or Path(tempfile.mkdtemp(prefix="mac-speed-"))
+    bank = banks.load(
+        memory,
+        folder / "bank",
+        [arguments.data],
+        split_name=None,
+        questions=12,
+        seed=0,
+        documents=arguments.documents,
+    )
+    run = Run(memory, bank, path, folder, arguments.repeats)
+    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    print(f"{machine}, {memory.lm.dtype}, load {os.getloadavg()[0]:.1f}\n")
+    print("| measure | ours | compared with | ratio | goal | |\n|---|---|---|---|---|---|")
+    figures = []
+    for name in arguments.only or MEASURES:
+        for figure in MEASURES[name](run):
+            figures.append(figure)
+            print(
+                f"| {figure.name} | {figure.ours} | {figure.rival} | {figure.ratio:.2f} "
+                f"| {figure.goal} | {'yes' if figure.reached else 'NO'} |",
+                flush=True,
+            )
+    if arguments.out:
+        text = json.dumps({"machine": machine, "figures": list(map(asdict, figures))}, indent=2)
+        arguments.out.write_text(text + "\n")
+
+
+@dataclass
+class Run:
+    """What every measure works with."""
+
+    memory: Memory
+    bank: banks.Bank
+    checkpoint: Path
+    folder: Path
+    repeats: int
+
+
+def decode(run: Run) -> Iterator[Figure]:
+    """Tokens a second of our decoding over transformers' generate, for the same tokens."""
+    lm, tokens = run.memory.lm, 96
+    plain, guessing = Decoder(lm, patience=None), Decoder(lm, patience=0)
+    list(guessing.stream([lm.bos_id], None, 1))  # makes the narrow copy
+    counts: list[int] = []
+    pairs: list[tuple[float, float, float]] = []
+    for _ in range(run.repeats):
+        for chat in CHATS:
+            prompt = run.memory.chat_prompt(chat)
+            ids = torch.tensor([prompt], device=lm.device)
+
+            def theirs(ids: torch.Tensor = ids) -> list[int]:
+                found: list[int] = lm.model.generate(
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    do_sample=False,
+                    max_new_tokens=tokens,
+                    pad_token_id=lm.eos_id,
+                    eos_token_id=lm.eos_id,
+                )[0, ids.shape[1] :].tolist()
+                return found
+
+            def ours(decoder: Decoder, prompt: list[int] = prompt) -> list[int]:
+                return [token for token, _ in decoder.stream(prompt, None, tokens)]
+
+            rival, expected = _timed(theirs)
+            one, without = _timed(lambda ours=ours: ours(plain))
+            two, with_guesses = _timed(lambda ours=ours: ours(guessing))
+            expected = [t for t in expected if t != lm.eos_id]
+            if not expected == without == with_guesses:
+                raise SystemExit(f"not the same tokens for {chat!r}")
+            counts.append(len(expected))
+            pairs.append((len(expected) / rival, len(expected) / one, len(expected) / two))
+    rival, one, two = (statistics.median(side) for side in zip(*pairs, strict=True))
+    rest = f"{rival:.1f} tokens/s, generate()"
+    yield Figure(
+        f"decoding, answers of {min(counts)}-{max(counts)} tokens",
+        f"{two:.1f} tokens/s",
+        rest,
+        two / rival,
+        ">= 2",
+        two / rival >= 2,
+    )
+    yield Figure(
+        "decoding, before the narrow copy is made",
+        f"{one:.1f} tokens/s",
+        rest,
+        one / rival,
+        "> 1",
+        one > rival,
+    )
+
+
+def ingest(run: Run) -> Iterator[Figure]:
+    """Tokens a second of amortizing over those of the base LM's bare forward pass."""
+    memory, lm = run.memory, run.memory.lm
+    documents = run.bank.store.documents(limit=64)
+    texts = [row.text for d in documents for row in run.bank.store.chunks(d.id)]
+    ids = document_ids(lm, texts, memory.config.chunk_tokens)
+    batches = list(length_batches([len(row) for row in ids], batch_tokens(lm.device)))
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                lm.model.model(lm.pad([ids[i] for i in batch]), use_cache=False)
+
+    ours, rival = _alternate([lambda: memory.amortize(texts), bare], run.repeats)
+    tokens = sum(map(len, ids))
+    yield Figure(
+        f"ingesting {len(texts)} chunks",
+        f"{tokens / ours:.0f} tokens/s",
+        f"{tokens / rival:.0f} tokens/s, the base LM's forward pass",
+        rival / ours,
+        ">= 0.85",
+        rival / ours >= 0.85,
+    )
+
+
+def first_token(run: Run) -> Iterator[Figure]:
+    """Seconds from question to first token, over those of three texts in the prompt."""
+    memory, bank = run.memory, run.bank
+    weights = memory.relevance
+
+    def ours(question: str) -> None:
+        found = bank.candidates(question, memory.config.documents, "hybrid", weights)
+        next(memory.answer(question, bank.modulations(found)), None)
+
+    def rag(question: str) -> None:
+        found = bank.candidates(question, 3, "hybrid", weights)
+        next(memory.answer_rag(question, bank.texts(found)), None)
+
+    sides: list[list[float]] = [[], []]
+    for example in bank.examples:
+        for side, answer in zip(sides, (ours, rag), strict=True):
+            side.append(_timed(lambda a=answer, e=example: a(e.question))[0])
+    mine, rival = (statistics.median(side[1:]) for side in sides)  # the first one warms up
+    yield Figure(
+        f"first token, {bank.store.stats().documents} documents",
+        f"{mine:.2f} s, {memory.config.documents} modulations",
+        f"{rival:.2f} s, 3 texts in the prompt",
+        mine / rival,
+        "<= 0.5",
+        mine / rival <= 0.5,
+    )
+
+
+def start_up(run: Run) -> Iterator[Figure]:
+    """Seconds of whole processes that need no model."""
+    store = ["--store", str(run.folder / "bank")]
+    for name, command in (("mac --help", ["--help"]), ("mac store ls", ["store", "ls", *store])):
+        seconds = statistics.median(_process(command, run.checkpoint)[0] for _ in range(10))
+        yield Figure(name, f"{seconds:.2f} s", "0.4 s", seconds / 0.4, "< 1", seconds < 0.4)
+
+
+def peak_memory(run: Run) -> Iterator[Figure]:
+    """Peak memory of `mac ask` over a large store, over that over a small one."""
+    peaks = []
+    for size in (SMALL, LARGE):
+        folder = run.folder / f"chunks-{size}"
+        fill(folder, run.bank, size)
+        question = run.bank.examples[0].question
+        peaks.append(_process(["ask", question, "--store", str(folder)], run.checkpoint)[1])
+    small, large = peaks
+    yield Figure(
+        f"peak memory of mac ask, {LARGE:,} chunks",
+        f"{large:.0f} MB",
+        f"{small:.0f} MB, {SMALL:,} chunks",
+        large / small,
+        "0.8-1.2",
+        0.8 <= large / small <= 1.2,
+    )
+
+
+MEASURES: dict[str, Callable[[Run], Iterator[Figure]]] = {
+    "decode": decode,
+    "ingest": ingest,
+    "first-token": first_token,
+    "start-up": start_up,
+    "memory": peak_memory,
+}
+
+
+def fill(folder: Path, bank: banks.Bank, chunks: int) -> None:
+    """Make a store of so many chunks: copies of the bank's, with keys moved a little."""
+    memory, rng = bank.memory, np.random.default_rng(0)
+    ids = [i for d in bank.chunks_of.values() for i in d][:500]
+    rows, modulations = bank.store.chunk_rows(ids), bank.store.modulations(ids)
+    blocks = list(bank.store.keys())
+    keys = {i: k for block in blocks for i, k in zip(*block, strict=True)}
+    config = memory.config
+    with Store.open(
+        folder,
+        fingerprint=memory.fingerprint,
+        model="benchmark",
+        key_size=config.key_size,
+        latent_size=config.latent_size,
+        create=True,
+    ) as store:
+        for first in range(store.stats().chunks, chunks, 100):
+            made = []
+            for n in range(first, min(first + 100, chunks)):
+                row, (latents, scales) = rows[n % len(ids)], modulations[n % len(ids)]
+                key = keys[row.id] + rng.normal(0, 0.01, config.key_size)
+                made.append(
+                    NewChunk(row.start, row.end, row.text, latents, scales, key.astype(np.float16))
+                )
+            store.put(f"copy-{first}", content_hash=str(first), chunking="copies", chunks=made)
+
+
+def _alternate(sides: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median seconds of each side, called in turns after one turn to warm up."""
+    seconds = [[_timed(side)[0] for side in sides] for _ in range(repeats + 1)][1:]
+    return [statistics.median(column) for column in zip(*seconds, strict=True)]
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begun, result
+
+
+def _process(arguments: Sequence[str], model: Path) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of one `mac` process, which may find nothing (exit code 3)."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maccli", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "MAC_MODEL": str(model)},
+    )
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 3):
+        raise SystemExit(f"mac {' '.join(arguments)}: {said.decode()}")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return seconds, usage.ru_maxrss * unit / 2**20
+
+
+if __name__ == "__main__":
+    main()
