@@ -24,13 +24,9 @@ GROUP = 32
 """Weights that share a scale and an offset, as in the 4-bit files of llama.cpp."""
 _OUTPUTS = 16
 """torch packs so many outputs together."""
-_CANDIDATES = 8
-"""Tokens whose logits are computed in full: in bfloat16 large ones lie an eighth apart."""
-_KERNELS = (
-    "_convert_weight_to_int4pack_for_cpu",
-    "_weight_int4pack_mm_for_cpu",
-    "_weight_int8pack_mm",
-)
+_CANDIDATES = 64
+"""Tokens whose logits are computed in full; a vocabulary is never so small."""
+_KERNELS = ("_convert_weight_to_int4pack_for_cpu", "_weight_int4pack_mm_for_cpu")
 """Not public functions of torch: where they are missing there are no guesses, only less speed."""
 
 
@@ -43,24 +39,20 @@ class Draft:
 
     def __init__(self, lm: BaseLM) -> None:
         self.products = [Products(*map(_narrow, matrices(layer))) for layer in lm.layers]
-        # 4 bits are too few for the last product, whose every error is one of the guess.
-        self._head: Tensor = lm.model.get_output_embeddings().weight
-        scale = (self._head.abs().amax(1) / 127).clamp_min(1e-8).bfloat16()
-        self._scale, self._whole = scale, torch.empty_like(self._head, dtype=torch.int8)
-        parts = (x.split(4096) for x in (self._whole, self._head, scale.float()[:, None]))
-        for whole, exact, unit in zip(*parts, strict=True):
-            whole.copy_((exact / unit).round_().clamp_(-127, 127))
+        head: nn.Linear = lm.model.get_output_embeddings()
+        self._rough, self._exact = _narrow([head]), head.weight
 
     def guess(self, hidden: Tensor) -> int:
         """The token that a hidden state [hidden size] likely chooses."""
-        rough = torch._weight_int8pack_mm(hidden[None].bfloat16(), self._whole, self._scale)
-        near = rough[0].topk(_CANDIDATES).indices
-        return int(near[F.linear(hidden, self._head[near]).argmax()])
+        # An error of the last product is one of the guess: 4 bits only choose the candidates.
+        near = self._rough(hidden[None])[0].topk(_CANDIDATES).indices
+        return int(near[F.linear(hidden, self._exact[near]).argmax()])
 
     @staticmethod
     def suits(lm: BaseLM) -> bool:
         """Whether this machine multiplies 4-bit weights faster than the LM's own."""
         groups = [g for layer in lm.layers for g in matrices(layer)]
+        groups.append([lm.model.get_output_embeddings()])
         return (
             lm.device.type == "cpu"
             and lm.dtype == torch.float32
