@@ -66,7 +66,7 @@ class Cache:
         """Room for `tokens` behind the prefix (of one group and one sequence)."""
         h = lm.shape.kv_heads
         self.prefix, self._start = (
-            (0, 0) if prefix is None else (prefix.bias.shape[1], prefix.length)
+            (0, 0) if prefix is None else (prefix.bias.shape[1], int(prefix.length[0]))
         )
         self.length = self.prefix
         size = self.prefix + tokens

@@ -38,7 +38,8 @@ def generate_batch(
     hidden = lm.forward(ids, prefix, cache=cache)
     token = lm.logits(hidden[torch.arange(b), lengths - 1]).argmax(-1)
 
-    start, s = (prefix.length, prefix.bias.shape[1]) if prefix is not None else (0, 0)
+    places = lengths if prefix is None else lengths + prefix.starts(b)
+    s = prefix.bias.shape[1] if prefix is not None else 0
     bias = hidden.new_full((b, s + t + max_new_tokens), float("-inf"))
     if prefix is not None:
         bias[:, :s] = prefix.bias
@@ -67,7 +68,7 @@ def generate_batch(
             break
         place = s + t + step
         bias[:, place] = 0.0
-        hidden = _step(lm, token, start + lengths + step, keys, values, bias[:, : place + 1], place)
+        hidden = _step(lm, token, places + step, keys, values, bias[:, : place + 1], place)
         token = lm.logits(hidden).argmax(-1)
     return out
 

@@ -176,8 +176,8 @@ class LatentStack(nn.Module):
         bias = torch.cat((bias, bias.new_full((len(bias), 1), float("-inf"))), 1)
         bias = bias.gather(1, document.repeat_interleave(n, 0))
         bias = torch.cat((bias.new_zeros(len(bias), p), bias), 1)
-        length = p + (int(place.max()) + 1 if s else 0)
-        return Prefix(keys.unbind(0), values.unbind(0), bias, length)
+        longest = (place + 1).amax(1) if s else place.new_zeros(g)
+        return Prefix(keys.unbind(0), values.unbind(0), bias, p + longest)
 
 
 def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:

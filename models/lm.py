@@ -42,13 +42,17 @@ class Prefix(NamedTuple):
         values: for each layer [G, H, S, C].
         bias: [B, S], added to the attention logits of each prefix token in every layer and head;
             -inf hides a token.
-        length: positions the prefix takes up; the sequences start at this position.
+        length: [G], positions the prefix takes up; the sequences of a group start there.
     """
 
     keys: Sequence[Tensor]
     values: Sequence[Tensor]
     bias: Tensor
-    length: int
+    length: Tensor
+
+    def starts(self, sequences: int) -> Tensor:
+        """[B], the position at which each of B sequences starts."""
+        return self.length.repeat_interleave(sequences // len(self.length))
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +225,15 @@ class BaseLM:
         Returns:
             [B, T, hidden size].
         """
-        start = prefix.length if prefix is not None else 0
         x = self.embed(ids)
-        rotary = self.rotary(x, torch.arange(start, start + ids.shape[1], device=self.device)[None])
+        places = torch.arange(ids.shape[1], device=self.device)[None]
+        if prefix is not None:
+            places = places + prefix.starts(len(ids))[:, None]
+        rotary = self.rotary(x, places)
         for i, layer in enumerate(self.layers):
             q, k, v = self.project(layer, x)
             cos, sin = rotary[self.layer_types[i]]
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            q, k = (rotate(x, cos[:, None], sin[:, None]) for x in (q, k))
             if cache is not None:
                 cache.append((k, v))
             y = attend(
