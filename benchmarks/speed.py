@@ -29,10 +29,9 @@ import torch
 
 from benchmarks import bank as banks
 from models import checkpoint
+from models.batching import batch_tokens, length_batches
 from models.decode import Decoder
-from models.device import batch_tokens
 from models.features import document_ids
-from models.lm import length_batches
 from models.memory import Memory
 from store import NewChunk, Store
 

@@ -42,14 +42,6 @@ def choose_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def batch_tokens(device: torch.device) -> int:
-    """How many tokens, padding included, go through a network at a time where gradients do not.
-
-    A CPU is a quarter faster when a layer's activations stay in its caches and padding is scarce.
-    """
-    return 512 if device.type == "cpu" else 4096
-
-
 def _multiplies_bfloat16() -> bool:
     """Whether this CPU has instructions for bfloat16 products (torch offers no public question)."""
     return any(

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.device import batch_tokens
+from models.batching import batch_tokens, length_batches
 from models.errors import WeightsError
-from models.lm import length_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

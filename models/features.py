@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.device import batch_tokens
-from models.lm import BaseLM, length_batches
+from models.batching import batch_tokens, length_batches
+from models.lm import BaseLM
 
 
 def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

@@ -14,7 +14,7 @@ leaves behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -286,19 +286,6 @@ class BaseLM:
             kind: self._body.rotary_emb(like, positions, *((kind,) if kind is not None else ()))
             for kind in set(self.layer_types)
         }
-
-
-def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows of similar length, at most `max_tokens` tokens with padding."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * lengths[i] > max_tokens:
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _window(layer: Any) -> int | None:

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.batching import length_batches
 from models.errors import UnsupportedModelError, WeightsError
 from models.generate import generate_batch
-from models.lm import BaseLM, length_batches
+from models.lm import BaseLM
 
 CPU = torch.device("cpu")
 
