@@ -51,6 +51,11 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="keep the store here and use it again")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
+    methods = arguments.method or [
+        m for m in METHODS if arguments.rag_prefix or not m.startswith("rag-prefix")
+    ]
+    if not arguments.rag_prefix and any(m.startswith("rag-prefix") for m in methods):
+        parser.error("the rag-prefix methods need --rag-prefix FILE")
 
     memory = Memory.load(checkpoint.find(arguments.checkpoint))
     folder = arguments.store or Path(tempfile.mkdtemp(prefix="mac-bench-"))
@@ -68,7 +73,7 @@ def main() -> None:
     lexical = memory.config.lexical_weight if arguments.lexical is None else arguments.lexical
     weights = RelevanceWeights(lexical=lexical)
     rows = []
-    for method in arguments.method or METHODS:
+    for method in methods:
         oracle = method.endswith("oracle") or method == "closed-book"
         for retriever in ["-"] if oracle else arguments.retriever or ["hybrid"]:
             for k in [0] if oracle else arguments.k or [memory.config.documents]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models.corpus import Corpus
+from models.errors import DataError
 
 POOL = 8
 """Steps whose groups are drawn together and sorted by length, so that little is padding."""
@@ -63,6 +64,9 @@ class Sampler:
         documents: D.
         seed: of all that is random.
         alone: how often a question sees its own document only.
+
+    Raises:
+        DataError: every source has fewer than D documents with a question.
     """
 
     def __init__(
@@ -87,6 +91,11 @@ class Sampler:
             weight if len(asked) >= documents else 0.0
             for weight, asked in zip(weights, self._asked, strict=True)
         ]
+        if not any(self._weights):
+            raise DataError(
+                f"no source has {documents} documents with an answered question",
+                "add documents, or let a question be answered among fewer (--documents)",
+            )
         self._pool: tuple[int, list[list[tuple[list[int], list[int]]]]] = (-1, [])
 
     def batch(self, step: int) -> Batch:

@@ -133,9 +133,7 @@ def build(
             for example in asked[:questions_per_document]:
                 answer = example.answers[0].lower()
                 place = next((i for i, text in enumerate(lowered) if answer in text), None)
-                if (
-                    place is None
-                ):  # the answer runs over a chunk's end: it cannot be learned from one
+                if place is None:  # the answer runs over a chunk's end
                     continue
                 corpus.of_chunk[first + place].append(len(corpus.questions))
                 corpus.questions.append(

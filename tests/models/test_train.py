@@ -229,6 +229,14 @@ def test_data_without_an_answer_in_its_document_is_refused(
         )
 
 
+def test_fewer_documents_than_a_group_holds_are_refused(
+    tiny_llama: Path, build_memory: Any
+) -> None:
+    corpus = _corpus(build_memory(tiny_llama), _examples(3))
+    with pytest.raises(DataError, match="no source has 4 documents"):
+        Sampler(corpus, [1.0], groups=2, documents=4, seed=0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
