@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.checkpoint import replace
 from models.chunking import CountTokens, split
 from models.data import Example
 from models.encoder import SentenceEncoder
@@ -60,7 +61,7 @@ class Corpus:
     ) -> None:
         """Fill `keys` and `queries`, from the file `cache` where it holds these very texts."""
         from safetensors import safe_open
-        from safetensors.torch import save_file
+        from safetensors.torch import save as to_bytes
 
         texts = [*self.chunks, *(q.text for q in self.questions)]
         digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
@@ -78,7 +79,7 @@ class Corpus:
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
             tensors = {"keys": self.keys.contiguous(), "queries": self.queries.contiguous()}
-            save_file(tensors, cache, {"texts": digest})
+            replace(cache, to_bytes(tensors, {"texts": digest}))
 
     def near(self, questions: Sequence[int], count: int) -> Tensor:
         """Chunks [N, count] with the keys nearest to each question, by the encoder alone."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from models.batching import batch_tokens, length_batches
@@ -44,11 +45,13 @@ def compute(lm: BaseLM, ids: Sequence[Sequence[int]]) -> list[Tensor]:
 class FeatureCache:
     """Features of documents by their tokens; on disk where a folder is given, else computed.
 
+    Several processes may share a folder: rows are only ever added, under a lock.
+
     Args:
         lm: the frozen base LM.
         max_tokens: where documents are cut.
         folder: holds features.bin (append-only), index.jsonl (a line once its rows are on disk) and
-            center.npy; made when missing. One process writes it at a time.
+            center.npy; made when missing.
         center: [X], what is taken off before rounding; only for a new folder.
     """
 
@@ -61,18 +64,16 @@ class FeatureCache:
         if folder is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "center.npy").exists():
-            self._center = torch.from_numpy(np.load(folder / "center.npy", allow_pickle=False))
-        else:
-            np.save(folder / "center.npy", self._center.numpy())
-        index = folder / "index.jsonl"
-        if index.exists():
-            for line in index.read_text().splitlines():
-                key, start, length = json.loads(line)
-                self._places[key] = (start, length)
-        self._end = max((start + length for start, length in self._places.values()), default=0)
-        with (folder / "features.bin").open("ab") as data:
-            data.truncate(self._end * self._row)  # what a crash left without an index line
+        self._data, self._index = folder / "features.bin", folder / "index.jsonl"
+        self._lock = FileLock(folder / "lock")
+        self._indexed = 0  # bytes of the index that are read
+        self._end = 0  # rows that the index knows
+        with self._lock:
+            if (folder / "center.npy").exists():
+                self._center = torch.from_numpy(np.load(folder / "center.npy", allow_pickle=False))
+            else:
+                np.save(folder / "center.npy", self._center.numpy())
+            self._refresh()
 
     def get(self, texts: Sequence[str]) -> list[Tensor]:
         """Features float32 [T, X] of each text, on the LM's device."""
@@ -82,15 +83,32 @@ class FeatureCache:
         keys = [hashlib.sha256(np.asarray(row, np.int32).tobytes()).hexdigest()[:32] for row in ids]
         missing = {k: row for k, row in zip(keys, ids, strict=True) if k not in self._places}
         if missing:
-            self._append(list(missing), compute(self.lm, list(missing.values())))
-        data = np.memmap(self.folder / "features.bin", np.uint8, "r").reshape(-1, self._row)
+            computed = dict(zip(missing, compute(self.lm, list(missing.values())), strict=True))
+            with self._lock:
+                self._refresh()
+                self._append({k: x for k, x in computed.items() if k not in self._places})
+        data = np.memmap(self._data, np.uint8, "r").reshape(-1, self._row)
         return [self._unpack(data, *self._places[key]) for key in keys]
 
-    def _append(self, keys: Sequence[str], features: Sequence[Tensor]) -> None:
-        assert self.folder is not None
-        with (self.folder / "features.bin").open("ab") as data:
-            lines = []
-            for key, x in zip(keys, features, strict=True):
+    def _refresh(self) -> None:
+        """Learn what others added, and cut off what a crash left without an index line."""
+        with self._index.open("a+b") as index:
+            index.seek(self._indexed)
+            added = index.read()
+            whole = added.rfind(b"\n") + 1
+            index.truncate(self._indexed + whole)
+        self._indexed += whole
+        for line in added[:whole].splitlines():
+            key, start, length = json.loads(line)
+            self._places[key] = (start, length)
+            self._end = max(self._end, start + length)
+        with self._data.open("ab") as data:
+            data.truncate(self._end * self._row)
+
+    def _append(self, features: Mapping[str, Tensor]) -> None:
+        end, lines = self._end, []
+        with self._data.open("ab") as data:
+            for key, x in features.items():
                 x = (x.float().cpu() - self._center).unflatten(-1, (self._groups, -1))
                 scale = (x.abs().amax(-1) / 127).clamp_min(1e-6).half()
                 whole = (x / scale.float()[..., None]).round().clamp(-127, 127).to(torch.int8)
@@ -98,11 +116,11 @@ class FeatureCache:
                     (whole.flatten(1).numpy().view(np.uint8), scale.numpy().view(np.uint8)), 1
                 )
                 data.write(row.tobytes())
-                lines.append(json.dumps([key, self._end, len(x)]) + "\n")
-                self._places[key] = (self._end, len(x))
-                self._end += len(x)
-        with (self.folder / "index.jsonl").open("a") as index:
+                lines.append(json.dumps([key, end, len(x)]) + "\n")
+                end += len(x)
+        with self._index.open("a") as index:
             index.writelines(lines)
+        self._refresh()
 
     def _unpack(self, data: np.ndarray, start: int, length: int) -> Tensor:
         rows = torch.from_numpy(np.array(data[start : start + length]))

@@ -212,11 +212,16 @@ def test_cached_features_are_the_computed_ones(
     plain = FeatureCache(memory.lm, 64, None, center).get(texts)
     folder = tmp_path / "cache"
     FeatureCache(memory.lm, 64, folder, center).get(texts[:2])
-    with (folder / "features.bin").open("ab") as file:
-        file.write(b"cut off by a crash")
-    stored = FeatureCache(memory.lm, 64, folder, center).get(texts)
-    for one, other in zip(plain, stored, strict=True):
-        assert (one - other).abs().max() <= 0.02 * one.abs().max()
+    for name in ("features.bin", "index.jsonl"):
+        with (folder / name).open("ab") as file:
+            file.write(b"cut off by a cra")
+    shared = [FeatureCache(memory.lm, 64, folder, center) for _ in range(2)]
+    for cache, asked in ((shared[0], texts), (shared[1], texts[::-1]), (shared[1], texts)):
+        for one, other in zip(
+            cache.get(asked), plain if asked is texts else plain[::-1], strict=True
+        ):
+            assert (one - other).abs().max() <= 0.02 * one.abs().max()
+    assert len((folder / "index.jsonl").read_text().splitlines()) == 3
 
 
 def test_data_without_an_answer_in_its_document_is_refused(
