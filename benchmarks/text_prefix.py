@@ -26,11 +26,12 @@ from models.initialise import instruction_constant
 from models.latent import LatentStack
 from models.lm import BaseLM, Prefix
 from models.memory import Memory
-from models.objective import IGNORE, question_prompt, supervised_rows
+from models.objective import IGNORE, question_prompt, supervised_rows, until_last
 
 
 def prompt_text(question: str, texts: Sequence[str]) -> str:
-    return f"{' '.join(texts)}\n{question_prompt(question)}"
+    """The most relevant text, the first, stands next to the question."""
+    return f"{' '.join(reversed(texts))}\n{question_prompt(question)}"
 
 
 def constant_prefix(stack: LatentStack, lm: BaseLM) -> Prefix:
@@ -57,7 +58,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--documents", type=int, default=3)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--limit", type=int, default=400, help="documents of a source")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -108,7 +109,8 @@ def main() -> None:
         prefix = constant_prefix(stack, lm)
         prefix = prefix._replace(bias=prefix.bias.expand(len(ids), -1))
         wanted = labels != IGNORE
-        logits = lm.logits(lm.forward(ids, prefix)[wanted]).float()
+        hidden = lm.forward(ids, prefix, real=until_last(wanted))
+        logits = lm.logits(hidden[wanted]).float()
         loss = F.cross_entropy(logits, labels[wanted])
         optimiser.zero_grad()
         loss.backward()

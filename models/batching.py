@@ -1,10 +1,11 @@
-"""How many texts go through a frozen network at a time."""
+"""How many texts go through a frozen network at a time, and how without their padding."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 
 def batch_tokens(device: torch.device) -> int:
@@ -26,3 +27,24 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         batch.append(i)
     if batch:
         yield batch
+
+
+class Packing:
+    """Takes the padding out of a batch of B sequences of T tokens, and puts it back.
+
+    Args:
+        real: bool [B, T], which tokens are no padding; M of them.
+    """
+
+    def __init__(self, real: Tensor) -> None:
+        self._shape = real.shape
+        self._places = real.flatten().nonzero()[:, 0]
+
+    def pack(self, x: Tensor) -> Tensor:
+        """[1, M, ...] of x [B, T, ...]."""
+        return x.flatten(0, 1)[self._places][None]
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """[B, T, ...] of x [1, M, ...], with zeros as padding."""
+        out = x.new_zeros(self._shape.numel(), *x.shape[2:])
+        return out.index_copy(0, self._places, x[0]).unflatten(0, self._shape)

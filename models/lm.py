@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.attention import attend, causal_mask, rotate
+from models.batching import Packing
 from models.errors import UnsupportedModelError, WeightsError
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ class BaseLM:
         ids: Tensor,
         prefix: Prefix | None = None,
         *,
+        real: Tensor | None = None,
         cache: list[tuple[Tensor, Tensor]] | None = None,
         watch: Tensor | None = None,
     ) -> Tensor:
@@ -218,6 +220,8 @@ class BaseLM:
         Args:
             ids: [B, T] token ids, padded on the right.
             prefix: what the sequences attend to besides themselves; none is the base LM itself.
+            real: bool [B, T], which tokens are no padding; when given, padding goes through no
+                layer and comes back as zeros.
             cache: when given, receives each layer's (keys [B, H, T, C] rotated, values) of `ids`.
             watch: when given, [B, S], grows by the attention that each sequence's last token pays
                 to each prefix token, summed over layers and heads.
@@ -230,8 +234,13 @@ class BaseLM:
         if prefix is not None:
             places = places + prefix.starts(len(ids))[:, None]
         rotary = self.rotary(x, places)
+        packing = None if real is None else Packing(real)
+        if packing is not None:
+            x = packing.pack(x)
         for i, layer in enumerate(self.layers):
             q, k, v = self.project(layer, x)
+            if packing is not None:
+                q, k, v = (packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
             cos, sin = rotary[self.layer_types[i]]
             q, k = (rotate(x, cos[:, None], sin[:, None]) for x in (q, k))
             if cache is not None:
@@ -244,8 +253,10 @@ class BaseLM:
                 (prefix.keys[i], prefix.values[i], prefix.bias) if prefix is not None else None,
                 watch,
             )
+            if packing is not None:
+                y = packing.pack(y.transpose(1, 2)).transpose(1, 2)
             x = self.feed_forward(layer, x, y)
-        return self.norm(x)
+        return self.norm(x if packing is None else packing.unpack(x))
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings [..., hidden size] of token ids [...]."""

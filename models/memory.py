@@ -257,8 +257,11 @@ class Memory:
         return AnswerStream(self, self.rag_prompt(question, texts), None, [], max_new_tokens)
 
     def rag_prompt(self, question: str, texts: Sequence[str]) -> list[int]:
-        """Token ids of the few-shot prompt with the texts in it."""
-        prompt = f"{SHOTS}Text: {' '.join(texts)}\n{question_prompt(question)}"
+        """Token ids of the few-shot prompt with the texts in it.
+
+        The most relevant text, `texts[0]`, stands last: nearest to the question it is read best.
+        """
+        prompt = f"{SHOTS}Text: {' '.join(reversed(texts))}\n{question_prompt(question)}"
         return [self.lm.bos_id, *self.lm.tokenize([prompt])[0]]
 
     def chat_prompt(self, question: str) -> list[int]:

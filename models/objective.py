@@ -73,6 +73,11 @@ def supervised_rows(
     return lm.pad(rows), targets.to(lm.device)
 
 
+def until_last(wanted: Tensor) -> Tensor:
+    """Bool [N, T]: each row of `wanted` up to its last true place, where its padding begins."""
+    return wanted.flip(1).cumsum(1).flip(1) > 0
+
+
 def amortize_batch(stack: LatentStack, features: list[Tensor], kept: list[bool]) -> list[Tensor]:
     """Latents [T, R] of documents of any lengths.
 
@@ -117,8 +122,8 @@ def loss(
     prefix = stack.prefix(lm, *pack([z[i : i + d] for i in range(0, len(z), d)]), bias)
     asked = [corpus.questions[q] for q in batch.questions]
     ids, labels = supervised_rows(lm, [(q.text, q.answers[0]) for q in asked])
-    hidden = lm.forward(ids, prefix)
     wanted = labels != IGNORE
+    hidden = lm.forward(ids, prefix, real=until_last(wanted))
     answer = F.cross_entropy(lm.logits(hidden[wanted]).float(), labels[wanted])
 
     own = (queries * keys[group_of * d + batch.own.to(device)]).sum(-1, keepdim=True)

@@ -57,6 +57,16 @@ def test_padding_changes_nothing(lm: BaseLM) -> None:
         )
 
 
+def test_leaving_padding_out_changes_nothing(lm: BaseLM) -> None:
+    rows = lm.tokenize(TEXTS)
+    ids = lm.pad(rows)
+    real = torch.arange(ids.shape[1]) < torch.tensor([[len(row)] for row in rows])
+    with torch.no_grad():
+        found, expected = lm.forward(ids, real=real), lm.forward(ids)
+    torch.testing.assert_close(found[real], expected[real], atol=1e-4, rtol=1e-4)
+    assert not found[~real].any()
+
+
 def test_greedy_answers_are_those_of_generate(lm: BaseLM) -> None:
     rows = lm.tokenize(TEXTS)
     found = generate_batch(lm, rows, None, 12)
