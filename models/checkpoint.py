@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.latent import LatentConfig, LatentStack
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
@@ -117,6 +119,7 @@ def load(path: Path) -> LatentStack:
         raise CheckpointError(
             f"{path / WEIGHTS} is missing or damaged: {error}", hint="copy the checkpoint again"
         ) from error
+    tensors = _unpacked(tensors, path / WEIGHTS)
     expected = stack.state_dict()
     for name in sorted(set(expected) | set(tensors)):
         if name not in tensors or name not in expected:
@@ -127,12 +130,14 @@ def load(path: Path) -> LatentStack:
                 f"the tensor {name} in {path / WEIGHTS} has the shape "
                 f"{tuple(tensors[name].shape)}, but {CONFIG} says {tuple(expected[name].shape)}"
             )
-    stack.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    stack.load_state_dict(tensors)
     return stack
 
 
 def save(stack: LatentStack, path: Path, card: str) -> None:
-    """Write a checkpoint, weights as float16; each file is replaced whole.
+    """Write a checkpoint, its two projections as int8, the rest as float16.
+
+    Each file is replaced whole.
 
     Args:
         stack: the networks and their config.
@@ -142,10 +147,40 @@ def save(stack: LatentStack, path: Path, card: str) -> None:
     from safetensors.torch import save as to_bytes
 
     path.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().half().cpu().contiguous() for name, t in stack.state_dict().items()}
-    replace(path / WEIGHTS, to_bytes(tensors, {"format": "pt"}))
+    tensors = {name: t.detach().cpu() for name, t in stack.state_dict().items()}
+    replace(path / WEIGHTS, to_bytes(_packed(tensors), {"format": "pt"}))
     replace(path / CONFIG, (json.dumps(stack.config.as_dict(), indent=2) + "\n").encode())
     replace(path / CARD, card.encode())
+
+
+_PROJECTIONS = {"amortizer.weight": 1, "head.weight": 0}
+"""The two large matrices, and the axis of each along which its R latents lie."""
+_SCALE = "_scale"
+
+
+def _packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a file holds: projections as int8 with a float32 scale a feature, the rest float16."""
+    out = {}
+    for name, tensor in tensors.items():
+        if name in _PROJECTIONS:
+            scale = tensor.abs().amax(_PROJECTIONS[name], keepdim=True).clamp_min(1e-12) / 127
+            out[name] = (tensor / scale).round().char().contiguous()
+            out[name + _SCALE] = scale
+        else:
+            out[name] = tensor.half().contiguous()
+    return out
+
+
+def _unpacked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """The inverse of `_packed`, float32; a projection that is no int8 needs no scale."""
+    out = {name: tensor.float() for name, tensor in tensors.items()}
+    for name, axis in _PROJECTIONS.items():
+        if name in tensors and not tensors[name].is_floating_point():
+            scale = out.pop(name + _SCALE, None)
+            if scale is None or scale.shape != tensors[name].amax(axis, keepdim=True).shape:
+                raise CheckpointError(f"the tensor {name}{_SCALE} is missing from {path}")
+            out[name] *= scale
+    return out
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -71,22 +71,19 @@ class LatentConfig:
 class Amortizer(nn.Module):
     """Token features to latents: z = ((x - mean) / scale) E, with x from `BaseLM.features`."""
 
-    def __init__(self, features: int, groups: int, latent_size: int) -> None:
+    def __init__(self, features: int, latent_size: int) -> None:
         super().__init__()
-        self.groups = groups
         self.mean = nn.Buffer(torch.zeros(features))
-        self.scale = nn.Buffer(torch.ones(groups))
+        self.scale = nn.Buffer(torch.ones(features))
         self.weight = nn.Parameter(torch.empty(features, latent_size))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Features [..., X] less the corpus mean, each layer's keys and values scaled."""
-        x = (x - self.mean).unflatten(-1, (self.groups, -1))
-        return (x / self.scale[:, None]).flatten(-2)
+        """Features [..., X] less the corpus mean, large where an answer depends on them."""
+        return (x - self.mean) / self.scale
 
     def restore(self, x: Tensor) -> Tensor:
         """The inverse of `normalise`."""
-        x = x.unflatten(-1, (self.groups, -1)) * self.scale[:, None]
-        return x.flatten(-2) + self.mean
+        return x * self.scale + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
         """Latents [..., R] of features [..., X]."""
@@ -126,8 +123,7 @@ class LatentStack(nn.Module):
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()
         self.config = config
-        groups = config.layers * 2
-        self.amortizer = Amortizer(config.features, groups, config.latent_size)
+        self.amortizer = Amortizer(config.features, config.latent_size)
         self.head = PrefixHead(config.features, config.latent_size, config.constant_tokens)
         self.relevance = Relevance(config.key_size)
 
@@ -149,13 +145,10 @@ class LatentStack(nn.Module):
     ) -> Prefix:
         """The modulation that the base LM attends to: constant tokens, then documents.
 
-        Every document stands at the same positions, right behind the constant tokens, so the result
-        cannot depend on the order in which the bank holds them.
-
         Args:
             lm: the base LM, for its rotary embedding.
             latents: [G, S, R], the tokens of a group's documents one after the other.
-            place: [G, S], where in its document each token stands.
+            place: [G, S], where each token stands, counted from the constant tokens' end.
             document: [G, S], which of the group's documents it belongs to; D for padding.
             bias: [N, D] for the N questions of all G groups, group by group: the log weight of each
                 document; -inf hides it.
@@ -163,14 +156,20 @@ class LatentStack(nn.Module):
         Returns:
             The prefix of P + S tokens.
         """
-        g, s, _ = latents.shape
+        return self.attach(lm, self.head(latents), place, document, bias)
+
+    def attach(
+        self, lm: BaseLM, features: Tensor, place: Tensor, document: Tensor, bias: Tensor
+    ) -> Prefix:
+        """`prefix` of normalised features [G, S, X] instead of latents."""
+        g, s, _ = features.shape
         p = self.head.constant.shape[0]
-        x = torch.cat((self.head.constant.expand(g, -1, -1), self.head(latents)), 1)
+        x = torch.cat((self.head.constant.expand(g, -1, -1), features), 1)
         x = self.amortizer.restore(x).to(lm.dtype)
         shape = self.config
         x = x.view(g, p + s, shape.layers, 2, shape.kv_heads, shape.head_size)
         keys, values = x.permute(3, 2, 0, 4, 1, 5)
-        constant = torch.arange(p, device=latents.device).expand(g, -1)
+        constant = torch.arange(p, device=features.device).expand(g, -1)
         keys = lm.rotate_keys(keys, torch.cat((constant, place + p), 1))
         n = bias.shape[0] // g
         bias = torch.cat((bias, bias.new_full((len(bias), 1), float("-inf"))), 1)
@@ -181,7 +180,10 @@ class LatentStack(nn.Module):
 
 
 def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay the documents of each group one after the other.
+    """Lay the documents of each group one after the other, all ending at the same position.
+
+    So a question reads each document from the same distance, however many stand beside it and
+    whatever their lengths, and the result cannot depend on the order in which the bank holds them.
 
     Args:
         documents: [G][D] latents [T, R], each of its own length.
@@ -199,5 +201,6 @@ def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]
         total = int(lengths.sum())
         which = torch.repeat_interleave(torch.arange(len(group), device=device), lengths)
         document[g, :total] = which
-        place[g, :total] = torch.arange(total, device=device) - (lengths.cumsum(0) - lengths)[which]
+        ends = lengths.cumsum(0) - lengths.max()
+        place[g, :total] = torch.arange(total, device=device) - ends[which]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), place, document

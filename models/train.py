@@ -30,6 +30,8 @@ from models.objective import Loss, loss
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""
+SENSITIVITY = 256
+"""Examples that say which features answers depend on, before the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +53,14 @@ class TrainConfig:
     """
 
     steps: int = 2000
-    groups: int = 2
-    documents: int = 8
-    learning_rate: float = 2e-4
+    groups: int = 4
+    documents: int = 4
+    learning_rate: float = 1e-4
     constant_learning_rate: float = 1e-3
     relevance_learning_rate: float = 1e-4
     warmup: int = 50
     backprop_dropout: float = 0.0
-    alone: float = 0.2
+    alone: float = 0.3
     limit: int | None = None
     seed: int = 0
     save_minutes: float = 5.0
@@ -139,8 +141,6 @@ class Trainer:
         config = self.config
         self.stack = LatentStack(self.model).to(self.lm.device)
         parts = world.num_processes
-        if parts > 1 and self.cache is not None:  # a cache has one writer
-            self.cache /= f"process-{world.process_index}"
         slots = config.steps * config.groups * config.documents * parts
         corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
         sampler = self._sampler(corpus, self.weights, config.groups * parts)
@@ -275,11 +275,13 @@ class Trainer:
 
     def _initialise(self, corpus: Corpus) -> None:
         self.note("initialising from principal components")
-        order = torch.randperm(
-            len(corpus.chunks), generator=torch.Generator().manual_seed(self.config.seed)
-        )
-        texts = (corpus.chunks[i] for i in order.tolist())
-        kept = initialise(self.stack, self.lm, list(texts)[:2000], seed=self.config.seed)
+        rng = random.Random(f"{self.config.seed}:initialise")
+        texts = rng.sample(corpus.chunks, min(2000, len(corpus.chunks)))
+        asked = [
+            (corpus.chunks[q.chunk], q.text, q.answers[0])
+            for q in rng.sample(corpus.questions, min(SENSITIVITY, len(corpus.questions)))
+        ]
+        kept = initialise(self.stack, self.lm, texts, asked, seed=self.config.seed)
         self.note(f"{self.model.latent_size} components keep {kept:.1%} of the variance")
 
     def _optimiser(self) -> torch.optim.Optimizer:

@@ -73,11 +73,11 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--documents",
     type=click.IntRange(min=2),
-    default=8,
+    default=4,
     show_default=True,
     help="Documents that a question has to be answered among.",
 )
-@click.option("--lr", type=float, default=2e-4, show_default=True, help="Learning rate.")
+@click.option("--lr", type=float, default=1e-4, show_default=True, help="Learning rate.")
 @click.option(
     "--rank",
     type=click.IntRange(min=1),

@@ -11,12 +11,12 @@ import torch
 
 from models.errors import CheckpointError
 from models.generate import generate_batch
-from models.initialise import principal_components
+from models.initialise import initialise, principal_components, sensitivity
 from models.latent import pack
 from models.lm import Shape
 from models.memory import Memory
 from models.modulation import Selected, quantise
-from models.objective import question_prompt
+from models.objective import IGNORE, question_prompt, supervised_rows
 
 TEXTS = [
     "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",
@@ -71,6 +71,55 @@ def test_full_rank_prefix_equals_the_text_in_the_prompt(
         prompt = lm.pad([[lm.bos_id, *document, *ids]])
         expected = lm.model(prompt).logits[0, -len(ids) :]
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_documents_end_at_the_same_place() -> None:
+    documents = [torch.zeros(3, 2), torch.zeros(5, 2), torch.zeros(1, 2)]
+    _, place, document = pack([documents, documents[:1]])
+    assert place[0].tolist() == [2, 3, 4, 0, 1, 2, 3, 4, 4]
+    assert place[1, :3].tolist() == [0, 1, 2]
+    assert document.tolist() == [[0, 0, 0, 1, 1, 1, 1, 1, 2], [0, 0, 0, 3, 3, 3, 3, 3, 3]]
+
+
+def test_sensitivity_is_the_slope_of_the_loss(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    lm, stack = memory.lm, memory.stack
+    text, answer = TEXTS[2], "Varnholt"
+    slopes = sensitivity(stack, lm, [(text, QUESTION, answer)])
+    x = stack.amortizer.normalise(
+        lm.features(lm.pad([[lm.bos_id, *lm.tokenize([text])[0]]])).flatten(2)[0, 1:]
+    )
+    _, place, document = pack([[x]])
+    ids, labels = supervised_rows(lm, [(QUESTION, answer)])
+    wanted = labels != IGNORE
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        prefix = stack.attach(lm, x[None], place, document, torch.zeros(1, 1))
+        logits = lm.logits(lm.forward(ids, prefix)[wanted])
+        return torch.nn.functional.cross_entropy(logits, labels[wanted], reduction="sum")
+
+    feature, step = int(slopes.argmax()), 1e-2
+    found = []
+    with torch.no_grad():
+        for token in range(len(x)):
+            up, down = x.clone(), x.clone()
+            up[token, feature] += step
+            down[token, feature] -= step
+            found.append((loss(up) - loss(down)) / (2 * step))
+    expected = torch.stack(found).pow(2).mean().sqrt()
+    torch.testing.assert_close(slopes[feature], expected, rtol=0.02, atol=1e-5)
+
+
+def test_what_answers_depend_on_is_kept_first(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    stack, lm = memory.stack, memory.lm
+    asked = [(text, QUESTION, "Varnholt") for text in TEXTS]
+    initialise(stack, lm, TEXTS)
+    equal = stack.amortizer.scale.clone()
+    slopes = sensitivity(stack, lm, asked)
+    initialise(stack, lm, TEXTS, asked)
+    weights = equal / stack.amortizer.scale
+    assert weights[slopes.argmax()] > 1 > weights[slopes.argmin()]
 
 
 def test_the_order_of_documents_does_not_matter(tiny_llama: Path, build_memory: Any) -> None:
