@@ -38,7 +38,7 @@ class LatentConfig:
     layers: int
     kv_heads: int
     head_size: int
-    latent_size: int = 256
+    latent_size: int = 384
     key_size: int = 384
     constant_tokens: int = 16
     chunk_tokens: int = 160

@@ -81,7 +81,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
-    default=256,
+    default=384,
     show_default=True,
     help="Numbers kept of each token of a document.",
 )

@@ -152,7 +152,8 @@ def test_amortizing_in_a_batch_equals_one_by_one(tiny_llama: Path, build_memory:
     memory = build_memory(tiny_llama)
     for text, together in zip(TEXTS, memory.amortize(TEXTS), strict=True):
         (alone,) = memory.amortize([text])
-        np.testing.assert_allclose(together.dequantised(), alone.dequantised(), atol=0.05)
+        step = float(alone.scales.max())  # rounding may fall to either side
+        np.testing.assert_allclose(together.dequantised(), alone.dequantised(), atol=1.01 * step)
         np.testing.assert_allclose(
             together.key.astype(np.float32), alone.key.astype(np.float32), atol=2e-3
         )
@@ -223,12 +224,14 @@ def test_attention_falls_on_documents_and_adds_up(tiny_llama: Path, build_memory
     assert 0 <= stream.confidence <= 1
 
 
-def test_quantising_keeps_a_hundredth_of_the_largest_value() -> None:
+def test_quantising_keeps_an_eighth_of_the_mean_size() -> None:
     z = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
     z[3] = 0
+    z[4, 0] = 1e3  # one number alone: it must not be cut off
     latents, scales = quantise(z)
     back = latents.astype(np.float32) * scales.astype(np.float32)[:, None]
-    assert np.abs(back - z).max() <= np.abs(z).max() / 127
+    size = np.sqrt(np.square(z).mean(1, keepdims=True))
+    assert (np.abs(back - z) <= 0.126 * size).all()
     assert latents.dtype == np.int8 and scales.dtype == np.float16
 
 
