@@ -79,8 +79,8 @@ def page(
 
 def _document(row: tuple[Any, ...]) -> Document:
     """A document from a row of `_DOCUMENT`. A tag has no comma in it, so commas part them."""
-    tags = tuple(sorted(row[-1].split(","))) if row[-1] else ()
-    return Document(*row[:-1], tags)
+    *values, tags = row
+    return Document(*values, tuple(sorted(tags.split(","))) if tags else ())
 
 
 def below(
