@@ -80,7 +80,8 @@ def page(
 def _document(row: tuple[Any, ...]) -> Document:
     """A document from a row of `_DOCUMENT`. A tag has no comma in it, so commas part them."""
     *values, tags = row
-    return Document(*values, tuple(sorted(tags.split(","))) if tags else ())
+    values.append(tuple(sorted(tags.split(","))) if tags else ())
+    return Document(*values)
 
 
 def below(
