@@ -37,10 +37,15 @@ _HINTS: dict[str, str] = {
     "CheckpointError": "`mac model ls` shows the models that work; choose one with -m MODEL.",
     "UnsupportedModelError": "Choose a base model with rotary embeddings "
     "(Llama, Qwen, Gemma and the like).",
+    "WatchfilesRustInternalError": "Watch fewer folders, or raise the system's limit "
+    "(Linux: sysctl fs.inotify.max_user_watches).",
     "OutOfMemoryError": "Use the processor instead: --device cpu",
 }
 
-_MISSING_EXTRAS = {"matplotlib": "pip install 'maccli[plot]'"}
+_MISSING_EXTRAS = {
+    "matplotlib": "pip install 'maccli[plot]'",
+    "watchfiles": "pip install 'maccli[watch]'",
+}
 
 
 def explain(error: BaseException) -> MacError | None:

@@ -51,6 +51,41 @@ def find(paths: Sequence[str], *, recursive: bool) -> list[Found | Unusable]:
     return result
 
 
+def below(folder: str) -> list[Found | Unusable]:
+    """Return what a walk of a folder finds, as `find` does with `recursive`; it may be nothing."""
+    return list(_walk(folder))
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path lies in a folder, both absolute."""
+    return path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def outermost(folders: Sequence[str]) -> list[str]:
+    """Return the folders as absolute paths, without those that lie in another one."""
+    absolute = dict.fromkeys(os.path.abspath(os.path.expanduser(folder)) for folder in folders)
+    return [
+        folder
+        for folder in absolute
+        if not any(other != folder and is_below(folder, other) for other in absolute)
+    ]
+
+
+def is_gone(path: str) -> bool:
+    """Tell whether no file is at `path` any more, rather than that it cannot be looked at."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def look(path: str) -> Found | Unusable:
+    """Return a file that is at `path`, as if a walk had found it."""
+    return _look(path, walked=True)
+
+
 def source_name(path: str | Path) -> str:
     """Return the name of a file in the store: its absolute path, as text that can be stored."""
     return printable(os.path.abspath(path))

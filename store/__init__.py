@@ -9,6 +9,7 @@ It knows nothing of language models; arrays go in and come out as NumPy's.
 
 from store.bank import Store
 from store.errors import (
+    ChunksGoneError,
     FingerprintMismatchError,
     StoreBusyError,
     StoreCorruptError,
@@ -16,13 +17,17 @@ from store.errors import (
     StoreNotFoundError,
     StoreVersionError,
 )
-from store.records import Change, ChunkRow, Document, NewChunk, Stats
+from store.labels import Labels, Within
+from store.records import Change, ChunkRow, Document, KeptChunk, NewChunk, Stats
 
 __all__ = [
     "Change",
     "ChunkRow",
+    "ChunksGoneError",
     "Document",
     "FingerprintMismatchError",
+    "KeptChunk",
+    "Labels",
     "NewChunk",
     "Stats",
     "Store",
@@ -31,4 +36,5 @@ __all__ = [
     "StoreError",
     "StoreNotFoundError",
     "StoreVersionError",
+    "Within",
 ]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from store.labels import Within
 from store.opening import now
 from store.records import Change, ChunkRow, Document, NewChunk
 
 _DOCUMENT = (
     "id, source, title, content_hash, chunking, chunks, tokens, bytes, characters, media_type, "
-    "encoding, added_at, updated_at"
+    "encoding, added_at, updated_at, date, "
+    "(SELECT group_concat(tag) FROM document_tags WHERE document_id = documents.id)"
 )
 _CHUNK = (
     'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
@@ -38,11 +40,15 @@ def find(connection: sqlite3.Connection, source: str) -> Document | None:
     """The document with this source."""
     query = f"SELECT {_DOCUMENT} FROM documents WHERE source = ?"
     row = connection.execute(query, (source,)).fetchone()
-    return Document(*row) if row else None
+    return _document(row) if row else None
 
 
 def page(
-    connection: sqlite3.Connection, after: str | None, match: str | None, limit: int
+    connection: sqlite3.Connection,
+    after: str | None,
+    match: str | None,
+    limit: int,
+    within: Within,
 ) -> list[Document]:
     """The next `limit` documents in the order of sources, after the source `after`.
 
@@ -52,9 +58,11 @@ def page(
         match: with `*` or `?` a pattern for the whole source, else a part of source or title,
             without regard to (ASCII) case.
         limit: the size of the page.
+        within: only documents with these tags and dates.
     """
-    where: list[str] = []
-    values: list[str | int] = []
+    condition, given = within.condition()
+    where = [condition]
+    values: list[str | int] = [*given]
     if after is not None:
         where.append("source > ?")
         values.append(after)
@@ -65,9 +73,28 @@ def page(
         where.append("(source LIKE ? ESCAPE '\\' OR title LIKE ? ESCAPE '\\')")
         escaped = match.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values += [f"%{escaped}%"] * 2
-    clause = f"WHERE {' AND '.join(where)} " if where else ""
-    query = f"SELECT {_DOCUMENT} FROM documents {clause}ORDER BY source LIMIT ?"
-    return [Document(*row) for row in connection.execute(query, (*values, limit))]
+    query = f"SELECT {_DOCUMENT} FROM documents WHERE {' AND '.join(where)} ORDER BY source LIMIT ?"
+    return [_document(row) for row in connection.execute(query, (*values, limit))]
+
+
+def _document(row: tuple[Any, ...]) -> Document:
+    """A document from a row of `_DOCUMENT`. A tag has no comma in it, so commas part them."""
+    *values, tags = row
+    values.append(tuple(sorted(tags.split(","))) if tags else ())
+    return Document(*values)
+
+
+def below(
+    connection: sqlite3.Connection, folder: str, separator: str
+) -> list[tuple[str, str, str]]:
+    """Source, content hash and chunking of the documents whose source lies in the folder."""
+    first = folder.rstrip(separator) + separator
+    last = first[:-1] + chr(ord(separator) + 1)
+    query = (
+        "SELECT source, content_hash, chunking FROM documents WHERE source > ? AND source < ? "
+        "ORDER BY source"
+    )
+    return connection.execute(query, (first, last)).fetchall()
 
 
 def write(
@@ -75,10 +102,11 @@ def write(
     document: NewDocument,
     chunks: Sequence[NewChunk],
     blobs: Sequence[bytes],
-) -> list[int]:
-    """Write a document and its chunks, and return the chunks' ids, which grow.
+    positions: Sequence[int],
+) -> tuple[int, list[int]]:
+    """Write a document and its chunks. Returns its id and those of the chunks, which grow.
 
-    A document of the same source keeps its id; its chunks must be gone already.
+    A document of the same source keeps its id; none of its chunks may stand at `positions`.
     """
     time = now()
     values = {
@@ -106,7 +134,7 @@ def write(
     ).fetchone()
     document_id = row[0]
     ids: list[int] = []
-    for position, (chunk, blob) in enumerate(zip(chunks, blobs, strict=True)):
+    for position, chunk, blob in zip(positions, chunks, blobs, strict=True):
         cursor = connection.execute(
             'INSERT INTO chunks (document_id, position, start, "end", text, tokens, bytes) '
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -125,20 +153,37 @@ def write(
     connection.executemany(
         "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
     )
-    return ids
+    return document_id, ids
 
 
-def delete_chunks(connection: sqlite3.Connection, document_id: int) -> list[int]:
+def delete_chunks(
+    connection: sqlite3.Connection, document_id: int, *, keep: Container[int] = ()
+) -> list[int]:
     """Delete a document's chunks with their modulations, and return their ids, which grow."""
     query = "SELECT id FROM chunks WHERE document_id = ? ORDER BY id"
-    ids = [row[0] for row in connection.execute(query, (document_id,))]
-    connection.execute("DELETE FROM chunks WHERE document_id = ?", (document_id,))
+    ids = [row[0] for row in connection.execute(query, (document_id,)) if row[0] not in keep]
+    connection.executemany("DELETE FROM chunks WHERE id = ?", [(chunk_id,) for chunk_id in ids])
     return ids
 
 
 def delete(connection: sqlite3.Connection, document_id: int) -> None:
     """Delete a document whose chunks are gone."""
     connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+
+
+def rename(
+    connection: sqlite3.Connection,
+    document_id: int,
+    source: str,
+    title: str | None,
+    media_type: str,
+    encoding: str,
+) -> None:
+    """Change what a document is called and what it is read from. Its source must be free."""
+    connection.execute(
+        "UPDATE documents SET source = ?, title = ?, media_type = ?, encoding = ? WHERE id = ?",
+        (source, title, media_type, encoding, document_id),
+    )
 
 
 def chunks_of(connection: sqlite3.Connection, document_id: int) -> list[ChunkRow]:
@@ -167,20 +212,23 @@ def _by_id(
 
 
 def record(
-    connection: sqlite3.Connection, action: Literal["added", "updated", "removed"], source: str
+    connection: sqlite3.Connection,
+    action: Literal["added", "updated", "renamed", "removed"],
+    source: str,
+    was: str | None = None,
 ) -> None:
     """Write a line of history about a document: after writing it, or before deleting it."""
     connection.execute(
-        "INSERT INTO history (at, action, source, content_hash, chunks, tokens) "
-        "SELECT ?, ?, source, content_hash, chunks, tokens FROM documents WHERE source = ?",
-        (now(), action, source),
+        "INSERT INTO history (at, action, source, content_hash, chunks, tokens, was) "
+        "SELECT ?, ?, source, content_hash, chunks, tokens, ? FROM documents WHERE source = ?",
+        (now(), action, was, source),
     )
 
 
 def history(connection: sqlite3.Connection, limit: int) -> list[Change]:
     """The last `limit` changes, the newest first."""
     query = (
-        "SELECT id, at, action, source, content_hash, chunks, tokens FROM history "
+        "SELECT id, at, action, source, content_hash, chunks, tokens, was FROM history "
         "ORDER BY id DESC LIMIT ?"
     )
     return [Change(*row) for row in connection.execute(query, (limit,))]

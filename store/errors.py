@@ -39,6 +39,10 @@ class StoreBusyError(StoreError):
     """Another process held the store's write lock for too long."""
 
 
+class ChunksGoneError(StoreError):
+    """Chunks that a new version was to keep are no longer its document's: it changed meanwhile."""
+
+
 class FingerprintMismatchError(StoreError):
     """The store was written with another checkpoint than the one in use.
 

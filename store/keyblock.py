@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from store import documents
 from store.database import KEY_PREFIX, reading
 from store.errors import corrupt
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from store.codec import Codec
     from store.keys import KeyFile
+    from store.labels import Within
 
     Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
@@ -35,6 +37,8 @@ _BLOCK = 4096
 # Compact when a third of the rows is dead, but not for the sake of a few.
 _MIN_DEAD = 1024
 _DEAD_SHARE = 3
+# Fewer than one in so many keys are rather looked up one by one than by reading the whole file.
+_SPARSE = 32
 
 
 class _State(NamedTuple):
@@ -172,10 +176,59 @@ class KeyBlock:
         self.damaged = True
         yield from self._from_modulations(seen, newest, size)
 
-    def _from_modulations(self, after: int, newest: int, size: int) -> Iterator[Block]:
+    def blocks_within(self, size: int, within: Within) -> Iterator[Block]:
+        """Do what `blocks` does for the chunks of certain documents only."""
+        from store.keys import among
+
+        with reading(self._connection):
+            chosen = self._chosen(within)
+            rows = read_state(self._connection).rows
+        if len(chosen) * _SPARSE < rows:
+            yield from self._picked(chosen, size)
+            return
+        for ids, keys in self.blocks(size):
+            mask = among(ids, chosen)
+            if mask.any():
+                yield ids[mask], keys[mask]
+
+    def _chosen(self, within: Within) -> NDArray[np.int64]:
+        """The ids of those documents' chunks, growing, int64 [n]."""
         import numpy as np
 
+        condition, values = within.condition()
+        query = (
+            "SELECT chunks.id FROM documents JOIN chunks ON document_id = documents.id "
+            f"WHERE {condition}"
+        )
+        rows = self._connection.execute(query, values)
+        ids = np.fromiter((row[0] for row in rows), dtype=np.int64)
+        ids.sort()
+        return ids
+
+    def _picked(self, chosen: NDArray[np.int64], size: int) -> Iterator[Block]:
+        """The keys of few chunks, from their modulations, without reading the whole file."""
+        import numpy as np
+
+        self.damaged = False
+        for start in range(0, len(chosen), size):
+            found: dict[int, NDArray[np.float16]] = {}
+            batch = chosen[start : start + size].tolist()
+            for chunk_id, blob in documents.blobs_by_id(self._connection, batch):
+                found[chunk_id] = self._key(chunk_id, blob)
+            if found:  # else they were all removed since
+                ids = sorted(found)
+                yield np.array(ids, dtype=np.int64), np.stack([found[i] for i in ids])
+
+    def _key(self, chunk_id: int, blob: bytes) -> NDArray[np.float16]:
         from store.codec import BlobError
+
+        try:
+            return self._codec.key(blob)
+        except BlobError as error:
+            raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
+
+    def _from_modulations(self, after: int, newest: int, size: int) -> Iterator[Block]:
+        import numpy as np
 
         query = (
             "SELECT chunk_id, data FROM modulations WHERE chunk_id > ? AND chunk_id <= ? "
@@ -185,10 +238,7 @@ class KeyBlock:
             ids: list[int] = []
             keys: list[NDArray[np.float16]] = []
             for chunk_id, blob in self._connection.execute(query, (after, newest, size)):
-                try:
-                    keys.append(self._codec.key(blob))
-                except BlobError as error:
-                    raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
+                keys.append(self._key(chunk_id, blob))
                 ids.append(chunk_id)
             if not ids:
                 return

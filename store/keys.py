@@ -182,6 +182,14 @@ def live(
     return np.asarray((at < 0) | (ids > last[at]))
 
 
+def among(ids: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of `ids` are among `chosen`; both grow. Returns bool [n]."""
+    if not len(chosen):
+        return np.zeros(len(ids), dtype=np.bool_)
+    at = np.searchsorted(chosen, ids).clip(max=len(chosen) - 1)
+    return np.asarray(chosen[at] == ids)
+
+
 def _write(file: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:

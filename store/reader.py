@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
-from store import documents, search
+from store import documents, labels, search
 from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
 from store.errors import StoreError, corrupt, translated
 from store.keyblock import KeyBlock
+from store.labels import EVERYTHING, Within
 from store.opening import Identity
 from store.records import Change, ChunkRow, Document, Stats
 from store.schema import pragma
@@ -78,7 +79,7 @@ class Reader:
             return documents.find(self._connection, source)
 
     def documents(
-        self, *, limit: int | None = None, match: str | None = None
+        self, *, limit: int | None = None, match: str | None = None, within: Within = EVERYTHING
     ) -> Iterator[Document]:
         """Documents in the order of their sources.
 
@@ -86,6 +87,7 @@ class Reader:
             limit: at most so many.
             match: with `*` or `?` a pattern for the whole source, else a part of source or title,
                 in upper or lower case.
+            within: only documents with these tags and dates.
         """
         if match is not None and not storable(match):
             return
@@ -94,12 +96,29 @@ class Reader:
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             with translated(self.path):
-                found = documents.page(self._connection, after, match, size)
+                found = documents.page(self._connection, after, match, size, within)
             yield from found
             if len(found) < size:
                 return
             after = found[-1].source
             left = None if left is None else left - size
+
+    def count(self, within: Within = EVERYTHING) -> int:
+        """How many documents there are with these tags and dates."""
+        with translated(self.path):
+            return labels.count(self._connection, within)
+
+    def below(self, folder: str, separator: str = "/") -> list[tuple[str, str, str]]:
+        """Source, content hash and chunking of every document whose source lies in a folder.
+
+        Args:
+            folder: the beginning of the sources, without the separator behind it.
+            separator: between the parts of a source.
+        """
+        if not storable(folder):
+            return []
+        with translated(self.path):
+            return documents.below(self._connection, folder, separator)
 
     def chunks(self, document_id: int) -> list[ChunkRow]:
         """A document's chunks in the order of the text; none if there is no such document."""
@@ -137,8 +156,10 @@ class Reader:
                     raise corrupt(self.path, what) from error
         return [found[i] if i in found else self._gone(i) for i in wanted]
 
-    def keys(self, block: int = 16384) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """All chunks' keys in the order of ids, in blocks: ids int64 [n], keys float16 [n, E].
+    def keys(
+        self, block: int = 16384, *, within: Within = EVERYTHING
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """Chunks' keys in the order of ids, in blocks: ids int64 [n], keys float16 [n, E].
 
         They are of one state of the store, that at the first block (without what was removed since,
         if the key file is damaged). Keys need not be contiguous. A missing or damaged key file is
@@ -146,28 +167,48 @@ class Reader:
 
         Args:
             block: at most so many keys at a time, which bounds the memory.
+            within: only chunks of documents with these tags and dates. Costs 8 bytes for each.
         """
         if block < 1:
             raise ValueError(f"a block needs at least 1 key, not {block}")
         with translated(self.path):
-            yield from self._key_block.blocks(block)
+            if within:
+                yield from self._key_block.blocks_within(block, within)
+            else:
+                yield from self._key_block.blocks(block)
         if self._key_block.damaged:
             self._rewrite_keys()
 
-    def search(self, query: str, limit: int = 100) -> list[tuple[int, float]]:
+    def search(
+        self, query: str, limit: int = 100, *, within: Within = EVERYTHING
+    ) -> list[tuple[int, float]]:
         """Chunks that share words with `query`, best first: ids and BM25 scores, larger = better.
 
         Any text will do; no part of it is taken for syntax. Chunks of the same score come in the
         order of their ids.
+
+        Args:
+            query: a question or some words.
+            limit: at most so many.
+            within: only chunks of documents with these tags and dates. Their scores stay those
+                that they have among all chunks.
         """
         expression = search.match_expression(query)
         if expression is None or limit < 1:
             return []
+        chosen, values = "", list[str]()
+        if within:
+            condition, values = within.condition()
+            # For each match by itself: their number decides what this costs, not that of all chunks
+            chosen = (
+                "AND EXISTS (SELECT 1 FROM chunks JOIN documents ON documents.id = document_id "
+                f"WHERE chunks.id = chunks_fts.rowid AND {condition}) "
+            )
         with translated(self.path):
             return self._connection.execute(
-                "SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? "
+                f"SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? {chosen}"
                 "ORDER BY rank, rowid LIMIT ?",
-                (expression, limit),
+                (expression, *values, limit),
             ).fetchall()
 
     def history(self, limit: int = 100) -> list[Change]:

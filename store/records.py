@@ -32,8 +32,30 @@ class NewChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptChunk:
+    """A chunk of a document's stored version that its new version holds too, perhaps elsewhere.
+
+    It keeps its modulation, its key and its id.
+
+    Attributes:
+        id: of the stored chunk.
+        start: offset of the first character in the new version.
+        end: offset behind the last character.
+        text: that of the stored chunk.
+    """
+
+    id: int
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk."""
+    """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk.
+
+    `date` is YYYY-MM-DD, if one was given; `tags` are sorted.
+    """
 
     id: int
     source: str
@@ -48,6 +70,8 @@ class Document:
     encoding: str
     added_at: str
     updated_at: str
+    date: str | None
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +92,10 @@ class ChunkRow:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the store's history: `action` is "added", "updated" or "removed"."""
+    """One line of the store's history: `action` is "added", "updated", "renamed" or "removed".
+
+    `was` is the source that a renamed document had before.
+    """
 
     id: int
     at: str
@@ -77,6 +104,7 @@ class Change:
     content_hash: str
     chunks: int
     tokens: int
+    was: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,17 @@ from store.errors import StoreError, StoreVersionError, corrupt
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our index from any other SQLite database
 TABLES = frozenset(
-    {"meta", "documents", "chunks", "modulations", "chunks_fts", "key_file", "dead_keys", "history"}
+    {
+        "meta",
+        "documents",
+        "chunks",
+        "modulations",
+        "chunks_fts",
+        "key_file",
+        "dead_keys",
+        "history",
+        "document_tags",
+    }
 )
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -130,11 +140,32 @@ def m004_history(connection: sqlite3.Connection) -> None:
     )
 
 
+def m005_metadata(connection: sqlite3.Connection) -> None:
+    """Tags and dates of documents; the name that a renamed document had before."""
+    connection.execute("ALTER TABLE documents ADD COLUMN date TEXT")
+    # The day that --since and --until look at; labels.py has the same expression.
+    connection.execute(
+        "CREATE INDEX documents_day ON documents (coalesce(date, substr(added_at, 1, 10)))"
+    )
+    connection.execute(
+        """
+        CREATE TABLE document_tags (
+            tag TEXT NOT NULL,
+            document_id INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+            PRIMARY KEY (tag, document_id)
+        ) WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX document_tags_document ON document_tags (document_id)")
+    connection.execute("ALTER TABLE history ADD COLUMN was TEXT")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     m001_documents,
     m002_full_text_search,
     m003_key_file,
     m004_history,
+    m005_metadata,
 )
 
 

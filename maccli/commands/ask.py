@@ -16,6 +16,7 @@ from maccli.output import Output, count
 if TYPE_CHECKING:
     from maccli.service.ask import Answer, Options
     from maccli.service.session import Session
+    from store.labels import Within
 
 
 @click.command()
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="From the memory, from text in the prompt, or from nothing.",
 )
+@options.apply(options.only_tag_option, options.since_option, options.until_option)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer.  [default: 32]")
 @click.option("--seed", type=int, help="Kept in the output; answers are not drawn at random.")
 @options.apply(options.store_option, options.model_option, options.device_option)
@@ -49,6 +51,9 @@ def ask(
     k: int | None,
     retriever: str | None,
     mode: str,
+    tags: tuple[str, ...],
+    since: str | None,
+    until: str | None,
     max_new_tokens: int | None,
     seed: int | None,
     store_folder: str | None,
@@ -63,18 +68,21 @@ def ask(
     """Answer a question from the store, with its sources.
 
     With - the questions are read from standard input, one a line, and the model is loaded once.
-    Exit code 3 tells that nothing relevant was found.
+    Exit code 3 tells that nothing relevant was found. A document without a date counts as of the
+    day on which it was added (in UTC).
 
     \b
     Examples:
       mac ask "Who won the sailing race?"
+      mac ask "Who won?" --tag sport --since 2026-01-01
       mac ask --json -k 3 "When does the bridge open?" | jq -r .answer
       mac ask - --nl < questions.txt
     """
     from maccli.service.session import Session
 
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    how = _how(k, retriever, mode, max_new_tokens, seed)
+    chosen = options.within(tags, since, until)
+    how = _how(k, retriever, mode, max_new_tokens, seed, chosen)
     with (
         out.transfers() as transfer,
         Session(options.place(store_folder, model, device), transfer=transfer) as session,
@@ -154,8 +162,10 @@ class _Asker:
             )
         if not out.human:
             out.record(answer.as_dict())
+        elif answer.abstained and not answer.searched:
+            out.text("No document has the tags and dates asked for.")
         elif answer.abstained:
-            out.text(f"Nothing relevant found in {count(answer.documents, 'document')}.")
+            out.text(f"Nothing relevant found in {count(answer.searched, 'document')}.")
         elif not self.stream:
             out.text(answer.answer)
         if out.human and not out.quiet and answer.sources:
@@ -183,7 +193,12 @@ def _shortened(text: str, limit: int = 200) -> str:
 
 
 def _how(
-    k: int | None, retriever: str | None, mode: str, max_new_tokens: int | None, seed: int | None
+    k: int | None,
+    retriever: str | None,
+    mode: str,
+    max_new_tokens: int | None,
+    seed: int | None,
+    within: Within,
 ) -> Options:
     from maccli.service.ask import Options
 
@@ -193,6 +208,7 @@ def _how(
         mode=mode,  # type: ignore[arg-type]  # one of the choices above
         max_new_tokens=config.number("max_new_tokens", max_new_tokens) or 1,
         seed=seed,
+        within=within,
     )
 
 

@@ -13,6 +13,7 @@ from maccli import config
 if TYPE_CHECKING:
     from maccli.service.session import Place
     from store.bank import Store
+    from store.labels import Within
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -28,6 +29,60 @@ device_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 nl_option = click.option("--nl", "as_nl", is_flag=True, help="Write one JSON object a line.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Write results and errors only.")
+
+
+def _tags(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return tags as they are stored."""
+    from store.labels import clean_tag
+
+    try:
+        return tuple(dict.fromkeys(clean_tag(value) for value in values))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+
+
+def _day(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Check that a date, if there is one, is one."""
+    from store.labels import check_date
+
+    try:
+        if value:
+            check_date(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    return value
+
+
+tag_option = click.option(
+    "--tag", "tags", metavar="TAG", multiple=True, callback=_tags, help="Give it this tag, too."
+)
+untag_option = click.option(
+    "--untag", metavar="TAG", multiple=True, callback=_tags, help="Take this tag away."
+)
+date_option = click.option(
+    "--date", "day", metavar="YYYY-MM-DD", callback=_day, help='Give it this date; "" for none.'
+)
+only_tag_option = click.option(
+    "--tag",
+    "tags",
+    metavar="TAG",
+    multiple=True,
+    callback=_tags,
+    help="Only documents with this tag, or with one of several.",
+)
+since_option = click.option(
+    "--since", metavar="YYYY-MM-DD", callback=_day, help="Only documents of that day or later."
+)
+until_option = click.option(
+    "--until", metavar="YYYY-MM-DD", callback=_day, help="Only documents of that day or earlier."
+)
+
+
+def within(tags: tuple[str, ...], since: str | None, until: str | None) -> Within:
+    """Return which documents `--tag`, `--since` and `--until` choose together."""
+    from store.labels import Within
+
+    return Within(tags, since or None, until or None)
 
 
 def apply(*options: Decorator) -> Decorator:

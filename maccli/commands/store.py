@@ -34,9 +34,17 @@ def store() -> None:
 @store.command("ls")
 @click.argument("match", required=False)
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="List at most so many.")
+@options.apply(options.only_tag_option, options.since_option, options.until_option)
 @options.apply(options.store_option, options.json_option, options.nl_option)
 def ls(
-    match: str | None, limit: int | None, store_folder: str | None, as_json: bool, as_nl: bool
+    match: str | None,
+    limit: int | None,
+    tags: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    store_folder: str | None,
+    as_json: bool,
+    as_nl: bool,
 ) -> None:
     """List the documents, or those whose name or title contains MATCH (a part, or a glob).
 
@@ -46,29 +54,30 @@ def ls(
       mac store ls "*.md" --json
     """
     out = Output(json=as_json, nl=as_nl)
+    within = options.within(tags, since, until)
     bank = options.open_store(store_folder)
     if bank is None:
         documents = []
     else:
         with bank:
-            documents = list(bank.documents(limit=limit, match=match))
+            documents = list(bank.documents(limit=limit, match=match, within=within))
     if not out.human:
         out.records(asdict(document) for document in documents)
     elif not documents:
-        out.note("No document matches." if match else "The store is empty.")
+        out.note("No document matches." if match or within else "The store is empty.")
     else:
+        columns = [
+            ("chunks", [f"{document.chunks:,}" for document in documents]),
+            ("tokens", [f"{document.tokens:,}" for document in documents]),
+            ("memory", [size(document.bytes) for document in documents]),
+            ("updated", [document.updated_at[:10] for document in documents]),
+            ("date", [document.date or "" for document in documents]),
+            ("tags", [", ".join(document.tags) for document in documents]),
+            ("document", [displayed(document.source) for document in documents]),
+        ]
+        shown = [(name, cells) for name, cells in columns if any(cells)]
         out.table(
-            [
-                [
-                    f"{document.chunks:,}",
-                    f"{document.tokens:,}",
-                    size(document.bytes),
-                    document.updated_at[:10],
-                    displayed(document.source),
-                ]
-                for document in documents
-            ],
-            ["chunks", "tokens", "memory", "updated", "document"],
+            list(zip(*(cells for _, cells in shown), strict=True)), [name for name, _ in shown]
         )
 
 
@@ -263,6 +272,8 @@ def _write_document(out: Output, document: Document) -> None:
             f"{count(document.chunks, 'chunk')}, {count(document.tokens, 'token')}, "
             f"{size(document.bytes)}",
         ),
+        ("date", document.date or ""),
+        ("tags", ", ".join(document.tags)),
         ("added", document.added_at),
         ("updated", document.updated_at),
     ]

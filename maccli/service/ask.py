@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from maccli.errors import USAGE, MacError
 from maccli.service import sources
 from maccli.service.session import AnswerStream, Session
+from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
     from models.relevance import Candidate
@@ -26,13 +27,17 @@ _LEXICAL_CANDIDATES = 100
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer. `k` None: as many chunks as the model was trained with."""
+    """How to answer. `k` None: as many chunks as the model was trained with.
+
+    `within` says which documents an answer may be drawn from.
+    """
 
     k: int | None = None
     retriever: Retriever = "hybrid"
     mode: Mode = "mac"
     max_new_tokens: int = 32
     seed: int | None = None
+    within: Within = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer and where it came from. `documents` is how many there are in the store."""
+    """An answer and where it came from.
+
+    `documents` is how many there are in the store, `searched` how many of them were drawn from.
+    """
 
     question: str
     answer: str
@@ -69,6 +77,7 @@ class Answer:
     model: str
     seed: int | None
     documents: int
+    searched: int
 
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as `--json` shows it."""
@@ -102,6 +111,7 @@ class _Evidence:
     rows: Sequence[ChunkRow] = ()
     modulations: Sequence[Any] = field(default_factory=list)
     documents: int = 0
+    searched: int = 0
 
 
 def ask(
@@ -154,6 +164,7 @@ def ask(
             model=session.place.model,
             seed=options.seed,
             documents=evidence.documents,
+            searched=evidence.searched,
         )
     begun = time.perf_counter()
     stream = _answer(session, question, evidence, options)
@@ -173,6 +184,7 @@ def ask(
         model=session.place.model,
         seed=options.seed,
         documents=evidence.documents,
+        searched=evidence.searched,
     )
 
 
@@ -212,21 +224,23 @@ def _find(
     with store.snapshot():
         lexical = {}
         if options.retriever != "dense":
-            lexical = dict(store.search(question, _LEXICAL_CANDIDATES))
+            lexical = dict(store.search(question, _LEXICAL_CANDIDATES, within=options.within))
         candidates = relevance.select(
             query,
-            store.keys(),
+            store.keys(within=options.within),
             options.k or memory.config.documents,
             lexical,
             retriever=options.retriever,
             weights=memory.relevance,
         )
         ids = [candidate.id for candidate in candidates]
+        documents = store.count()
         evidence = _Evidence(
             candidates,
             store.chunk_rows(ids),
             store.modulations(ids) if options.mode == "mac" else [],
-            store.stats().documents,
+            documents,
+            store.count(options.within) if options.within else documents,
         )
     timings["aggregate"] = time.perf_counter() - encoded
     return evidence

@@ -9,25 +9,26 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from maccli import loaders
 from maccli.files import Found, Unusable
-from maccli.loaders import Loaded, Refused
+from maccli.loaders import Empty, Loaded, Refused
 from maccli.output import NoProgress, Progress
+from maccli.service import pending
+from maccli.service.pending import Pending
+from maccli.service.report import Outcome, Report, Status
 from maccli.service.session import Session
 from models import chunking
-from store.records import NewChunk
+from store.errors import ChunksGoneError
+from store.labels import NO_CHANGE, Labels
 
 if TYPE_CHECKING:
-    from models.modulation import Modulation
+    from store.records import Document
 
 GROUP_TOKENS = 8192
 """Amortized together: enough for full batches, little enough to lose when interrupted."""
-
-Status = Literal["added", "updated", "unchanged", "skipped", "failed"]
-STATUSES: tuple[Status, ...] = ("added", "updated", "unchanged", "skipped", "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,83 +39,14 @@ class Piped:
     name: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one file. `reason` says why it was skipped or has failed.
+class Gone(Protocol):
+    """Documents of followed folders whose files are gone; a file that was renamed is among them."""
 
-    `bytes` is the size of its modulations in the store.
-    """
+    def claim(self, content_hash: str, source: str) -> str | None:
+        """Take out, and return, a document that now goes by the name `source`."""
 
-    source: str
-    status: Status
-    reason: str | None = None
-    remark: str | None = None
-    chunks: int = 0
-    tokens: int = 0
-    bytes: int = 0
-
-
-@dataclass(slots=True)
-class Report:
-    """What an ingest did. `chunks`, `tokens` and `bytes` count what was added and updated."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    seconds: float = 0.0
-    interrupted: bool = False
-
-    def number(self, *statuses: Status) -> int:
-        """Return how many documents have one of these statuses."""
-        return sum(outcome.status in statuses for outcome in self.outcomes)
-
-    @property
-    def chunks(self) -> int:
-        """Chunks written."""
-        return sum(outcome.chunks for outcome in self.outcomes)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens amortized and written."""
-        return sum(outcome.tokens for outcome in self.outcomes)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of modulations written."""
-        return sum(outcome.bytes for outcome in self.outcomes)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as `--json` shows it."""
-        return {
-            **{status: self.number(status) for status in STATUSES},
-            "chunks": self.chunks,
-            "tokens": self.tokens,
-            "bytes": self.bytes,
-            "seconds": round(self.seconds, 3),
-            "interrupted": self.interrupted,
-            "documents": [
-                {
-                    "source": outcome.source,
-                    "status": outcome.status,
-                    "reason": outcome.reason,
-                    "chunks": outcome.chunks,
-                    "tokens": outcome.tokens,
-                    "bytes": outcome.bytes,
-                }
-                for outcome in self.outcomes
-            ],
-        }
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A document whose chunks are being amortized."""
-
-    source: str
-    loaded: Loaded
-    content_hash: str
-    size: int
-    chunks: list[chunking.Chunk]
-    done: list[Modulation] = field(default_factory=list)
-    advanced: int = 0
+    def empty(self, source: str) -> None:
+        """Add a document whose file is there but has no text any more."""
 
 
 def ingest(
@@ -123,10 +55,15 @@ def ingest(
     *,
     encoding: str | None = None,
     name: str | None = None,
+    labels: Labels = NO_CHANGE,
+    gone: Gone | None = None,
+    dry_run: bool = False,
     progress: Progress | None = None,
     tell: Callable[[Outcome], None] | None = None,
 ) -> Report:
     """Add, update or leave each file, and report what was done.
+
+    Of a changed document only the chunks that its stored version does not have are amortized.
 
     A file that fails does not stop the others. Ctrl-C ends the work; finished documents are kept.
 
@@ -135,6 +72,9 @@ def ingest(
         items: what to ingest.
         encoding: of every file; None finds it out.
         name: the document's name in the store, if there is just one.
+        labels: what to change about the tags and dates of all of them.
+        gone: documents of which a new file may be one, renamed.
+        dry_run: only find out what would be done. Needs no model.
         progress: is advanced by the bytes of the files.
         tell: called with every outcome as soon as it is known.
 
@@ -143,7 +83,8 @@ def ingest(
         WeightsError: the base weights cannot be had.
         ModelError: the model cannot be used.
     """
-    run = _Ingest(session, encoding, name, progress or NoProgress(), tell or (lambda _: None))
+    how = _How(encoding, name, labels, gone, dry_run)
+    run = _Ingest(session, how, progress or NoProgress(), tell or (lambda _: None))
     begun = time.perf_counter()
     try:
         for item in items:
@@ -155,24 +96,29 @@ def ingest(
     return run.report
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What the caller of `ingest` asked for."""
+
+    encoding: str | None
+    name: str | None
+    labels: Labels
+    gone: Gone | None
+    dry_run: bool
+
+
 class _Ingest:
     """The state of one ingest."""
 
     def __init__(
-        self,
-        session: Session,
-        encoding: str | None,
-        name: str | None,
-        progress: Progress,
-        tell: Callable[[Outcome], None],
+        self, session: Session, how: _How, progress: Progress, tell: Callable[[Outcome], None]
     ) -> None:
-        self.report = Report()
+        self.report = Report(dry_run=how.dry_run)
         self._session = session
-        self._encoding = encoding
-        self._name = name
+        self._how = how
         self._progress = progress
         self._tell = tell
-        self._pending: list[_Pending] = []
+        self._pending: list[Pending] = []
         self._tokens = 0
         self._amortized = 0
         self._begun = time.perf_counter()
@@ -187,111 +133,165 @@ class _Ingest:
         try:
             loaded = self._load(item)
         except Refused as refusal:
-            # What was found in a folder was not asked for by name: leave it out, without alarm.
-            skipped = isinstance(item, Found) and item.walked
-            self._end(Outcome(source, "skipped" if skipped else "failed", str(refusal)), size)
+            self._refuse(item, source, refusal, size)
             return
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             self._end(Outcome(source, "failed", f"cannot be read: {reason}"), size)
             return
         content_hash = hashlib.sha256(loaded.text.encode("utf-8", "surrogatepass")).hexdigest()
-        if self._is_stored(source, content_hash):
-            self._end(Outcome(source, "unchanged", remark=loaded.remark), size)
-            return
-        memory = self._session.memory
-        chunks = chunking.split(loaded.text, memory.count_tokens, memory.config.chunk_tokens)
-        self._pending.append(_Pending(source, loaded, content_hash, size, chunks))
-        self._tokens += sum(chunk.tokens for chunk in chunks)
-        if self._tokens >= GROUP_TOKENS:
-            self.flush()
+        store = self._session.store
+        stored = store.document(source) if store else None
+        if stored is not None and _holds(stored, content_hash):
+            self._leave(stored, loaded, size)
+        elif not self._rename(source, loaded, content_hash, size):
+            if self._how.dry_run:
+                self._end(Outcome(source, "updated" if stored else "added"), size)
+            else:
+                self._cut(source, loaded, content_hash, size, stored)
 
     def flush(self) -> None:
         """Amortize what is pending, about `GROUP_TOKENS` at a time, and write each document."""
-        queue = [(document, chunk) for document in self._pending for chunk in document.chunks]
+        queue = [(document, i) for document in self._pending for i in document.missing]
         self._pending, self._tokens = [], 0
         start = 0
         while start < len(queue):
             end, tokens = start, 0
             while end < len(queue) and (end == start or tokens < GROUP_TOKENS):
-                tokens += queue[end][1].tokens
+                document, i = queue[end]
+                tokens += document.chunks[i].tokens
                 end += 1
             group, start = queue[start:end], end
-            modulations = self._session.memory.amortize([chunk.text for _, chunk in group])
-            for (document, _), modulation in zip(group, modulations, strict=True):
-                document.done.append(modulation)
+            texts = [document.chunks[i].text for document, i in group]
+            modulations = self._session.memory.amortize(texts)
+            for (document, i), modulation in zip(group, modulations, strict=True):
+                document.done[i] = modulation
             self._amortized += tokens
             for document in dict.fromkeys(document for document, _ in group):
-                self._advance(document)
-                if len(document.done) == len(document.chunks):
+                self._progress.advance(document.advance())
+                if document.complete:
                     self._write(document)
             speed = self._amortized / (time.perf_counter() - self._begun)
             self._progress.tell(f"{self.report.chunks} chunks, {speed:.0f} tokens/s")
 
+    def _refuse(self, item: Found | Piped, source: str, refusal: Refused, size: int) -> None:
+        """Report a file that cannot be a document; what it held before may have to go."""
+        store, gone = self._session.store, self._how.gone
+        if gone and isinstance(refusal, Empty) and store and store.document(source):
+            gone.empty(source)
+        # What was found in a folder was not asked for by name: leave it out, without alarm.
+        skipped = isinstance(item, Found) and item.walked
+        self._end(Outcome(source, "skipped" if skipped else "failed", str(refusal)), size)
+
+    def _leave(self, stored: Document, loaded: Loaded, size: int) -> None:
+        """Report a document that is stored as it is, after changing its tags and date."""
+        store, labels = self._session.store, self._how.labels
+        relabelled = labels.changes(stored.tags, stored.date)
+        if relabelled and store is not None and not self._how.dry_run:
+            store.relabel(stored.source, labels)
+        status: Status = "updated" if relabelled else "unchanged"
+        self._end(Outcome(stored.source, status, remark=loaded.remark), size)
+
+    def _rename(self, source: str, loaded: Loaded, content_hash: str, size: int) -> bool:
+        """Rename the document that this file was before, if there is one; whether there was."""
+        store, gone = self._session.store, self._how.gone
+        was = gone.claim(content_hash, source) if gone and store else None
+        if was is None or store is None:
+            return False
+        if not self._how.dry_run and not store.rename(
+            was,
+            source,
+            content_hash=content_hash,
+            title=loaded.title,
+            media_type=loaded.media_type,
+            encoding=loaded.encoding,
+            labels=self._how.labels,
+        ):
+            return False  # changed or removed by another process meanwhile
+        self._end(Outcome(source, "renamed", remark=loaded.remark, was=was), size)
+        return True
+
+    def _cut(
+        self, source: str, loaded: Loaded, content_hash: str, size: int, stored: Document | None
+    ) -> None:
+        """Cut a new or changed document into chunks and put it among those to be amortized."""
+        memory = self._session.memory
+        chunks = chunking.split(loaded.text, memory.count_tokens, memory.config.chunk_tokens)
+        store = self._session.store
+        kept = pending.kept(chunks, store.chunks(stored.id) if store and stored else [])
+        document = Pending(source, loaded, content_hash, size, chunks, kept)
+        if document.complete:
+            self._progress.advance(size)
+            self._write(document)
+            return
+        self._pending.append(document)
+        self._tokens += sum(chunks[i].tokens for i in document.missing)
+        if self._tokens >= GROUP_TOKENS:
+            self.flush()
+
     def _source(self, item: Found | Piped) -> str:
-        if self._name is not None:
-            return self._name
+        if self._how.name is not None:
+            return self._how.name
         if isinstance(item, Found):
             return item.source
         return item.name or f"stdin-{hashlib.sha256(item.data).hexdigest()[:12]}"
 
     def _load(self, item: Found | Piped) -> Loaded:
         if isinstance(item, Found):
-            return loaders.load(item.path, self._encoding)
-        return loaders.from_bytes(item.data, item.name or "", self._encoding)
+            return loaders.load(item.path, self._how.encoding)
+        return loaders.from_bytes(item.data, item.name or "", self._how.encoding)
 
-    def _is_stored(self, source: str, content_hash: str) -> bool:
-        store = self._session.store
-        stored = store.document(source) if store else None
-        # The store has the checkpoint's fingerprint, which covers the size of chunks: only the
-        # rules of cutting remain to be compared. So an unchanged file needs no model.
-        return (
-            stored is not None
-            and stored.content_hash == content_hash
-            and stored.chunking.split(":")[0] == chunking.VERSION
-        )
-
-    def _advance(self, document: _Pending) -> None:
-        reached = document.size * len(document.done) // len(document.chunks)
-        self._progress.advance(reached - document.advanced)
-        document.advanced = reached
-
-    def _write(self, document: _Pending) -> None:
-        store = self._session.create_store()
-        loaded = document.loaded
-        status = store.put(
-            document.source,
-            content_hash=document.content_hash,
-            chunking=self._session.memory.chunking,
-            chunks=[
-                NewChunk(
-                    chunk.start,
-                    chunk.end,
-                    chunk.text,
-                    modulation.latents,
-                    modulation.scales,
-                    modulation.key,
-                )
-                for chunk, modulation in zip(document.chunks, document.done, strict=True)
-            ],
-            title=loaded.title,
-            media_type=loaded.media_type,
-            encoding=loaded.encoding,
-            characters=len(loaded.text),
-        )
-        written = store.document(document.source)
+    def _write(self, document: Pending) -> None:
+        try:
+            status = self._put(document)
+        except ChunksGoneError:
+            # Another process has replaced the version whose chunks were to be kept.
+            positions = list(document.kept)
+            document.kept.clear()
+            texts = [document.chunks[i].text for i in positions]
+            document.done |= zip(positions, self._session.memory.amortize(texts), strict=True)
+            status = self._put(document)
+        written = self._session.create_store().document(document.source)
+        kept_bytes = sum(row.bytes for row in document.kept.values())
         self._end(
             Outcome(
                 document.source,
                 status,
-                remark=loaded.remark,
-                chunks=len(document.chunks),
-                tokens=sum(len(modulation.scales) for modulation in document.done),
-                bytes=written.bytes if written else 0,
+                remark=document.loaded.remark,
+                chunks=len(document.done),
+                tokens=document.tokens,
+                bytes=written.bytes - kept_bytes if written else 0,
+                reused=len(document.kept),
             )
+        )
+
+    def _put(self, document: Pending) -> Literal["added", "updated"]:
+        loaded = document.loaded
+        return self._session.create_store().put(
+            document.source,
+            content_hash=document.content_hash,
+            chunking=self._session.memory.chunking,
+            chunks=document.as_stored(),
+            title=loaded.title,
+            media_type=loaded.media_type,
+            encoding=loaded.encoding,
+            characters=len(loaded.text),
+            labels=self._how.labels,
         )
 
     def _end(self, outcome: Outcome, size: int = 0) -> None:
         self.report.outcomes.append(outcome)
         self._progress.advance(size)
         self._tell(outcome)
+
+
+def _holds(stored: Document, content_hash: str) -> bool:
+    """Tell whether a document is stored with this content, cut by today's rules."""
+    # The store has the checkpoint's fingerprint, which covers the size of chunks: only the rules of
+    # cutting remain to be compared. So an unchanged file needs no model.
+    return stored.content_hash == content_hash and is_current(stored.chunking)
+
+
+def is_current(rules: str) -> bool:
+    """Tell whether a document's `chunking` names the rules that are in force."""
+    return rules.split(":")[0] == chunking.VERSION

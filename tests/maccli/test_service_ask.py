@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maccli.errors import USAGE, MacError
-from maccli.service.ask import Options, ask
+from maccli.service.ask import Options, Retriever, ask
 from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Place, Session
+from store.labels import Labels, Within
 
 from .conftest import FakeMemory
 
@@ -47,6 +49,40 @@ def test_the_number_of_chunks_is_the_models_or_the_users(stored: Session) -> Non
 def test_every_retriever_finds_it(stored: Session, retriever: str) -> None:
     answer = ask(stored, "poetry prize?", Options(k=1, retriever=retriever))  # type: ignore[arg-type]
     assert answer.sources[0].source == "prize.txt"
+
+
+@pytest.mark.parametrize("retriever", ["dense", "bm25", "hybrid"])
+def test_tags_and_dates_restrict_the_bank(stored: Session, retriever: Retriever) -> None:
+    assert stored.store is not None
+    stored.store.relabel("prize.txt", Labels(tags=("arts",), date="2025-06-01"))
+    stored.store.relabel("roads.txt", Labels(tags=("weather", "arts"), date="2026-06-01"))
+
+    def found(question: str, **within: Any) -> set[str]:
+        options = Options(retriever=retriever, within=Within(**within))
+        answer = ask(stored, question, options)
+        assert answer.documents == 3
+        assert answer.searched >= len(answer.sources)
+        return {source.source for source in answer.sources}
+
+    everyone = "Who opened the bridge, won the poetry prize and closed the northern road?"
+    assert found(everyone) == set(DOCUMENTS)
+    assert found(everyone, tags=("arts",)) == {"prize.txt", "roads.txt"}
+    assert found(everyone, tags=("weather",)) == {"roads.txt"}
+    assert found(everyone, until="2025-12-31") == {"prize.txt"}
+    assert found(everyone, since="2026-01-01") == {"bridge.txt", "roads.txt"}
+    assert found(everyone, tags=("arts",), since="2026-01-01") == {"roads.txt"}
+    assert found("poetry prize?", tags=("weather",)) in ({"roads.txt"}, set())
+
+
+def test_a_restriction_that_leaves_nothing_gives_no_answer(
+    stored: Session, memory: FakeMemory
+) -> None:
+    memory.config.abstain_below = None
+    for mode in ("mac", "rag"):
+        how = Options(mode=mode, within=Within(tags=("unknown",)))  # type: ignore[arg-type]
+        answer = ask(stored, "Who opened the bridge?", how)
+        assert (answer.abstained, answer.answer, answer.sources) == (True, "", [])
+        assert (answer.documents, answer.searched) == (3, 0)
 
 
 def test_nothing_relevant_gives_no_answer_but_the_nearest_sources(

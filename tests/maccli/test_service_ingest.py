@@ -3,14 +3,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from maccli.files import find
 from maccli.service import ingest as service
 from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Place, Session
+from store.bank import Store
 from store.errors import FingerprintMismatchError
+from store.labels import Labels
 
 from .conftest import FakeMemory, make_checkpoint
 
@@ -63,13 +67,100 @@ def test_a_changed_document_is_updated_alone(
     assert opened.store.search("Sentence100") == []
 
 
+def test_only_changed_chunks_of_a_changed_document_are_amortized(
+    opened: Session, work: Path, memory: FakeMemory
+) -> None:
+    names = write(work, 1, chunks=5)
+    ingest(opened, find(names, recursive=False))
+    assert opened.store is not None
+    before = opened.store.stats().modulation_bytes
+    parts = (work / names[0]).read_text().split("\n\n")
+    parts[1] = paragraph(70)
+    parts.insert(0, paragraph(71))
+    (work / names[0]).write_text("\n\n".join(parts))
+    memory.calls.clear()
+    report = ingest(opened, find(names, recursive=False))
+    assert memory.calls == [("amortize", 2)]
+    assert (report.chunks, report.tokens, report.reused) == (2, 30, 4)
+    assert report.bytes == opened.store.stats().modulation_bytes - before * 4 // 5
+    document = opened.store.document(str(work / names[0]))
+    assert document is not None
+    rows = opened.store.chunks(document.id)
+    text = (work / names[0]).read_text()
+    assert [row.text for row in rows] == parts
+    assert [text[row.start : row.end] for row in rows] == parts
+    stored = opened.store.modulations([row.id for row in rows])
+    keys = {i: key for ids, block in opened.store.keys() for i, key in zip(ids, block, strict=True)}  # noqa: SIM118
+    for row, (latents, _), modulation in zip(rows, stored, memory.amortize(parts), strict=True):
+        np.testing.assert_array_equal(latents, modulation.latents)
+        np.testing.assert_array_equal(keys[row.id], modulation.key)
+
+
+def test_a_document_that_lost_chunks_or_changed_their_order_needs_no_amortizing(
+    opened: Session, work: Path, memory: FakeMemory
+) -> None:
+    names = write(work, 1, chunks=4)
+    ingest(opened, find(names, recursive=False))
+    parts = (work / names[0]).read_text().split("\n\n")
+    (work / names[0]).write_text("\n\n".join([parts[3], parts[0], parts[2]]))
+    memory.calls.clear()
+    advanced: list[int] = []
+    progress = SimpleNamespace(advance=advanced.append, tell=lambda _: None)
+    report = ingest(opened, find(names, recursive=False), progress=progress)
+    assert memory.calls == []
+    assert (report.number("updated"), report.chunks, report.reused) == (1, 0, 3)
+    assert report.bytes == 0
+    assert sum(advanced) == (work / names[0]).stat().st_size
+
+
+def test_chunks_that_another_process_took_away_are_amortized_after_all(
+    opened: Session, work: Path, memory: FakeMemory
+) -> None:
+    names = write(work, 1, chunks=3)
+    ingest(opened, find(names, recursive=False))
+    parts = (work / names[0]).read_text().split("\n\n")
+    (work / names[0]).write_text("\n\n".join([*parts, paragraph(70)]))
+    memory.calls.clear()
+
+    def take_away(_: Sequence[str]) -> None:
+        memory.before_amortize = lambda texts: None
+        with Store.open(opened.place.store) as other:
+            other.remove(str(work / names[0]))
+
+    memory.before_amortize = take_away
+    report = ingest(opened, find(names, recursive=False))
+    assert memory.calls == [("amortize", 1), ("amortize", 3)]
+    assert (report.number("added"), report.chunks, report.reused) == (1, 4, 0)
+    assert opened.store is not None
+    assert [i for ids, _ in opened.store.keys() for i in ids.tolist()] == [4, 5, 6, 7]  # noqa: SIM118
+
+
+def test_tags_and_date_need_no_model(opened: Session, work: Path, memory: FakeMemory) -> None:
+    items = find(write(work, 2), recursive=False)
+    ingest(opened, items, labels=Labels(tags=("red",)))
+    memory.calls.clear()
+    with Session(opened.place) as again:
+        report = ingest(again, items, labels=Labels(tags=("red",), date="2026-01-01"), dry_run=True)
+        assert report.number("updated") == 2
+        report = ingest(again, items[:1], labels=Labels(tags=("blue",), date="2026-01-01"))
+        assert (report.number("updated"), report.chunks, report.reused) == (1, 0, 0)
+        assert ingest(again, items, labels=Labels(tags=("red",))).number("unchanged") == 2
+        assert again.store is not None
+        assert [(document.tags, document.date) for document in again.store.documents()] == [
+            (("blue", "red"), "2026-01-01"),
+            (("red",), None),
+        ]
+    assert memory.calls == []
+
+
 def test_other_rules_of_cutting_count_as_a_change(
     opened: Session, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = write(work, 1)
     ingest(opened, find(names, recursive=False))
     monkeypatch.setattr(service.chunking, "VERSION", "sentence-2")
-    assert ingest(opened, find(names, recursive=False)).number("updated") == 1
+    report = ingest(opened, find(names, recursive=False))
+    assert (report.number("updated"), report.reused) == (1, 2)
 
 
 def test_many_documents_are_amortized_together_and_a_long_one_in_parts(

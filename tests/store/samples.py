@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 
-from store import NewChunk, Store
+from store import KeptChunk, NewChunk, Store
 
 T, R, E = 4, 8, 6
 IDENTITY = {"fingerprint": "fp-1", "key_size": E, "latent_size": R}
@@ -34,6 +34,26 @@ def put(store, source, version=1, count=None):
     return store.put(source, content_hash=f"{version} {length}", chunking="c1", chunks=made)
 
 
+def revised(source, version, count):
+    """What `revise` makes of a version: its chunks backwards, a new one for the last of them."""
+    return [*chunks(source, version, count)[:0:-1], *chunks(source, f"{version}b", 1)]
+
+
+def revise(store, source, origin):
+    """Replace a document by its revised version, of which all chunks but one are kept.
+
+    `origin` is the source that the document had when it was put.
+    """
+    document = store.document(source)
+    version, count = map(int, document.content_hash.split())
+    rows = {row.text: row for row in store.chunks(document.id)}
+    made = [
+        KeptChunk(rows[c.text].id, c.start, c.end, c.text) if c.text in rows else c
+        for c in revised(origin, version, count)
+    ]
+    store.put(source, content_hash=f"{version} {count} revised", chunking="c1", chunks=made)
+
+
 def create(path, **options):
     return Store.open(path, **IDENTITY, create=True, **options)
 
@@ -56,9 +76,13 @@ def verify(store):
     versions = {}
     with store.snapshot():
         expected_keys = {}
+        history = store.history(limit=10**9)
+        was = {change.source: change.was for change in history if change.action == "renamed"}
         for document in store.documents():
-            version, count = map(int, document.content_hash.split())
-            expected = chunks(document.source, version, count)
+            version, count, *marks = document.content_hash.split()
+            version, count = int(version), int(count)
+            make = revised if marks else chunks
+            expected = make(was.get(document.source, document.source), version, count)
             rows = store.chunks(document.id)
             assert [row.text for row in rows] == [c.text for c in expected]
             assert document.chunks == len(rows) == count

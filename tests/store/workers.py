@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from store import Store, keyblock, keys
+from store import Labels, Store, keyblock, keys
 from tests.store import samples
 
 keyblock._MIN_DEAD = 4  # compact often
@@ -32,7 +32,13 @@ def scenario(path):
         for version, source in enumerate("abcab", start=1):
             samples.put(store, source, version, count=3)
             yield store
-        for source in "ac":
+        store.rename("a", "e", content_hash=store.document("a").content_hash)
+        yield store
+        samples.revise(store, "e", "a")
+        yield store
+        store.relabel("e", Labels(tags=("kept",), date="2026-01-01"))
+        yield store
+        for source in "ec":
             store.remove(source)
             yield store
         next(path.glob("keys-*")).unlink()

@@ -1,0 +1,127 @@
+"""`mac ingest --sync` and `--watch`: the store follows folders."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from maccli import errors, files
+from maccli.output import count
+
+if TYPE_CHECKING:
+    from maccli.commands.ingest import Teller
+    from maccli.service.report import Held, Report
+    from maccli.service.session import Session
+    from store.labels import Labels
+
+
+def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_run: bool) -> None:
+    """Refuse what cannot be followed.
+
+    Raises:
+        UsageError: a path is no folder, or an option does not go with --sync.
+        MacError: a folder to watch is not there.
+    """
+    option = "--watch" if watch else "--sync"
+    if name is not None:
+        raise click.UsageError(f"--name does not go with {option}.")
+    if watch and dry_run:
+        raise click.UsageError("--dry-run does not go with --watch.")
+    for path in paths:
+        expanded = os.path.expanduser(path)
+        if path == "-" or (os.path.exists(expanded) and not os.path.isdir(expanded)):
+            raise click.UsageError(f"{option} takes folders; {path} is none.")
+        if watch and not os.path.isdir(expanded):
+            raise errors.MacError(f"{path}: no such folder", "Make it first, then watch it.")
+
+
+def follow(
+    session: Session,
+    paths: tuple[str, ...],
+    teller: Teller,
+    *,
+    encoding: str | None,
+    labels: Labels,
+    watch: bool,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Bring the store up to date with the folders, with `watch` again and again.
+
+    Returns:
+        the exit code.
+
+    Raises:
+        StoreError, WeightsError, ModelError: as `maccli.service.sync.sync`.
+        ModuleNotFoundError: watchfiles is not installed.
+    """
+    from maccli.service import sync as service
+
+    def once() -> Report:
+        survey = service.survey(session, paths)
+        with teller.out.progress(survey.size, "B", "ingest") as progress:
+            return service.sync(
+                session,
+                survey,
+                encoding=encoding,
+                labels=labels,
+                certain=yes,
+                dry_run=dry_run,
+                progress=progress,
+                tell=teller.tell,
+            )
+
+    if watch:
+        from maccli.service.watch import bursts
+
+        changes = bursts(files.outermost(paths), files.source_name(session.place.store))
+        return _keep_following(teller, changes, once)
+    report = once()
+    if report.held and not dry_run and _agreed(teller, report.held):
+        service.remove_held(session, report, teller.tell)
+    code = teller.finish(report)
+    _tell_held(teller, report.held)
+    return code
+
+
+def _keep_following(teller: Teller, changes: Iterator[None], once: Callable[[], Report]) -> int:
+    out = teller.out
+    told: list[Held] = []
+    first = True
+    try:
+        for _ in changes:
+            report = once()
+            if report.interrupted:
+                return teller.finish(report)
+            if first or report.changed:
+                teller.finish(report)
+            _tell_held(teller, [held for held in report.held if held not in told])
+            told = report.held
+            if first:
+                out.note("Following; Ctrl-C ends it.")
+            first = False
+    except KeyboardInterrupt:
+        out.note("Stopped.")
+    return errors.DONE
+
+
+def _agreed(teller: Teller, held: Sequence[Held]) -> bool:
+    """Ask whether to remove what looks like an accident, if there is somebody to ask."""
+    if not teller.out.human or not sys.stdin.isatty():
+        return False
+    for one in held:
+        teller.out.warn(f"{files.displayed(one.folder)} {one.reason}.")
+    number = sum(len(one.documents) for one in held)
+    return click.confirm(f"Remove {count(number, 'document')} from the store?", err=True)
+
+
+def _tell_held(teller: Teller, held: Sequence[Held]) -> None:
+    for one in held:
+        teller.out.problem(
+            f"{files.displayed(one.folder)} {one.reason}; kept "
+            f"{count(len(one.documents), 'document')} of it (--yes removes them)"
+        )

@@ -1,0 +1,216 @@
+"""Make the store follow folders: what was added, changed, renamed or removed on the disk.
+
+What counts is what the files hold, not when they were written. Only documents below the followed
+folders are ever removed. Where so many files are gone that it looks like an accident (a disk that
+is not mounted, a folder moved away), their documents are held: they stay until somebody agrees.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from maccli import files
+from maccli.files import Found, Unusable
+from maccli.output import Progress
+from maccli.service.ingest import ingest, is_current
+from maccli.service.report import Held, Outcome, Report
+from maccli.service.session import Session
+from store.labels import NO_CHANGE, Labels
+
+MANY_GONE = 10
+"""At least so many documents, and more than half of a folder's, at once look like an accident."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """A followed folder.
+
+    Attributes:
+        path: absolute, as documents' sources are.
+        trouble: why it cannot be looked into, to stand after its name.
+        files: how many there are in it.
+        documents: how many in the store came from it.
+        gone: those of them without a file, and whether there is one, but without text.
+    """
+
+    path: str
+    trouble: str | None
+    files: int
+    documents: int
+    gone: dict[str, bool] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Survey:
+    """What lies in the followed folders, and which of their documents have lost their files."""
+
+    folders: list[Folder]
+    items: list[Found | Unusable]
+    # Content hash to sources, of the documents that a file of another name may be.
+    _by_content: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files."""
+        return sum(item.size for item in self.items if isinstance(item, Found))
+
+    def claim(self, content_hash: str, source: str) -> str | None:
+        """Take out a gone document with this content, best one of the same file name."""
+        candidates = self._by_content.get(content_hash)
+        if not candidates:
+            return None
+        name = os.path.basename(source)
+        was = min(candidates, key=lambda other: (os.path.basename(other) != name, other))
+        candidates.remove(was)
+        for folder in self.folders:
+            folder.gone.pop(was, None)
+        return was
+
+    def empty(self, source: str) -> None:
+        """Count a document among the gone ones because its file has no text any more."""
+        for folder in self.folders:
+            if files.is_below(source, folder.path):
+                folder.gone[source] = True
+
+
+def survey(session: Session, paths: Sequence[str]) -> Survey:
+    """Look at folders and at the documents that came from them. Reads no file.
+
+    Args:
+        session: the store.
+        paths: the folders; a missing one is remembered as such.
+
+    Raises:
+        StoreError: the store cannot be used.
+    """
+    store = session.store
+    bank = files.source_name(session.place.store)
+    result = Survey([], [])
+    for path in files.outermost(paths):
+        name = files.source_name(path)
+        found: list[Found | Unusable] = []
+        trouble = None
+        if os.path.isdir(path):
+            found = [item for item in files.below(path) if not files.is_below(_name(item), bank)]
+        else:
+            trouble = "is missing" if files.is_gone(path) else "cannot be read"
+        seen = {_name(item) for item in found}
+        documents = store.below(name, os.sep) if store else []
+        folder = Folder(name, trouble, 0, len(documents))
+        for source, content_hash, rules in documents:
+            if source in seen:
+                continue
+            if files.is_gone(source):
+                folder.gone[source] = False
+                if is_current(rules):
+                    result._by_content[content_hash].append(source)
+            elif isinstance(item := files.look(source), Found):
+                found.append(item)  # a hidden file, say, that was ingested by its name
+        folder.files = sum(isinstance(item, Found) for item in found)
+        if trouble and not documents:
+            result.items.append(Unusable(name, "no such folder"))
+        result.folders.append(folder)
+        result.items += found
+    return result
+
+
+def sync(
+    session: Session,
+    survey: Survey,
+    *,
+    encoding: str | None = None,
+    labels: Labels = NO_CHANGE,
+    certain: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    tell: Callable[[Outcome], None] | None = None,
+) -> Report:
+    """Add, update, rename and remove, so that the store holds what the folders do.
+
+    Ctrl-C ends the work; finished documents are kept, and nothing is removed then.
+
+    Args:
+        session: the store, made if there is none, and the model, loaded if anything has changed.
+        survey: of the folders, made just before.
+        encoding: of every file; None finds it out.
+        labels: what to change about the tags and dates of all files' documents.
+        certain: remove whatever is gone, even if it looks like an accident.
+        dry_run: only find out what would be done.
+        progress: is advanced by the bytes of the files.
+        tell: called with every outcome as soon as it is known.
+
+    Raises:
+        StoreError: the store cannot be used or written.
+        WeightsError: the base weights cannot be had.
+        ModelError: the model cannot be used.
+    """
+    report = ingest(
+        session,
+        survey.items,
+        encoding=encoding,
+        labels=labels,
+        gone=survey,
+        dry_run=dry_run,
+        progress=progress,
+        tell=tell,
+    )
+    if report.interrupted:
+        return report
+    for folder in survey.folders:
+        reason = None if certain else _suspicious(folder)
+        if reason:
+            report.held.append(Held(folder.path, dict(sorted(folder.gone.items())), reason))
+        else:
+            _remove(session, report, folder.gone, tell)
+    return report
+
+
+def remove_held(
+    session: Session, report: Report, tell: Callable[[Outcome], None] | None = None
+) -> None:
+    """Remove the documents that `sync` held, after somebody has agreed.
+
+    Raises:
+        StoreError: the store cannot be used or written.
+    """
+    for held in report.held:
+        _remove(session, report, held.documents, tell)
+    report.held.clear()
+
+
+def _remove(
+    session: Session,
+    report: Report,
+    documents: Mapping[str, bool],
+    tell: Callable[[Outcome], None] | None,
+) -> None:
+    for source, emptied in sorted(documents.items()):
+        # What has come back while the others were amortized is for the next time.
+        if not emptied and not files.is_gone(source):
+            continue
+        store = session.store
+        if report.dry_run or (store is not None and store.remove(source)):
+            outcome = Outcome(source, "removed", "has no text any more" if emptied else None)
+            report.outcomes.append(outcome)
+            if tell:
+                tell(outcome)
+
+
+def _suspicious(folder: Folder) -> str | None:
+    """Return why the loss of a folder's documents may be an accident; None if it is none."""
+    if not folder.gone:
+        return None
+    if folder.trouble:
+        return folder.trouble
+    if not folder.files:
+        return "has no files any more"
+    if len(folder.gone) >= MANY_GONE and 2 * len(folder.gone) > folder.documents:
+        return f"has lost {len(folder.gone):,} of {folder.documents:,} documents"
+    return None
+
+
+def _name(item: Found | Unusable) -> str:
+    return item.source if isinstance(item, Found) else item.path
