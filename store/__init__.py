@@ -9,6 +9,7 @@ It knows nothing of language models; arrays go in and come out as NumPy's.
 
 from store.bank import Store
 from store.errors import (
+    ExportFormatError,
     FingerprintMismatchError,
     StoreBusyError,
     StoreCorruptError,
@@ -22,6 +23,7 @@ __all__ = [
     "Change",
     "ChunkRow",
     "Document",
+    "ExportFormatError",
     "FingerprintMismatchError",
     "NewChunk",
     "Stats",

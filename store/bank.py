@@ -14,14 +14,15 @@ from store import documents
 from store.database import writing
 from store.errors import StoreError, translated
 from store.keyblock import discard
-from store.opening import Wanted, open_index
-from store.reader import Reader, storable
+from store.opening import Wanted, check_unchanged, open_index
+from store.reader import storable
+from store.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from store.records import NewChunk
 
 
-class Store(Reader):
+class Store(Upkeep):
     """A memory bank on disk. Open it with `Store.open`; it is a context manager.
 
     One object belongs to one thread; any number of processes may open the same folder. Methods
@@ -130,6 +131,7 @@ class Store(Reader):
         )
         with translated(self.path):
             with writing(self._connection):
+                check_unchanged(self._connection, self.path, self._identity)
                 old = documents.find(self._connection, source)
                 many_dead = old is not None and self._delete_chunks(old.id)
                 rewritten = self._key_block.prepare()

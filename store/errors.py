@@ -39,6 +39,10 @@ class StoreBusyError(StoreError):
     """Another process held the store's write lock for too long."""
 
 
+class ExportFormatError(StoreError):
+    """A file is no export of a store, is damaged, or is of a version this program cannot read."""
+
+
 class FingerprintMismatchError(StoreError):
     """The store was written with another checkpoint than the one in use.
 

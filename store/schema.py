@@ -10,11 +10,22 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from store import digests
 from store.errors import StoreError, StoreVersionError, corrupt
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our index from any other SQLite database
 TABLES = frozenset(
-    {"meta", "documents", "chunks", "modulations", "chunks_fts", "key_file", "dead_keys", "history"}
+    {
+        "meta",
+        "documents",
+        "chunks",
+        "modulations",
+        "chunks_fts",
+        "key_file",
+        "dead_keys",
+        "history",
+        "digests",
+    }
 )
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -130,11 +141,26 @@ def m004_history(connection: sqlite3.Connection) -> None:
     )
 
 
+def m006_integrity(connection: sqlite3.Connection) -> None:
+    """A digest of every modulation, in a table of its own: the blobs need not be written again."""
+    connection.execute(
+        """
+        CREATE TABLE digests (
+            chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+            digest BLOB NOT NULL
+        )
+        """
+    )
+    query = "SELECT chunk_id, data FROM modulations JOIN chunks ON id = chunk_id"
+    digests.write(connection, connection.execute(query))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     m001_documents,
     m002_full_text_search,
     m003_key_file,
     m004_history,
+    m006_integrity,
 )
 
 
