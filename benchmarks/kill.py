@@ -195,7 +195,7 @@ WORKS = [
 
 
 def in_child(work: Work, folder: Path, after: float | None) -> tuple[bool, float]:
-    """Do the work in a child, killed after so many seconds; whether it was, and how long it took."""
+    """Do the work in a child, killed after so many seconds; whether it was, and the time taken."""
     begun = time.perf_counter()
     child = os.fork()
     if child == 0:

@@ -100,7 +100,8 @@ def related(
     found = {}
     for table in tables:
         rows = connection.execute(
-            f'SELECT {table.names} FROM "{table.name}" WHERE "{table.owner}" = ? ORDER BY rowid',
+            f'SELECT {table.names} FROM "{table.name}" WHERE "{table.owner}" = ? '
+            f"ORDER BY {table.names}",
             (owner_id,),
         ).fetchall()
         if rows:
