@@ -8,6 +8,7 @@ it was before or after.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DRAFT = "rebuild"
 
+_BEGINS_LINE = re.compile(r"(?:#{1,6}|[-*+•]|\d{1,3}[.)])[ \t]")
+
 # Documents that the draft lacks, or has with another content.
 _OPEN = """
     SELECT 1 FROM main.documents AS documents
@@ -36,14 +39,16 @@ _OPEN = """
 def text(chunks: Sequence[ChunkRow]) -> str:
     """A document's text as far as it is stored, each chunk at its offset.
 
-    Between two chunks stood white space, which is not stored: one character becomes a line's end,
-    more of them a paragraph's. Chunks that overlap are taken one after the other.
+    Between two chunks stood white space, which is not stored. More than one character of it ended a
+    paragraph; a single one becomes a space, or a line's end before a heading or an item of a list.
+    Chunks that overlap are taken one after the other.
     """
     pieces: list[str] = []
     at = 0
     for chunk in chunks:
         gap = max(0, chunk.start - at)
-        pieces.append("\n" * min(gap, 2) + " " * (gap - 2))
+        ends_line = gap > 1 or _BEGINS_LINE.match(chunk.text)
+        pieces.append("\n" * min(gap, 2) + " " * (gap - 2) if ends_line else " " * gap)
         pieces.append(chunk.text)
         at = max(at, chunk.start) + len(chunk.text)
     return "".join(pieces)

@@ -19,11 +19,12 @@ def row(start, text):
     ("chunks", "expected"),
     [
         ([], ""),
-        ([row(0, "One."), row(5, "Two.")], "One.\nTwo."),
+        ([row(0, "One."), row(5, "Two.")], "One. Two."),
+        ([row(0, "One."), row(5, "- Two."), row(12, "# T")], "One.\n- Two.\n# T"),
         ([row(0, "One."), row(6, "Two."), row(14, "Three.")], "One.\n\nTwo.\n\n  Three."),
         ([row(3, "Late.")], "\n\n Late."),
         ([row(0, "super"), row(5, "long")], "superlong"),
-        ([row(0, "over"), row(2, "lap"), row(8, "end")], "overlap\nend"),
+        ([row(0, "over"), row(2, "lap"), row(8, "end")], "overlap end"),
     ],
 )
 def test_the_text_of_a_document_comes_back_at_its_offsets(chunks, expected):
@@ -73,7 +74,7 @@ def test_a_draft_takes_the_place_of_the_chunks(path):
             chunk.id for d in store.documents() for chunk in store.chunks(d.id)
         )
         assert store.search("version") == []
-        assert {n: k.tolist() for ids, ks in store.keys() for n, k in zip(ids, ks, strict=True)}
+        assert [key.tolist() for key in samples.all_keys(store).values()] == [[1.0] * 5] * 3
         assert len(list(path.glob("keys-*"))) == 1
 
 
