@@ -52,12 +52,17 @@ def copy_database(source: sqlite3.Connection, target: Path) -> None:
     )
     require_space(target.parent, pages * page)
     partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
+    _remove_database(partial)  # of a process that was killed; its journal would spoil the new file
     try:
         with closing(sqlite3.connect(partial)) as copy:
             source.backup(copy)
         sync_file(partial)
         os.replace(partial, target)
     finally:
-        partial.unlink(missing_ok=True)
+        _remove_database(partial)
     sync_folder(target.parent)
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)

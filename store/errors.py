@@ -59,7 +59,10 @@ class FingerprintMismatchError(StoreError):
         self.wanted = wanted
 
 
-_CORRUPT_HINT = "Restore the folder from a backup, or move it away and ingest the documents again."
+_CORRUPT_HINT = (
+    "`mac store verify --repair` rebuilds what can be rebuilt. Else restore the folder from a "
+    "backup, or move it away and ingest the documents again."
+)
 _FULL_HINT = "Free some space and run the same command again; what was stored before is kept."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}

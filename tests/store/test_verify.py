@@ -1,9 +1,13 @@
+import hashlib
+import io
 import sqlite3
 import tracemalloc
 
+import numpy as np
 import pytest
 
 from store import Store, StoreError
+from store.exportfile import ExportFile
 from tests.store import samples
 from tests.store.samples import put, verify
 from tests.store.test_damage import DAMAGES, damage_keys, no_rights, someone_else
@@ -174,6 +178,42 @@ def test_a_store_that_cannot_be_written_can_be_verified(no_rights):
     with Store.open(no_rights / "bank") as store:
         assert not store.writable
         assert list(store.verify()) == []
+
+
+@pytest.fixture
+def all_imported(tmp_path):
+    """Modules are imported when first used, which the user of `no_rights` may not be allowed to."""
+    with samples.create(tmp_path / "warm") as store:
+        put(store, "a", count=3)
+        store.vacuum()
+        with pytest.raises(StoreError, match="its check"):
+            store.load(ExportFile(io.BytesIO(exported(store)), "x"))
+        np.testing.assert_array_equal(samples.all_keys(store)[4], samples.all_keys(store)[4])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.vacuum(),
+        lambda store: store.load(ExportFile(io.BytesIO(exported(store)), "x")),
+    ],
+)
+def test_writing_without_permission_is_refused_with_one_line(all_imported, no_rights, write):
+    with Store.open(no_rights / "bank") as store:
+        with pytest.raises(StoreError, match="No permission to write") as caught:
+            write(store)
+        assert caught.value.hint
+        assert verify(store) == dict.fromkeys("abcd", 1)
+
+
+def exported(store):
+    """An export in which one document is another than the store's."""
+    lines = io.BytesIO()
+    store.export(lines)
+    data = lines.getvalue().replace(b'"content_hash": "1 3"', b'"content_hash": "2 3"')
+    first, _, rest = data.partition(b'{"check": "')
+    check = hashlib.blake2b(first, digest_size=32).hexdigest().encode()
+    return first + b'{"check": "' + check + rest[64:]
 
 
 def test_repair_needs_permission(filled, monkeypatch):
