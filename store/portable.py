@@ -148,6 +148,9 @@ def as_json(table: Table, row: Sequence[Value]) -> dict[str, Any]:
 
 def _columns(connection: sqlite3.Connection, table: str, left_out: set[str]) -> tuple[Column, ...]:
     rows = connection.execute(f'PRAGMA table_info("{table}")').fetchall()
+    # A column that names a row of another table means nothing in another store.
+    keys = connection.execute(f'PRAGMA foreign_key_list("{table}")').fetchall()
+    left_out = left_out | {key[3] for key in keys}
     return tuple(
         Column(name, kind.upper(), not notnull)
         for _, name, kind, notnull, _, _ in rows

@@ -97,6 +97,7 @@ def later(connection):
     """What other migrations may add: columns, and tables that belong to documents or chunks."""
     connection.execute("ALTER TABLE documents ADD COLUMN date TEXT")
     connection.execute("ALTER TABLE chunks ADD COLUMN weight REAL")
+    connection.execute("ALTER TABLE chunks ADD COLUMN like_id INTEGER REFERENCES chunks (id)")
     connection.execute(
         "CREATE TABLE tags (document_id INTEGER NOT NULL REFERENCES documents (id) "
         "ON DELETE CASCADE, tag TEXT NOT NULL, PRIMARY KEY (document_id, tag)) WITHOUT ROWID"
@@ -125,7 +126,7 @@ def test_columns_and_tables_of_later_migrations_travel(tmp_path, monkeypatch):
                 "UPDATE documents SET date = '2024-02-03' WHERE source = 'x'",
                 "INSERT INTO tags SELECT id, 'blue' FROM documents",
                 "INSERT INTO tags SELECT id, 'red' FROM documents WHERE source = 'z'",
-                "UPDATE chunks SET weight = position / 2.0",
+                "UPDATE chunks SET weight = position / 2.0, like_id = 7",
                 "INSERT INTO origins (chunk_id, source, raw) VALUES (2, 'p', x'00ff'), "
                 "(2, 'q', NULL)",
             ):
@@ -138,6 +139,9 @@ def test_columns_and_tables_of_later_migrations_travel(tmp_path, monkeypatch):
                 rows = store._connection.execute(query).fetchall()
                 assert rows and twin._connection.execute(query).fetchall() == rows
             assert load(twin, data) == (0, 0, 3, 0)
+            # Which number a row has in another store means nothing here.
+            query = "SELECT count(like_id) FROM chunks"
+            assert twin._connection.execute(query).fetchone() == (0,)
             store._connection.execute("DELETE FROM tags WHERE tag = 'red'")
             assert load(twin, exported(store)) == (0, 1, 2, 0)
     # A program that knows nothing of all this says so, and loses nothing in silence.
