@@ -26,11 +26,11 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 
-from store import NewChunk, Store, StoreNotFoundError, digests, keyblock, schema
+from benchmarks import old_store
+from store import NewChunk, Store, StoreNotFoundError, keyblock
 from store.exportfile import ExportFile
 
 R, E, TOKENS = 16, 8, 6
@@ -168,13 +168,8 @@ def rebuild(folder: Path) -> None:
 
 
 def fill_old(folder: Path) -> None:
-    """A store as programs before the digests of modulations made it."""
-    with (
-        mock.patch.object(schema, "MIGRATIONS", schema.MIGRATIONS[:4]),
-        mock.patch.object(schema, "TABLES", schema.TABLES - {"digests"}),
-        mock.patch.object(digests, "write"),
-    ):
-        fill(folder)
+    made = {f"doc{n}": ("1", make(f"doc{n}", 1, OLD)) for n in range(12)}
+    old_store.write(folder / BANK, made, fingerprint=OLD, key_size=E, latent_size=R)
 
 
 def migrate(folder: Path) -> None:

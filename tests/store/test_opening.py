@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import old_store
 from store import (
     FingerprintMismatchError,
     Store,
@@ -187,19 +188,14 @@ def test_the_index_went_missing(path):
             Store.open(path, **IDENTITY, create=create)
 
 
-def without_digests(path, monkeypatch, sources="abcd"):
-    """A store as programs before the digests of modulations made it, with schema version 4."""
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:4])
-        patch.setattr(schema, "TABLES", schema.TABLES - {"digests"})
-        patch.setattr("store.digests.write", lambda *_: None)
-        with samples.create(path) as store:
-            for source in sources:
-                put(store, source, count=3)
+def old_schema(path, sources="abcd"):
+    """A store as programs of schema version 4 made it."""
+    made = {source: ("1 3", samples.chunks(source, 1, 3)) for source in sources}
+    old_store.write(path, made, **IDENTITY)
 
 
-def test_a_migration_leaves_a_backup_and_needs_no_model(path, monkeypatch):
-    without_digests(path, monkeypatch)
+def test_a_migration_leaves_a_backup_and_needs_no_model(path):
+    old_schema(path)
     before = [*path.glob("index.db.*"), path / "index.db"]
     assert before == [path / "index.db"]
     with Store.open(path) as store:
@@ -218,23 +214,23 @@ def test_a_migration_leaves_a_backup_and_needs_no_model(path, monkeypatch):
     assert not backup.exists()
 
 
-def test_a_backup_can_be_put_back(path, monkeypatch):
-    without_digests(path, monkeypatch)
+def test_a_backup_can_be_put_back(path):
+    old_schema(path)
     Store.open(path).close()
     (path / "index.db.backup-v4").replace(path / "index.db")
     with Store.open(path) as store:
         assert list(store.verify()) == []
 
 
-def test_a_new_or_empty_store_needs_no_backup(path, tmp_path, monkeypatch):
-    without_digests(path, monkeypatch, sources="")
+def test_a_new_or_empty_store_needs_no_backup(path, tmp_path):
+    old_schema(path, sources="")
     Store.open(path).close()
     samples.create(tmp_path / "new").close()
     assert not list(tmp_path.rglob("*backup*"))
 
 
 def test_a_backup_that_cannot_be_made_stops_the_migration(path, monkeypatch):
-    without_digests(path, monkeypatch)
+    old_schema(path)
     with monkeypatch.context() as patch:
         patch.setattr("store.disk.shutil.disk_usage", lambda _: type("U", (), {"free": 100}))
         with pytest.raises(StoreError, match="Not enough space on the disk"):
@@ -244,8 +240,8 @@ def test_a_backup_that_cannot_be_made_stops_the_migration(path, monkeypatch):
         assert verify(store) == dict.fromkeys("abcd", 1)
 
 
-def test_several_processes_migrate_at_once(path, monkeypatch):
-    without_digests(path, monkeypatch)
+def test_several_processes_migrate_at_once(path):
+    old_schema(path)
     code = (
         "import sys; from tests.store import samples; from pathlib import Path\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
