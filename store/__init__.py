@@ -10,6 +10,7 @@ It knows nothing of language models; arrays go in and come out as NumPy's.
 from store.bank import Store
 from store.errors import (
     ChunksGoneError,
+    ExportFormatError,
     FingerprintMismatchError,
     StoreBusyError,
     StoreCorruptError,
@@ -25,6 +26,7 @@ __all__ = [
     "ChunkRow",
     "ChunksGoneError",
     "Document",
+    "ExportFormatError",
     "FingerprintMismatchError",
     "KeptChunk",
     "Labels",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from store import digests
 from store.labels import Within
 from store.opening import now
 from store.records import Change, ChunkRow, Document, NewChunk
@@ -20,6 +21,7 @@ _CHUNK = (
     'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
     "chunks.bytes FROM chunks JOIN documents ON documents.id = document_id"
 )
+_WRITTEN = {"start", "end", "text", "tokens"}
 _BATCH = 500  # far below SQLite's limit on parameters
 
 
@@ -133,6 +135,17 @@ def write(
         tuple(values.values()),
     ).fetchone()
     document_id = row[0]
+    return document_id, write_chunks(connection, document_id, positions, chunks, blobs)
+
+
+def write_chunks(
+    connection: sqlite3.Connection,
+    document_id: int,
+    positions: Sequence[int],
+    chunks: Sequence[NewChunk],
+    blobs: Sequence[bytes],
+) -> list[int]:
+    """Write chunks of a document at their positions, and return their ids, which grow."""
     ids: list[int] = []
     for position, chunk, blob in zip(positions, chunks, blobs, strict=True):
         cursor = connection.execute(
@@ -153,7 +166,45 @@ def write(
     connection.executemany(
         "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
     )
-    return document_id, ids
+    digests.write(connection, zip(ids, blobs, strict=True))
+    return ids
+
+
+def write_columns(connection: sqlite3.Connection, values: Mapping[str, Any]) -> int:
+    """Write a document given as columns, its sums being zero, and return its id.
+
+    A document of the same source keeps its id; its chunks must be gone already.
+    """
+    row = {**values, "chunks": 0, "tokens": 0, "bytes": 0, "text_bytes": 0}
+    names = [f'"{name}"' for name in row]
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name != '"source"')
+    found = connection.execute(
+        f"INSERT INTO documents ({', '.join(names)}) VALUES ({', '.join('?' * len(row))}) "
+        f"ON CONFLICT (source) DO UPDATE SET {changed} RETURNING id",
+        tuple(row.values()),
+    ).fetchone()
+    return int(found[0])
+
+
+def set_columns(connection: sqlite3.Connection, chunk_id: int, values: Mapping[str, Any]) -> None:
+    """Set those of a chunk's columns that `write_chunks` knows nothing of."""
+    others = {name: value for name, value in values.items() if name not in _WRITTEN}
+    if others:
+        changed = ", ".join(f'"{name}" = ?' for name in others)
+        connection.execute(
+            f"UPDATE chunks SET {changed} WHERE id = ?", (*others.values(), chunk_id)
+        )
+
+
+def count_again(connection: sqlite3.Connection, source: str) -> None:
+    """Make a document's sums those of its chunks."""
+    connection.execute(
+        "UPDATE documents SET (chunks, tokens, bytes, text_bytes) = ("
+        "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(bytes), 0), "
+        "coalesce(sum(length(CAST(text AS BLOB))), 0) FROM chunks WHERE document_id = documents.id"
+        ") WHERE source = ?",
+        (source,),
+    )
 
 
 def delete_chunks(

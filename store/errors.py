@@ -43,6 +43,10 @@ class ChunksGoneError(StoreError):
     """Chunks that a new version was to keep are no longer its document's: it changed meanwhile."""
 
 
+class ExportFormatError(StoreError):
+    """A file is no export of a store, is damaged, or is of a version this program cannot read."""
+
+
 class FingerprintMismatchError(StoreError):
     """The store was written with another checkpoint than the one in use.
 
@@ -59,7 +63,10 @@ class FingerprintMismatchError(StoreError):
         self.wanted = wanted
 
 
-_CORRUPT_HINT = "Restore the folder from a backup, or move it away and ingest the documents again."
+_CORRUPT_HINT = (
+    "`mac store verify --repair` rebuilds what can be rebuilt. Else restore the folder from a "
+    "backup, or move it away and ingest the documents again."
+)
 _FULL_HINT = "Free some space and run the same command again; what was stored before is kept."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}

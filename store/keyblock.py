@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from store import documents
 from store.database import KEY_PREFIX, reading
-from store.errors import corrupt
+from store.errors import StoreCorruptError, corrupt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 _BLOCK = 4096
+_NEWEST = (1 << 63) - 1
 # Compact when a third of the rows is dead, but not for the sake of a few.
 _MIN_DEAD = 1024
 _DEAD_SHARE = 3
@@ -95,6 +96,10 @@ class KeyBlock:
         self._store_id = store_id
         self.damaged = False
 
+    def generation(self) -> int:
+        """The number of the valid file."""
+        return read_state(self._connection).generation
+
     def prepare(self) -> bool:
         """Make sure that keys can be appended. In a write transaction, before chunks are added.
 
@@ -125,15 +130,22 @@ class KeyBlock:
         rows, tail = file.append(state.rows, state.tail, [block])
         self._write_state(_State(state.generation, rows, state.dead, tail))
 
-    def rewrite(self) -> None:
+    def rewrite(self, *, mend: bool = False) -> None:
         """Write the live keys to a new file and switch to it. Inside a write transaction.
 
         Call `clean` once it is committed.
+
+        Args:
+            mend: take the keys from the modulations, whatever the present file holds, and leave
+                out those of modulations that cannot be read.
         """
         generation = read_state(self._connection).generation + 1
         file = self._file(generation)
         file.create()  # a file of this name can only be left from a rewrite that was not committed
-        rows, tail = file.append(0, 0, self.blocks(_BLOCK))
+        keys = (
+            self._from_modulations(0, _NEWEST, _BLOCK, skip=True) if mend else self.blocks(_BLOCK)
+        )
+        rows, tail = file.append(0, 0, keys)
         self._write_state(_State(generation, rows, 0, tail))
         self._connection.execute("DELETE FROM dead_keys")
 
@@ -151,20 +163,15 @@ class KeyBlock:
         No transaction is open between two blocks. Where the file cannot be used the keys come from
         the database, more slowly, and `damaged` is set.
         """
-        from store.keys import DamagedKeysError, live
+        from store.keys import DamagedKeysError
 
         self.damaged = False
         seen = 0
         state, first, last, newest = self._snapshot()
         while True:
             try:
-                rows = self._file(state.generation).blocks(state.rows, state.tail, size)
-                for ids, keys in rows:
-                    mask = live(ids, first, last)
-                    if mask is None:
-                        yield ids, keys
-                    elif mask.any():
-                        yield ids[mask], keys[mask]
+                for ids, keys in self._live(state, first, last, size):
+                    yield ids, keys
                     seen = int(ids[-1])
                 return
             except DamagedKeysError:
@@ -175,6 +182,27 @@ class KeyBlock:
                 # Another process has switched to a new file in between: once more from the start.
         self.damaged = True
         yield from self._from_modulations(seen, newest, size)
+
+    def in_file(self, size: int) -> Iterator[Block]:
+        """The live keys as the file holds them; like `blocks`, but never from the database.
+
+        Raises:
+            DamagedKeysError: what follows cannot be used.
+        """
+        state, first, last, _ = self._snapshot()
+        return self._live(state, first, last, size)
+
+    def _live(
+        self, state: _State, first: NDArray[np.int64], last: NDArray[np.int64], size: int
+    ) -> Iterator[Block]:
+        from store.keys import live
+
+        for ids, keys in self._file(state.generation).blocks(state.rows, state.tail, size):
+            mask = live(ids, first, last)
+            if mask is None:
+                yield ids, keys
+            elif mask.any():
+                yield ids[mask], keys[mask]
 
     def blocks_within(self, size: int, within: Within) -> Iterator[Block]:
         """Do what `blocks` does for the chunks of certain documents only."""
@@ -227,7 +255,9 @@ class KeyBlock:
         except BlobError as error:
             raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
 
-    def _from_modulations(self, after: int, newest: int, size: int) -> Iterator[Block]:
+    def _from_modulations(
+        self, after: int, newest: int, size: int, *, skip: bool = False
+    ) -> Iterator[Block]:
         import numpy as np
 
         query = (
@@ -237,13 +267,20 @@ class KeyBlock:
         while True:
             ids: list[int] = []
             keys: list[NDArray[np.float16]] = []
+            before = after
             for chunk_id, blob in self._connection.execute(query, (after, newest, size)):
-                keys.append(self._key(chunk_id, blob))
+                after = chunk_id
+                try:
+                    keys.append(self._key(chunk_id, blob))
+                except StoreCorruptError:
+                    if skip:
+                        continue
+                    raise
                 ids.append(chunk_id)
-            if not ids:
+            if ids:
+                yield np.array(ids, dtype=np.int64), np.stack(keys)
+            elif after == before:
                 return
-            after = ids[-1]
-            yield np.array(ids, dtype=np.int64), np.stack(keys)
 
     def _snapshot(self) -> tuple[_State, NDArray[np.int64], NDArray[np.int64], int]:
         """The state, the first and last ids of the dead ranges, and the newest chunk's id."""

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from store.disk import sync_folder
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -78,7 +80,7 @@ class KeyFile:
         self.path.unlink(missing_ok=True)
         with open(self.path, "xb", buffering=0) as file:
             _write(file, self._header)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def append(
         self, rows: int, tail: int, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]
@@ -206,14 +208,3 @@ def _read(file: FileIO, into: NDArray[np.uint8]) -> None:
         if not count:
             raise DamagedKeysError(f"{file.name} is cut short")
         view = view[count:]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a new file's name on the disk; where folders cannot be opened there is nothing to do."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from store import digests
 from store.errors import StoreError, StoreVersionError, corrupt
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our index from any other SQLite database
@@ -24,6 +25,7 @@ TABLES = frozenset(
         "dead_keys",
         "history",
         "document_tags",
+        "digests",
     }
 )
 
@@ -160,12 +162,27 @@ def m005_metadata(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE history ADD COLUMN was TEXT")
 
 
+def m006_integrity(connection: sqlite3.Connection) -> None:
+    """A digest of every modulation, in a table of its own: the blobs need not be written again."""
+    connection.execute(
+        """
+        CREATE TABLE digests (
+            chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+            digest BLOB NOT NULL
+        )
+        """
+    )
+    query = "SELECT chunk_id, data FROM modulations JOIN chunks ON id = chunk_id"
+    digests.write(connection, connection.execute(query))
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     m001_documents,
     m002_full_text_search,
     m003_key_file,
     m004_history,
     m005_metadata,
+    m006_integrity,
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maccli import config, errors
-from maccli.commands import options
+from maccli.commands import options, store_care, store_move
 from maccli.files import displayed
 from maccli.output import Output, count, size
 
@@ -29,6 +29,17 @@ def store() -> None:
       mac store ls
       mac store show notes/race.md
     """
+
+
+for _command in (
+    store_care.verify,
+    store_care.vacuum,
+    store_move.export,
+    store_move.import_,
+    store_move.copy,
+    store_move.rebuild,
+):
+    store.add_command(_command)
 
 
 @store.command("ls")
@@ -179,11 +190,7 @@ def stats(store_folder: str | None, as_json: bool) -> None:
       mac store stats --json | jq .total_bytes
     """
     out = Output(json=as_json)
-    bank = options.open_store(store_folder)
-    if bank is None:
-        folder = config.folder("store", store_folder)
-        raise errors.MacError(f"There is no store in {folder} yet.", "mac ingest FILE makes one.")
-    with bank:
+    with store_care.open_or_refuse(store_folder) as bank:
         numbers = bank.stats()
     if out.json:
         out.record({"path": str(bank.path), **asdict(numbers)})

@@ -139,6 +139,18 @@ def follow(path):
         print(rounds, flush=True)
 
 
+def look(path):
+    """Verify and vacuum the store over and over until there is a document "stop"."""
+    with Store.open(path) as store:
+        print("ready", flush=True)
+        rounds = 0
+        while store.document("stop") is None:
+            assert list(store.verify()) == []
+            store.vacuum()
+            rounds += 1
+        print(rounds, flush=True)
+
+
 if __name__ == "__main__":
     _, name, folder, *rest = sys.argv
     globals()[name](Path(folder), *rest)

@@ -1,0 +1,278 @@
+"""Is the store whole? Every modulation, the index, the keys, full-text search, the totals.
+
+Chunks, their modulations and their keys are walked through side by side in the order of ids, so
+memory stays that of one modulation and one block of keys, however large the store is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from store import digests
+from store.database import reading, writing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from store.codec import Codec
+    from store.keyblock import KeyBlock
+
+Kind = Literal["index", "reference", "document", "totals", "modulation", "digest", "keys", "search"]
+Remedy = Literal["repair", "ingest", "restore"]
+
+_KEYS = 4096
+_MAX_LINES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something in a store that is not as it must be.
+
+    Attributes:
+        kind: what is wrong.
+        message: one line saying so.
+        remedy: "repair" rebuilds it from what is there; "ingest" asks for the document again;
+            "restore": only a backup helps.
+        source: of the document it belongs to.
+        chunk: id of the chunk it belongs to.
+    """
+
+    kind: Kind
+    message: str
+    remedy: Remedy
+    source: str | None = None
+    chunk: int | None = None
+
+
+class Verification:
+    """One look at a store through its connection.
+
+    Args:
+        connection: to the index.
+        codec: of the store's modulations.
+        key_block: the store's keys.
+        writable: whether SQLite may be asked to compare texts and full-text search, for which it
+            wants the write lock although it writes nothing.
+        advance: called with the number of chunks looked at since the last call.
+    """
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        codec: Codec,
+        key_block: KeyBlock,
+        *,
+        writable: bool,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._connection = connection
+        self._codec = codec
+        self._key_block = key_block
+        self._writable = writable
+        self._advance = advance
+
+    def problems(self) -> Generator[Problem, None, None]:
+        """Everything that is wrong, as it is found. All but the last check see one state.
+
+        Do not write to the store before the iterator is exhausted or closed.
+
+        Raises:
+            sqlite3.Error: other than for damage, such as another process's lock.
+        """
+        checks: list[Callable[[], Iterator[Problem]]] = [
+            self._database,
+            self._references,
+            self._totals,
+            self._modulations,
+            self._found_words,
+        ]
+        try:
+            with reading(self._connection):
+                for check in checks:
+                    yield from _guarded(check)
+        except sqlite3.DatabaseError as error:
+            # A damaged page can also keep the end of a transaction from succeeding.
+            if not _is_damage(error):
+                raise
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        if self._writable:
+            yield from _guarded(self._words)
+
+    def _database(self) -> Iterator[Problem]:
+        for (line,) in self._connection.execute(f"PRAGMA integrity_check({_MAX_LINES})"):
+            if line == "ok":
+                continue
+            first = str(line).splitlines()[0]
+            if "chunks_fts" in first:
+                yield _search_problem()
+                continue
+            remedy: Remedy = "repair" if " index " in first else "restore"
+            yield Problem("index", f"index.db: {first}", remedy)
+
+    def _references(self) -> Iterator[Problem]:
+        lost: dict[tuple[str, str], int] = {}
+        for table, _, parent, _ in self._connection.execute("PRAGMA foreign_key_check"):
+            lost[table, parent] = lost.get((table, parent), 0) + 1
+        for (table, parent), number in lost.items():
+            message = f"{number:,} rows of {table} belong to nothing in {parent}"
+            yield Problem("reference", message, "repair")
+
+    def _totals(self) -> Iterator[Problem]:
+        rows = self._connection.execute(
+            "SELECT source, documents.chunks, count(chunks.id), documents.tokens, "
+            "coalesce(sum(chunks.tokens), 0), documents.bytes, coalesce(sum(chunks.bytes), 0), "
+            "text_bytes, coalesce(sum(length(CAST(text AS BLOB))), 0) "
+            "FROM documents LEFT JOIN chunks ON document_id = documents.id GROUP BY documents.id"
+        )
+        for source, stated, found, *sums in rows:
+            if found < stated:
+                message = f"{source}: {stated - found:,} of its {stated:,} chunks are missing"
+                yield Problem("document", message, "ingest", source)
+            elif found > stated or sums[0::2] != sums[1::2]:
+                message = f"{source}: its sums are not those of its chunks"
+                yield Problem("totals", message, "repair", source)
+
+    def _modulations(self) -> Iterator[Problem]:
+        with closing(_Keys(self._key_block)) as keys:
+            for row in self._connection.execute(
+                "SELECT chunks.id, source, position, chunks.tokens, chunks.bytes, data, digest "
+                "FROM chunks LEFT JOIN documents ON documents.id = document_id "
+                "LEFT JOIN modulations ON modulations.chunk_id = chunks.id "
+                "LEFT JOIN digests ON digests.chunk_id = chunks.id ORDER BY chunks.id"
+            ):
+                chunk_id, source, position, tokens, size, blob, digest = row
+                where = f"{source}, chunk {position}"
+                problem, key = self._modulation(where, tokens, size, blob, digest)
+                keys.compare(chunk_id, key)
+                if problem:
+                    kind, message, remedy = problem
+                    yield Problem(kind, message, remedy, source, chunk_id)
+                self._advance(1)
+            yield from keys.problems()
+
+    def _modulation(
+        self, where: str, tokens: int, size: int, blob: Any, digest: Any
+    ) -> tuple[tuple[Kind, str, Remedy] | None, NDArray[np.float16] | None]:
+        """What is wrong with one modulation, and its key float16 [E] if that can be read."""
+        from store.codec import BlobError
+
+        if not isinstance(blob, bytes):
+            return ("modulation", f"{where}: its modulation is missing", "ingest"), None
+        try:
+            latents, _ = self._codec.decode(blob)
+            key = self._codec.key(blob)
+        except BlobError as error:
+            return ("modulation", f"{where}: its modulation is damaged: {error}", "ingest"), None
+        if digest is None:
+            return ("digest", f"{where}: its modulation has no digest", "repair"), key
+        if digest != digests.digest(blob):
+            message = f"{where}: its modulation is not the one that was written"
+            return ("modulation", message, "ingest"), key
+        if (len(latents), len(blob)) != (tokens, size):
+            return ("totals", f"{where}: its sizes are not those of its modulation", "repair"), key
+        return None, key
+
+    def _found_words(self) -> Iterator[Problem]:
+        """Whether full-text search knows every chunk and no other."""
+        for query in (
+            "SELECT 1 FROM chunks LEFT JOIN chunks_fts_docsize AS known ON known.id = chunks.id "
+            "WHERE known.id IS NULL LIMIT 1",
+            "SELECT 1 FROM chunks_fts_docsize AS known LEFT JOIN chunks ON known.id = chunks.id "
+            "WHERE chunks.id IS NULL LIMIT 1",
+        ):
+            if self._connection.execute(query).fetchone():
+                yield _search_problem()
+                return
+
+    def _words(self) -> Iterator[Problem]:
+        """Whether full-text search holds the words of the texts: SQLite compares them all."""
+        try:
+            with writing(self._connection):
+                self._connection.execute(
+                    "INSERT INTO chunks_fts (chunks_fts, rank) VALUES ('integrity-check', 1)"
+                )
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            yield _search_problem()
+
+
+class _Keys:
+    """The key file's rows, compared with the chunks that are handed in, ids growing."""
+
+    def __init__(self, key_block: KeyBlock) -> None:
+        self._rows = self._read(key_block)
+        self._damage: str | None = None
+        self._strays = self._missing = self._wrong = 0
+        self._next = self._take()
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def compare(self, chunk_id: int, key: NDArray[np.float16] | None) -> None:
+        """Compare the key of the next chunk; None if it is not known."""
+        while self._next is not None and self._next[0] < chunk_id:
+            self._strays += 1
+            self._next = self._take()
+        if self._next is None or self._next[0] > chunk_id:
+            # One whose modulation cannot be read is in no key file that was rebuilt.
+            self._missing += key is not None
+            return
+        if key is not None and self._next[1].tobytes() != key.tobytes():
+            self._wrong += 1
+        self._next = self._take()
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong with the keys, after the last chunk."""
+        while self._next is not None:
+            self._strays += 1
+            self._next = self._take()
+        if self._damage:
+            yield Problem("keys", f"The key file is damaged: {self._damage}", "repair")
+            return
+        for number, what in (
+            (self._missing, "lacks the keys of {} chunks"),
+            (self._strays, "holds {} keys of chunks that are not in the store"),
+            (self._wrong, "holds {} keys that are not those of their chunks"),
+        ):
+            if number:
+                yield Problem("keys", f"The key file {what.format(f'{number:,}')}", "repair")
+
+    def _take(self) -> tuple[int, NDArray[np.float16]] | None:
+        from store.keys import DamagedKeysError
+
+        try:
+            return next(self._rows, None)
+        except DamagedKeysError as error:
+            self._damage = str(error)
+            return None
+
+    @staticmethod
+    def _read(key_block: KeyBlock) -> Any:
+        for ids, keys in key_block.in_file(_KEYS):
+            yield from zip(ids.tolist(), keys, strict=True)
+
+
+def _search_problem() -> Problem:
+    return Problem("search", "Full-text search does not match the chunks' texts", "repair")
+
+
+def _guarded(check: Callable[[], Iterator[Problem]]) -> Iterator[Problem]:
+    """A check's problems; damage that ends the check is one more."""
+    try:
+        yield from check()
+    except sqlite3.DatabaseError as error:
+        if not _is_damage(error):
+            raise
+        yield Problem("index", f"index.db: {error}", "restore")
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
