@@ -16,14 +16,19 @@ from store.errors import (
     StoreNotFoundError,
     StoreVersionError,
 )
+from store.prunes import Prune
+from store.pruning import STRATEGIES, Strategy
 from store.records import Change, ChunkRow, Document, NewChunk, Stats
+from store.target import Target, TargetError
 
 __all__ = [
+    "STRATEGIES",
     "Change",
     "ChunkRow",
     "Document",
     "FingerprintMismatchError",
     "NewChunk",
+    "Prune",
     "Stats",
     "Store",
     "StoreBusyError",
@@ -31,4 +36,7 @@ __all__ = [
     "StoreError",
     "StoreNotFoundError",
     "StoreVersionError",
+    "Strategy",
+    "Target",
+    "TargetError",
 ]

@@ -15,13 +15,14 @@ from store.database import writing
 from store.errors import StoreError, translated
 from store.keyblock import discard
 from store.opening import Wanted, open_index
-from store.reader import Reader, storable
+from store.pruning import Pruning
+from store.reader import storable
 
 if TYPE_CHECKING:
     from store.records import NewChunk
 
 
-class Store(Reader):
+class Store(Pruning):
     """A memory bank on disk. Open it with `Store.open`; it is a context manager.
 
     One object belongs to one thread; any number of processes may open the same folder. Methods

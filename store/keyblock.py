@@ -69,6 +69,26 @@ def read_state(connection: sqlite3.Connection) -> _State:
     return _State(generation, rows, dead, tail % (1 << 64))  # SQLite's integers are signed
 
 
+def interleaved(left: Iterator[Block], right: Iterator[Block]) -> Iterator[Block]:
+    """Two streams of keys, both in the order of ids and without an id in common, as one."""
+    import numpy as np
+
+    one, other = next(left, None), next(right, None)
+    while one is not None and other is not None:
+        last = min(one[0][-1], other[0][-1])
+        m, n = (int(np.searchsorted(block[0], last, side="right")) for block in (one, other))
+        ids = np.concatenate((one[0][:m], other[0][:n]))
+        keys = np.concatenate((one[1][:m], other[1][:n]))
+        order = ids.argsort()
+        yield ids[order], keys[order]
+        one = (one[0][m:], one[1][m:]) if m < len(one[0]) else next(left, None)
+        other = (other[0][n:], other[1][n:]) if n < len(other[0]) else next(right, None)
+    for first, rest in ((one, left), (other, right)):
+        if first is not None:
+            yield first
+            yield from rest
+
+
 class KeyBlock:
     """The keys of one store, through its connection.
 
@@ -121,15 +141,23 @@ class KeyBlock:
         rows, tail = file.append(state.rows, state.tail, [block])
         self._write_state(_State(state.generation, rows, state.dead, tail))
 
-    def rewrite(self) -> None:
+    def rewrite(self, prune: int | None = None) -> None:
         """Write the live keys to a new file and switch to it. Inside a write transaction.
 
         Call `clean` once it is committed.
+
+        Args:
+            prune: bring back the keys of the chunks that this prune dropped, which must still be
+                marked so.
         """
         generation = read_state(self._connection).generation + 1
         file = self._file(generation)
         file.create()  # a file of this name can only be left from a rewrite that was not committed
-        rows, tail = file.append(0, 0, self.blocks(_BLOCK))
+        blocks = self.blocks(_BLOCK)
+        if prune is not None:
+            newest = self._snapshot()[-1]
+            blocks = interleaved(blocks, self._from_database(0, newest, _BLOCK, prune))
+        rows, tail = file.append(0, 0, blocks)
         self._write_state(_State(generation, rows, 0, tail))
         self._connection.execute("DELETE FROM dead_keys")
 
@@ -170,23 +198,29 @@ class KeyBlock:
                     break
                 # Another process has switched to a new file in between: once more from the start.
         self.damaged = True
-        yield from self._from_modulations(seen, newest, size)
+        yield from self._from_database(seen, newest, size, None)
 
-    def _from_modulations(self, after: int, newest: int, size: int) -> Iterator[Block]:
+    def _from_database(
+        self, after: int, newest: int, size: int, prune: int | None
+    ) -> Iterator[Block]:
+        """The keys of the chunks that `prune` dropped, or None: of those that are there."""
         import numpy as np
 
         from store.codec import BlobError
+        from store.views import key_of
 
         query = (
-            "SELECT chunk_id, data FROM modulations WHERE chunk_id > ? AND chunk_id <= ? "
-            "ORDER BY chunk_id LIMIT ?"
+            "SELECT id, coalesce(modulations.data, members.data) FROM chunks "
+            "LEFT JOIN modulations ON modulations.chunk_id = id "
+            "LEFT JOIN members ON members.chunk_id = id AND members.merged_id = chunks.merged_id "
+            "WHERE id > ? AND id <= ? AND pruned IS ? ORDER BY id LIMIT ?"
         )
         while True:
             ids: list[int] = []
             keys: list[NDArray[np.float16]] = []
-            for chunk_id, blob in self._connection.execute(query, (after, newest, size)):
+            for chunk_id, blob in self._connection.execute(query, (after, newest, prune, size)):
                 try:
-                    keys.append(self._codec.key(blob))
+                    keys.append(key_of(blob, self._codec))
                 except BlobError as error:
                     raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
                 ids.append(chunk_id)
@@ -203,7 +237,7 @@ class KeyBlock:
             state = read_state(self._connection)
             query = "SELECT first, last FROM dead_keys ORDER BY first"
             ranges = np.array(self._connection.execute(query).fetchall(), dtype=np.int64)
-            query = "SELECT coalesce(max(chunk_id), 0) FROM modulations"
+            query = "SELECT coalesce(max(id), 0) FROM chunks"
             newest = int(self._connection.execute(query).fetchone()[0])
         first, last = ranges.reshape(-1, 2).T
         return state, first, last, newest

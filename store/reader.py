@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
-from store import documents, search
+from store import documents, prunes, search
 from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
 from store.errors import StoreError, corrupt, translated
 from store.keyblock import KeyBlock
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from store.codec import Codec
+    from store.views import View, Views
 
 _PAGE = 500
 
@@ -120,22 +121,32 @@ class Reader:
     def modulations(self, ids: Sequence[int]) -> list[tuple[NDArray[np.int8], NDArray[np.float16]]]:
         """Latents int8 [T, R] and scales float16 [T] of the chunks `ids`, in the same order.
 
+        Where modulations were merged, tokens of a chunk may have equal rows.
+
         Raises:
             StoreCorruptError: a modulation is damaged.
             StoreError: one of the chunks is not in the store (any more; see `snapshot`).
         """
+        return [view.spread() for view in self.views(ids)]
+
+    def views(self, ids: Sequence[int]) -> list[View]:
+        """As `modulations`, but where modulations were merged each row is there once."""
         from store.codec import BlobError
 
         wanted = [int(chunk_id) for chunk_id in ids]
-        found = {}
         with translated(self.path):
-            for chunk_id, blob in documents.blobs_by_id(self._connection, list(set(wanted))):
-                try:
-                    found[chunk_id] = self._codec.decode(blob)
-                except BlobError as error:
-                    what = f"the modulation of chunk {chunk_id}: {error}"
-                    raise corrupt(self.path, what) from error
+            try:
+                found = dict(self._views.read(self._connection, list(set(wanted))))
+            except BlobError as error:
+                raise corrupt(self.path, str(error)) from error
         return [found[i] if i in found else self._gone(i) for i in wanted]
+
+    def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
+        """Other chunks, at most `limit`, that share merged modulations with the chunks `ids`."""
+        with translated(self.path):
+            found = prunes.sharers(self._connection, [int(chunk_id) for chunk_id in ids], limit)
+            rows = documents.chunks_by_id(self._connection, found)
+        return list(rows.values())
 
     def keys(self, block: int = 16384) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """All chunks' keys in the order of ids, in blocks: ids int64 [n], keys float16 [n, E].
@@ -164,11 +175,18 @@ class Reader:
         if expression is None or limit < 1:
             return []
         with translated(self.path):
-            return self._connection.execute(
-                "SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? "
-                "ORDER BY rank, rowid LIMIT ?",
-                (expression, limit),
-            ).fetchall()
+            size = limit
+            while True:
+                found: list[tuple[int, float]] = self._connection.execute(
+                    "SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? "
+                    "ORDER BY rank, rowid LIMIT ?",
+                    (expression, size),
+                ).fetchall()
+                pruned = prunes.dropped(self._connection, [row[0] for row in found])
+                there = [row for row in found if row[0] not in pruned]
+                if len(there) >= limit or len(found) < size:
+                    return there[:limit]
+                size *= 4
 
     def history(self, limit: int = 100) -> list[Change]:
         """The last changes, the newest first."""
@@ -201,6 +219,12 @@ class Reader:
         from store.codec import Codec
 
         return Codec(self.latent_size, self.key_size)
+
+    @cached_property
+    def _views(self) -> Views:
+        from store.views import Views
+
+        return Views(self._codec)
 
     @cached_property
     def _key_block(self) -> KeyBlock:

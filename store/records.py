@@ -33,7 +33,10 @@ class NewChunk:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk."""
+    """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk.
+
+    Of its `chunks`, `pruned` were dropped by a prune: they are never found.
+    """
 
     id: int
     source: str
@@ -48,11 +51,16 @@ class Document:
     encoding: str
     added_at: str
     updated_at: str
+    pruned: int
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkRow:
-    """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk."""
+    """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk.
+
+    Where a prune has merged modulations, `sharing` other chunks have the same one, and `bytes` is
+    this chunk's part of it. A `pruned` chunk was dropped: it is never found, and has no modulation.
+    """
 
     id: int
     document_id: int
@@ -64,6 +72,8 @@ class ChunkRow:
     text: str
     tokens: int
     bytes: int
+    pruned: bool
+    sharing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +95,12 @@ class Stats:
 
     Attributes:
         documents: number of documents.
-        chunks: number of chunks, each with one modulation.
-        tokens: tokens of all modulations.
+        chunks: number of chunks.
+        pruned: those of them that a prune dropped.
+        modulations: number of modulations; fewer than chunks, once pruned.
+        tokens: tokens of all chunks.
         text_bytes: the chunks' texts as UTF-8.
-        modulation_bytes: the compressed modulations.
+        modulation_bytes: the compressed modulations, without what is kept to undo a prune.
         key_bytes: the key file, removed chunks included until they are compacted away.
         total_bytes: all of the store's files.
         fingerprint: of the checkpoint that wrote the store.
@@ -99,6 +111,8 @@ class Stats:
 
     documents: int
     chunks: int
+    pruned: int
+    modulations: int
     tokens: int
     text_bytes: int
     modulation_bytes: int

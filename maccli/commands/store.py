@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maccli import config, errors
-from maccli.commands import options
+from maccli.commands import options, store_prune
 from maccli.files import displayed
 from maccli.output import Output, count, size
 
@@ -29,6 +29,10 @@ def store() -> None:
       mac store ls
       mac store show notes/race.md
     """
+
+
+store.add_command(store_prune.prune)
+store.add_command(store_prune.undo)
 
 
 @store.command("ls")
@@ -60,7 +64,7 @@ def ls(
         out.table(
             [
                 [
-                    f"{document.chunks:,}",
+                    f"{document.chunks:,}" + _pruned(document),
                     f"{document.tokens:,}",
                     size(document.bytes),
                     document.updated_at[:10],
@@ -103,7 +107,7 @@ def show(document: str, store_folder: str | None, as_json: bool) -> None:
     _write_document(out, found[0])
     for chunk in chunks:
         out.text()
-        out.text(f"[{chunk.start}:{chunk.end}] {count(chunk.tokens, 'token')}, {size(chunk.bytes)}")
+        out.text(f"[{chunk.start}:{chunk.end}] {_memory_of(chunk)}")
         out.text(chunk.text)
 
 
@@ -183,6 +187,12 @@ def stats(store_folder: str | None, as_json: bool) -> None:
         ("path", str(bank.path)),
         ("documents", f"{numbers.documents:,}"),
         ("chunks", f"{numbers.chunks:,}"),
+        *([("pruned", f"{numbers.pruned:,}")] if numbers.pruned else []),
+        *(
+            [("in memory", f"{numbers.modulations:,} modulations")]
+            if numbers.modulations < numbers.chunks - numbers.pruned
+            else []
+        ),
         ("tokens", f"{numbers.tokens:,}"),
         ("text", size(numbers.text_bytes)),
         ("modulations", size(numbers.modulation_bytes)),
@@ -248,8 +258,19 @@ def _no_such(name: str) -> errors.MacError:
 
 
 def _piece(chunk: ChunkRow) -> dict[str, object]:
-    fields = ("position", "start", "end", "tokens", "bytes", "text")
+    fields = ("position", "start", "end", "tokens", "bytes", "pruned", "sharing", "text")
     return {name: getattr(chunk, name) for name in fields}
+
+
+def _pruned(document: Document) -> str:
+    return f" ({document.pruned:,} pruned)" if document.pruned else ""
+
+
+def _memory_of(chunk: ChunkRow) -> str:
+    if chunk.pruned:
+        return "pruned"
+    shared = f", shared with {count(chunk.sharing, 'chunk')}" if chunk.sharing else ""
+    return f"{count(chunk.tokens, 'token')}, {size(chunk.bytes)}{shared}"
 
 
 def _write_document(out: Output, document: Document) -> None:
@@ -260,7 +281,8 @@ def _write_document(out: Output, document: Document) -> None:
         ("length", f"{count(document.characters, 'character')}"),
         (
             "memory",
-            f"{count(document.chunks, 'chunk')}, {count(document.tokens, 'token')}, "
+            f"{count(document.chunks, 'chunk')}{_pruned(document)}, "
+            f"{count(document.tokens, 'token')}, "
             f"{size(document.bytes)}",
         ),
         ("added", document.added_at),

@@ -56,7 +56,7 @@ def test_the_promised_commands_are_there() -> None:
         "ingest",
         "ask",
         "store",
-        *(f"store {name}" for name in ("ls", "show", "rm", "stats", "path")),
+        *(f"store {name}" for name in ("ls", "show", "rm", "stats", "path", "prune", "undo")),
         "model",
         *(f"model {name}" for name in ("pull", "ls", "show", "path", "default")),
         "train",
