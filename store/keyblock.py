@@ -141,22 +141,22 @@ class KeyBlock:
         rows, tail = file.append(state.rows, state.tail, [block])
         self._write_state(_State(state.generation, rows, state.dead, tail))
 
-    def rewrite(self, prune: int | None = None) -> None:
+    def rewrite(self, *, restoring: int | None = None) -> None:
         """Write the live keys to a new file and switch to it. Inside a write transaction.
 
         Call `clean` once it is committed.
 
         Args:
-            prune: bring back the keys of the chunks that this prune dropped, which must still be
-                marked so.
+            restoring: the prune of which the dropped chunks, still marked so, get their keys back.
         """
         generation = read_state(self._connection).generation + 1
         file = self._file(generation)
         file.create()  # a file of this name can only be left from a rewrite that was not committed
         blocks = self.blocks(_BLOCK)
-        if prune is not None:
+        if restoring is not None:
             newest = self._snapshot()[-1]
-            blocks = interleaved(blocks, self._from_database(0, newest, _BLOCK, prune))
+            dropped = self._from_modulations(0, newest, _BLOCK, prune=restoring)
+            blocks = interleaved(blocks, dropped)
         rows, tail = file.append(0, 0, blocks)
         self._write_state(_State(generation, rows, 0, tail))
         self._connection.execute("DELETE FROM dead_keys")
@@ -198,12 +198,12 @@ class KeyBlock:
                     break
                 # Another process has switched to a new file in between: once more from the start.
         self.damaged = True
-        yield from self._from_database(seen, newest, size, None)
+        yield from self._from_modulations(seen, newest, size)
 
-    def _from_database(
-        self, after: int, newest: int, size: int, prune: int | None
+    def _from_modulations(
+        self, after: int, newest: int, size: int, *, prune: int | None = None
     ) -> Iterator[Block]:
-        """The keys of the chunks that `prune` dropped, or None: of those that are there."""
+        """The keys of the chunks that are there, or of those that `prune` dropped."""
         import numpy as np
 
         from store.codec import BlobError

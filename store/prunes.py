@@ -187,6 +187,24 @@ def undo(connection: sqlite3.Connection, number: int) -> list[int]:
     return restored
 
 
+_REPLACED = "SELECT id FROM chunks WHERE merged_id IS NOT NULL OR pruned IS NOT NULL"
+_NOT_SHARED = (
+    "NOT EXISTS (SELECT 1 FROM chunks WHERE id = members.chunk_id "
+    "AND chunks.merged_id = members.merged_id AND pruned IS NULL)"
+)
+
+
+def kept(connection: sqlite3.Connection) -> int:
+    """Bytes of the blobs that `forget` deletes."""
+    unused = f"SELECT 1 FROM members WHERE merged_id = merged.id AND NOT {_NOT_SHARED}"
+    queries = (
+        f"SELECT sum(length(data)) FROM modulations WHERE chunk_id IN ({_REPLACED})",
+        f"SELECT sum(length(data)) FROM members WHERE {_NOT_SHARED}",
+        f"SELECT sum(length(data)) FROM merged WHERE NOT EXISTS ({unused})",
+    )
+    return sum(connection.execute(query).fetchone()[0] or 0 for query in queries)
+
+
 def forget(connection: sqlite3.Connection) -> tuple[int, list[int]]:
     """Delete everything that is only there to undo a prune.
 
@@ -194,23 +212,18 @@ def forget(connection: sqlite3.Connection) -> tuple[int, list[int]]:
         the bytes of the blobs that were deleted, and which merged modulations have lost a chunk
         since they were made, and so may hold tokens that are nobody's.
     """
-    replaced = "SELECT id FROM chunks WHERE merged_id IS NOT NULL OR pruned IS NOT NULL"
-    before = _blob_bytes(connection, replaced)
-    connection.execute(f"DELETE FROM modulations WHERE chunk_id IN ({replaced})")
-    connection.execute("UPDATE chunks SET merged_id = NULL WHERE pruned IS NOT NULL")
-    connection.execute("UPDATE chunks SET pruned = 0 WHERE pruned IS NOT NULL")
+    freed = kept(connection)
+    connection.execute(f"DELETE FROM modulations WHERE chunk_id IN ({_REPLACED})")
+    connection.execute("UPDATE chunks SET merged_id = NULL, pruned = 0 WHERE pruned IS NOT NULL")
     # A trigger deletes the merged modulations that nobody shares any more.
-    connection.execute(
-        "DELETE FROM members WHERE NOT EXISTS (SELECT 1 FROM chunks "
-        "WHERE id = members.chunk_id AND chunks.merged_id = members.merged_id)"
-    )
+    connection.execute(f"DELETE FROM members WHERE {_NOT_SHARED}")
     connection.execute("UPDATE merged SET prune_id = 0 WHERE prune_id <> 0")
     connection.execute("DELETE FROM prunes")
     shrunk = connection.execute(
         "SELECT id FROM merged WHERE chunks > (SELECT count(*) FROM members "
         "WHERE merged_id = merged.id)"
     ).fetchall()
-    return before - _blob_bytes(connection, replaced), [row[0] for row in shrunk]
+    return freed, [row[0] for row in shrunk]
 
 
 def replace(connection: sqlite3.Connection, merged_id: int, merged: Merged) -> None:
@@ -243,15 +256,6 @@ def sharers(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> l
         query = "SELECT id FROM chunks WHERE merged_id = ? AND pruned IS NULL ORDER BY id LIMIT ?"
         found += [row[0] for row in connection.execute(query, (merged_id, limit + len(ids)))]
     return sorted(set(found).difference(ids))[:limit]
-
-
-def _blob_bytes(connection: sqlite3.Connection, chunks: str) -> int:
-    row = connection.execute(
-        f"SELECT (SELECT coalesce(sum(length(data)), 0) FROM modulations WHERE chunk_id IN "
-        f"({chunks})) + (SELECT coalesce(sum(length(data)), 0) FROM members) + "
-        "(SELECT coalesce(sum(length(data)), 0) FROM merged)"
-    ).fetchone()
-    return int(row[0])
 
 
 def _resize(connection: sqlite3.Connection, ids: Sequence[int]) -> None:

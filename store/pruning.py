@@ -67,6 +67,9 @@ class Pruning(Reader):
         """
         if strategy not in STRATEGIES:
             raise ValueError(f"unknown strategy {strategy!r}; one of {', '.join(STRATEGIES)}")
+        if not dry_run:
+            with translated(self.path), writing(self._connection):
+                pass  # whoever may not write is told now, not after minutes of merging
         plan = Prune(now(), strategy, str(target), seed, 0, 0, 0, 0)
         if strategy in _DROPPING:
             return self._drop(plan, target, dry_run)
@@ -86,7 +89,7 @@ class Pruning(Reader):
                     return None
                 number, prune = found
                 if keys_change := bool(prunes.dropped_by(self._connection, number)):
-                    self._key_block.rewrite(number)
+                    self._key_block.rewrite(restoring=number)
                 prunes.recount(self._connection, prunes.undo(self._connection, number))
             if keys_change:
                 self._key_block.clean()
@@ -97,6 +100,11 @@ class Pruning(Reader):
         with translated(self.path):
             found = prunes.last(self._connection)
         return found[1] if found else None
+
+    def undo_bytes(self) -> int:
+        """Bytes that are only there to undo prunes: about what `forget_pruned` frees."""
+        with translated(self.path):
+            return prunes.kept(self._connection)
 
     def forget_pruned(self) -> int:
         """Delete what is only there to undo prunes, in one transaction. Returns its bytes.

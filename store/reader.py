@@ -146,7 +146,7 @@ class Reader:
         with translated(self.path):
             found = prunes.sharers(self._connection, [int(chunk_id) for chunk_id in ids], limit)
             rows = documents.chunks_by_id(self._connection, found)
-        return list(rows.values())
+        return [rows[chunk_id] for chunk_id in found]
 
     def keys(self, block: int = 16384) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """All chunks' keys in the order of ids, in blocks: ids int64 [n], keys float16 [n, E].

@@ -89,7 +89,9 @@ def prune(
             f"{_sizes(done.before, done.bytes_before)}, {about}{size(done.bytes_after)}."
         )
         if not dry_run:
-            out.note("mac store undo takes it back, as long as mac store vacuum has not been run.")
+            out.note(
+                "mac store undo takes it back; mac store vacuum makes it final and frees the space."
+            )
 
 
 @click.command("undo")

@@ -10,6 +10,7 @@ from store import Store, StoreCorruptError, StoreError, Target, TargetError, pru
 from tests.store import samples
 from tests.store.pruned import MERGING, STRATEGIES, check, contents, fill, readings, there
 from tests.store.samples import E
+from tests.store.test_damage import no_rights, someone_else  # noqa: F401
 from tests.store.test_processes import finish, worker
 
 
@@ -195,7 +196,9 @@ def test_forgetting_makes_it_final_and_frees_what_it_says(filled, path, strategy
     filled.prune(strategy, Target(number=7))
     filled.prune(strategy, Target(number=4))
     keys, read, before = samples.all_keys(filled), readings(filled), blobs()
-    assert filled.forget_pruned() == before - blobs() > 0
+    kept = filled.undo_bytes()
+    assert filled.forget_pruned() == kept == before - blobs() > 0
+    assert filled.undo_bytes() == 0
     check(filled)
     assert readings(filled) == read and filled.undo() is None and filled.undoable() is None
     assert abs(blobs() - filled.stats().modulation_bytes) < 12
@@ -309,21 +312,17 @@ def test_counting_answers_never_fails_or_waits(filled, path):
     assert (chunk_id, answers, weight) == (1, 1, 0.25)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write")
-def test_a_read_only_store_is_told(filled, path):
-    filled.close()
-    path.chmod(0o500)
-    try:
-        with Store.open(path) as store:
-            store.used({1: 1.0})
-            assert half(store, "merge", dry_run=True).after == 6
-            for strategy in STRATEGIES:
-                with pytest.raises(StoreError, match="No permission to write"):
-                    half(store, strategy)
+def test_a_read_only_store_is_told(no_rights):  # noqa: F811
+    with Store.open(no_rights / "bank") as store:
+        store.used({1: 1.0})
+        for strategy in STRATEGIES:
+            assert half(store, strategy, dry_run=True).after == 6
             with pytest.raises(StoreError, match="No permission to write"):
-                store.undo()
-    finally:
-        path.chmod(0o700)
+                half(store, strategy)
+        for write in (store.undo, store.forget_pruned):
+            with pytest.raises(StoreError, match="No permission to write"):
+                write()
+        assert store.undoable() is None
 
 
 # damage, targets, older stores
