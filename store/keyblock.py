@@ -220,7 +220,7 @@ class KeyBlock:
             keys: list[NDArray[np.float16]] = []
             for chunk_id, blob in self._connection.execute(query, (after, newest, prune, size)):
                 try:
-                    keys.append(key_of(blob, self._codec))
+                    keys.append(key_of(blob or b"", self._codec))
                 except BlobError as error:
                     raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
                 ids.append(chunk_id)
