@@ -69,26 +69,6 @@ def read_state(connection: sqlite3.Connection) -> _State:
     return _State(generation, rows, dead, tail % (1 << 64))  # SQLite's integers are signed
 
 
-def interleaved(left: Iterator[Block], right: Iterator[Block]) -> Iterator[Block]:
-    """Two streams of keys, both in the order of ids and without an id in common, as one."""
-    import numpy as np
-
-    one, other = next(left, None), next(right, None)
-    while one is not None and other is not None:
-        last = min(one[0][-1], other[0][-1])
-        m, n = (int(np.searchsorted(block[0], last, side="right")) for block in (one, other))
-        ids = np.concatenate((one[0][:m], other[0][:n]))
-        keys = np.concatenate((one[1][:m], other[1][:n]))
-        order = ids.argsort()
-        yield ids[order], keys[order]
-        one = (one[0][m:], one[1][m:]) if m < len(one[0]) else next(left, None)
-        other = (other[0][n:], other[1][n:]) if n < len(other[0]) else next(right, None)
-    for first, rest in ((one, left), (other, right)):
-        if first is not None:
-            yield first
-            yield from rest
-
-
 class KeyBlock:
     """The keys of one store, through its connection.
 
@@ -154,6 +134,8 @@ class KeyBlock:
         file.create()  # a file of this name can only be left from a rewrite that was not committed
         blocks = self.blocks(_BLOCK)
         if restoring is not None:
+            from store.keys import interleaved
+
             newest = self._snapshot()[-1]
             dropped = self._from_modulations(0, newest, _BLOCK, prune=restoring)
             blocks = interleaved(blocks, dropped)

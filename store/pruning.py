@@ -118,8 +118,8 @@ class Pruning(Reader):
                 freed += self._compact(shrunk)
         return freed
 
-    def merged_problems(self) -> list[tuple[int | None, str]]:
-        """What is damaged of the modulations that chunks share: of which chunk, and what."""
+    def merged_problems(self) -> list[tuple[int, str]]:
+        """Chunks that cannot be read because of the modulation that they share, and why not."""
         from store.views import problems
 
         with translated(self.path), reading(self._connection):

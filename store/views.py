@@ -181,29 +181,31 @@ class Views:
             yield chunk_id, *part
 
 
-def problems(connection: sqlite3.Connection, views: Views) -> Iterator[tuple[int | None, str]]:
-    """What is wrong with the modulations that chunks share: of which chunk (if of one), and what.
+def problems(connection: sqlite3.Connection, views: Views) -> Iterator[tuple[int, str]]:
+    """Chunks that cannot be read because of the modulation that they share, and what is wrong.
 
-    Call it in a transaction. Memory is that of one shared modulation and its chunks' parts.
+    Call it in a transaction. Memory is that of one shared modulation.
     """
-    wanted = "SELECT id, merged_id FROM chunks WHERE merged_id IS NOT NULL ORDER BY merged_id, id"
-    merged, size = 0, 0
-    for chunk_id, merged_id in connection.execute(wanted).fetchall():
-        if merged_id != merged:
-            merged, size = merged_id, 0
+    query = (
+        "SELECT id, chunks.merged_id, data FROM chunks LEFT JOIN members ON chunk_id = id "
+        "AND members.merged_id = chunks.merged_id WHERE chunks.merged_id IS NOT NULL "
+        "AND pruned IS NULL ORDER BY chunks.merged_id, id"
+    )
+    last, size, damage = 0, 0, ""
+    for chunk_id, merged_id, blob in connection.execute(query):
+        if merged_id != last:
+            last, damage = merged_id, ""
             try:
                 size = len(views.read_shared(connection, merged_id)[0])
             except BlobError as error:
-                yield None, str(error)
-        query = "SELECT data FROM members WHERE chunk_id = ? AND merged_id = ?"
-        row = connection.execute(query, (chunk_id, merged_id)).fetchone()
+                damage = str(error)
         try:
-            if row is None:
-                raise BlobError("it is missing")
-            if size and views.decode_member(row[0]).max() >= size:
+            if damage:
+                raise BlobError(damage)
+            if views.decode_member(blob or b"").max() >= size:
                 raise BlobError("it points beyond its set")
         except BlobError as error:
-            yield chunk_id, f"the part of chunk {chunk_id} in a merged modulation: {error}"
+            yield chunk_id, str(error)
 
 
 def key_of(blob: bytes, codec: Codec) -> NDArray[np.float16]:
