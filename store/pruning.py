@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 from store import prunes
 from store.database import reading, synchronous, writing
-from store.errors import StoreError, corrupt, translated
+from store.errors import StoreError, corrupt, forbidden, translated
 from store.keyblock import discard
 from store.opening import now
 from store.prunes import Prune
@@ -68,8 +68,7 @@ class Pruning(Reader):
         if strategy not in STRATEGIES:
             raise ValueError(f"unknown strategy {strategy!r}; one of {', '.join(STRATEGIES)}")
         if not dry_run:
-            with translated(self.path), writing(self._connection):
-                pass  # whoever may not write is told now, not after minutes of merging
+            self._check_writable()  # now, not after minutes of merging
         plan = Prune(now(), strategy, str(target), seed, 0, 0, 0, 0)
         if strategy in _DROPPING:
             return self._drop(plan, target, dry_run)
@@ -81,6 +80,7 @@ class Pruning(Reader):
         What it changed is again as it was, bit for bit. Documents that have been changed or removed
         since stay as they are now.
         """
+        self._check_writable()
         with translated(self.path):
             # Old key files are deleted, so the switch to the new one must survive a power cut.
             with synchronous(self._connection), writing(self._connection):
@@ -141,6 +141,10 @@ class Pruning(Reader):
                     prunes.use(self._connection, weights.items(), now())
             finally:
                 self._connection.execute(f"PRAGMA busy_timeout = {wait}")
+
+    def _check_writable(self) -> None:
+        if not self.writable:
+            raise forbidden(self.path)
 
     def _drop(self, plan: Prune, target: Target, dry_run: bool) -> Prune:
         from store.plan import Bank, to_drop
