@@ -161,8 +161,7 @@ def chunks_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int
 
 
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:
-    *values, pruned, sharing = row
-    return ChunkRow(*values, pruned=bool(pruned), sharing=sharing)
+    return ChunkRow(*row[:-2], bool(row[-2]), row[-1])
 
 
 def by_id(

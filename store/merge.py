@@ -128,7 +128,7 @@ def _means(
     z = _values(latents, scales)
     sums = np.add.reduceat(z[order] * weight[order, None].astype(np.float32), starts)
     totals = np.add.reduceat(weight[order], starts)
-    means = quantise(sums / totals[:, None].astype(np.float32))
+    means = quantise((sums / totals[:, None]).astype(np.float32))
     # Where nothing was averaged nothing may be lost, not even by rounding.
     first = order[starts]
     same = np.logical_and.reduceat((z == z[first[labels]]).all(-1)[order], starts)

@@ -9,7 +9,7 @@ import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,7 +47,8 @@ class Bank:
     @classmethod
     def survey(cls, connection: sqlite3.Connection) -> Bank:
         """Read what there is."""
-        rows = np.fromiter(prunes.rows(connection), np.dtype((np.int64, 4)))
+        row: Any = np.dtype((np.int64, 4))
+        rows: NDArray[np.int64] = np.fromiter(prunes.rows(connection), row)
         ids, merged, tokens, sizes = rows.reshape(-1, 4).T
         # Merged modulations and chunks are numbered apart: the sign tells them from each other.
         _, first, owner = np.unique(
@@ -87,7 +88,7 @@ def to_drop(
     """Which modulations must go: at random, or those that answers drew on least.
 
     Args:
-        bank: with at least one modulation.
+        bank: the modulations.
         target: what is to be left.
         seed: of the draw.
         used: what `prunes.usage` says, to decide by that; None to draw at random.
@@ -195,7 +196,8 @@ def merged(
     merged_id = np.zeros(len(bank), np.int64)
     merged_id[bank.owner] = bank.merged
     for group in chosen:
-        parts, keys = [], {}
+        parts: list[merge.Part] = []
+        keys: dict[int, NDArray[np.float16]] = {}
         for index in group:
             part, own = _read(connection, views, int(merged_id[index]), chunks[index])
             parts.append(part)

@@ -112,6 +112,7 @@ class Pruning(Reader):
         So that the file gets smaller too, vacuum the database afterwards. Tokens of merged
         modulations that only removed documents had are deleted with it.
         """
+        self._check_writable()
         with translated(self.path), writing(self._connection):
             freed, shrunk = prunes.forget(self._connection)
             if shrunk:
@@ -154,13 +155,13 @@ class Pruning(Reader):
         with translated(self.path), transaction(self._connection):
             bank = Bank.survey(self._connection)
             used = prunes.usage(self._connection) if plan.strategy == "usage" else None
-            chosen = to_drop(bank, target, plan.seed, used) if len(bank) else []
+            chosen = to_drop(bank, target, plan.seed, used)
             done = replace(
                 plan,
                 before=len(bank),
                 after=len(bank) - len(chosen),
                 bytes_before=bank.size,
-                bytes_after=bank.size - int(bank.bytes[chosen].sum()) if len(chosen) else bank.size,
+                bytes_after=bank.size - int(bank.bytes[chosen].sum()),
             )
             if not dry_run and len(chosen):
                 chunks = bank.chunks()

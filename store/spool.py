@@ -24,7 +24,7 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         # On the disk once it is large; closed by __exit__.
-        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115
         self.number = 0
         self.size = 0
 
