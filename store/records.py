@@ -72,8 +72,8 @@ class ChunkRow:
     text: str
     tokens: int
     bytes: int
-    pruned: bool
-    sharing: int
+    pruned: bool = False
+    sharing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
