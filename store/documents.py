@@ -161,7 +161,8 @@ def chunks_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int
 
 
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:
-    return ChunkRow(*row[:-2], bool(row[-2]), row[-1])
+    values = [*row[:-2], bool(row[-2]), row[-1]]
+    return ChunkRow(*values)
 
 
 def by_id(

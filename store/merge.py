@@ -10,13 +10,19 @@ shorter one the others are averaged alone.
 until so many are left as are wanted. Nearest by Ward's criterion: joining i and j, which stand for
 n_i and n_j tokens, adds n_i n_j / (n_i + n_j) |z_i - z_j|^2 to the squared error over all tokens.
 
+`fit` makes of that what costs least for its bytes. Tokens of different texts are far apart: half as
+many tokens cost more than all of them in steps a few times as wide (the wider the steps, the fewer
+values there are, and the better zstandard packs them). So it tries several numbers of tokens, for
+each the finest steps that fit, and keeps what has the least squared error. Twins are joined, what
+is unlike stays apart and gets coarser.
+
 In both, a token that stands for several is their mean, each original token counting once, however
 often modulations are merged again. What comes out does not depend on the order of what goes in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +34,11 @@ if TYPE_CHECKING:
 _BLOCK = 1024
 # More tokens than these are not compared all with all: some parts are merged first.
 _MOST = 4096
+_RATIOS = (1.0, 0.8, 0.6, 0.4, 0.25)
+# Widths of steps, in root mean squares of a token's values; 0 is as fine as 8 bits allow.
+_STEPS = (0.0, *(0.1 * 1.25**n for n in range(18)))
+
+Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,17 +81,71 @@ def merge(parts: Sequence[Part], tokens: int) -> Part:
     """The parts in one set of at most `tokens` tokens, at least 1."""
     if tokens < 1:
         raise ValueError(f"a modulation needs at least 1 token, not {tokens}")
+    return _merged(_few(_sorted(parts), tokens), tokens)
+
+
+def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
+    """The parts in one set that takes `share` of their bytes, with the least squared error.
+
+    Args:
+        parts: at least one.
+        share: above 0 and at most 1.
+        size: how many bytes latents int8 [S, R] with scales float16 [S] take.
+    """
     parts = _sorted(parts)
+    budget = share * sum(size(part.latents, part.scales) for part in parts)
+    total = sum(len(part.latents) for part in parts)
+    one = _union(_few(parts, max(1, round(share * total))))
+    z, weight = _values(one.latents, one.scales), one.counts()
+    labels = np.arange(len(z))
+    best, least = None, (True, np.inf)
+    for ratio in sorted({*(r for r in _RATIOS if r > share), share}, reverse=True):
+        tokens = max(1, round(ratio * total))
+        means, counts, _ = _mean_values(z, weight, labels)
+        labels = _cluster(means, counts, tokens)[labels]
+        means, _, same = _mean_values(z, weight, labels)
+        low, high = 0, len(_STEPS) - 1
+        while low < high:  # the finest steps that fit
+            middle = (low + high) // 2
+            if size(*_quantised(one, means, same, _STEPS[middle])) <= budget:
+                high = middle
+            else:
+                low = middle + 1
+        made = _quantised(one, means, same, _STEPS[low])
+        error = float(weight @ ((_values(*made)[labels] - z) ** 2).sum(-1))
+        cost = size(*made) > budget, error
+        if best is None or cost < least:
+            best, least = (made, labels), cost
+    assert best is not None
+    (latents, scales), labels = best
+    order = _in_reading_order(labels, one.members)
+    places = np.empty(len(latents), np.int64)
+    places[order] = labels  # where in reading order each row stands
+    latents, scales = latents[places], scales[places]
+    return Part(latents, scales, {chunk: order[which] for chunk, which in one.members.items()})
+
+
+def _few(parts: list[Part], tokens: int) -> list[Part]:
+    """The parts, some of them merged already if there are too many tokens for one comparison."""
     while len(parts) > 2 and sum(len(part.latents) for part in parts) > _MOST:
         size, number = len(parts[0].latents), 1
         while number < 2 or (number < len(parts) and size + len(parts[number].latents) <= _MOST):
             size += len(parts[number].latents)
             number += 1
         parts = [_merged(parts[:number], max(tokens, _MOST // 2)), *parts[number:]]
-    return _merged(parts, tokens)
+    return parts
 
 
 def _merged(parts: Sequence[Part], tokens: int) -> Part:
+    one = _union(parts)
+    labels = _cluster(_values(one.latents, one.scales), one.counts(), tokens)
+    labels = _in_reading_order(labels, one.members)
+    means = _means(one.latents, one.scales, one.counts(), labels)
+    return Part(*means, {chunk: labels[which] for chunk, which in one.members.items()})
+
+
+def _union(parts: Sequence[Part]) -> Part:
+    """The tokens of all parts side by side, without those that no chunk has any more."""
     counts = np.concatenate([part.counts() for part in parts])
     there = counts > 0  # a removed chunk's own tokens stand for nothing
     latents = np.concatenate([part.latents for part in parts])[there]
@@ -92,15 +157,18 @@ def _merged(parts: Sequence[Part], tokens: int) -> Part:
         for part, start in zip(parts, starts[:-1].tolist(), strict=True)
         for chunk, which in part.members.items()
     }
-    labels = _cluster(_values(latents, scales), counts[there], tokens)
-    labels = _in_reading_order(labels, members)
-    merged = _means(latents, scales, counts[there], labels)
-    return Part(*merged, {chunk: labels[which] for chunk, which in members.items()})
+    return Part(latents, scales, members)
 
 
-def quantise(z: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """Int8 with one float16 scale a token: latents [S, R] to (int8 [S, R], float16 [S])."""
-    scales = (np.abs(z).max(-1) / 127.0).astype(np.float16)
+def quantise(
+    z: NDArray[np.float32], step: float = 0.0
+) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Int8 with one float16 scale a token: latents [S, R] to (int8 [S, R], float16 [S]).
+
+    With `step`, values are at least so many root mean squares of their token apart.
+    """
+    widths = np.maximum(np.abs(z).max(-1) / 127.0, step * np.sqrt((z * z).mean(-1)))
+    scales = widths.astype(np.float16)
     # The smallest normal float16 keeps an all-zero token from a division by zero.
     scales = np.maximum(scales, np.finfo(np.float16).tiny)
     latents = np.clip(np.rint(z / scales.astype(np.float32)[:, None]), -127, 127)
@@ -122,18 +190,38 @@ def _means(
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Weighted means of the tokens with the same label (0 to the largest, none left out)."""
-    number = int(labels.max()) + 1
+    means, _, same = _mean_values(_values(latents, scales), weight, labels)
+    return _quantised(Part(latents, scales, {}), means, same, 0.0)
+
+
+def _mean_values(
+    z: NDArray[np.float32], weight: NDArray[np.int64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Weighted means of the rows of z with the same label.
+
+    Returns:
+        the means, float32 [S', R]; their weights, int64 [S']; int64 [S'], for each mean the first
+        of its rows if it is that of equal rows, else -1.
+    """
     order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(number))
-    z = _values(latents, scales)
+    starts = np.searchsorted(labels[order], np.arange(int(labels.max()) + 1))
     sums = np.add.reduceat(z[order] * weight[order, None].astype(np.float32), starts)
     totals = np.add.reduceat(weight[order], starts)
-    means = quantise((sums / totals[:, None]).astype(np.float32))
-    # Where nothing was averaged nothing may be lost, not even by rounding.
+    means = (sums / totals[:, None]).astype(np.float32)
     first = order[starts]
     same = np.logical_and.reduceat((z == z[first[labels]]).all(-1)[order], starts)
-    means[0][same], means[1][same] = latents[first[same]], scales[first[same]]
-    return means
+    return means, totals, np.where(same, first, -1)
+
+
+def _quantised(
+    one: Part, means: NDArray[np.float32], same: NDArray[np.int64], step: float
+) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    latents, scales = quantise(means, step)
+    if not step:
+        # Where nothing was averaged nothing may be lost, not even by rounding.
+        kept = same >= 0
+        latents[kept], scales[kept] = one.latents[same[kept]], one.scales[same[kept]]
+    return latents, scales
 
 
 def _cluster(z: NDArray[np.float32], weight: NDArray[np.int64], tokens: int) -> NDArray[np.int64]:

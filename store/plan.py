@@ -122,7 +122,7 @@ def to_drop(
 def groups(
     bank: Bank, left: int, seed: int, vectors: NDArray[np.float16] | None
 ) -> list[list[int]]:
-    """Which modulations become one, so that `left` are left; those that stay alone are left out.
+    """Which modulations become one, so that `left` are left; some may stay alone.
 
     Pairs first, then pairs of what has become of them.
 
@@ -151,7 +151,7 @@ def groups(
         members = [members[index] for index in stay]
         vectors = None if vectors is None else vectors[stay]
         turn += 1
-    return [group for group in members if len(group) > 1]
+    return members
 
 
 def vectors(
@@ -185,12 +185,12 @@ def merged(
         views: to decode and encode.
         bank: the modulations, as they are in that transaction.
         chosen: the groups.
-        averaged: position by position, and not by joining the nearest tokens.
+        averaged: position by position; else `merge.fit`, which also makes a group of one smaller.
 
     Raises:
         BlobError: a modulation is damaged.
     """
-    # The group's share of its tokens is what all groups together are to keep of theirs.
+    # Each group keeps the share of its bytes that there will be of modulations.
     share = len(chosen) / sum(map(len, chosen))
     chunks = bank.chunks()
     merged_id = np.zeros(len(bank), np.int64)
@@ -205,8 +205,7 @@ def merged(
         if averaged:
             one = merge.average(parts)
         else:
-            tokens = sum(len(part.latents) for part in parts)
-            one = merge.merge(parts, max(1, round(share * tokens)))
+            one = merge.fit(parts, share, lambda q, s: len(views.encode_shared(q, s)))
         yield encoded(views, one, keys)
 
 

@@ -2,8 +2,9 @@
 
 Three of the strategies are the paper's (arXiv 2403.04317), as far as they fit modulations that have
 keys and lengths of their own: `random` drops, `average` averages random pairs and `nn-average`
-nearest neighbours. `merge` joins the nearest tokens of nearest neighbours (see merge.py), and
-`usage` drops what answers drew on least.
+nearest neighbours. `merge` puts nearest neighbours together, joins tokens that are alike and makes
+the rest coarser, until their bytes are the share that is wanted (see merge.py). `usage` drops what
+answers drew on least.
 
 Who averages or merges keeps every chunk's own key, and for each of its tokens which latents now
 stand for it (see views.py): about 0.9 kB a chunk with keys of 384 numbers, against 6 to 12 kB of
@@ -221,7 +222,10 @@ class Pruning(Reader):
             means = None
             if plan.strategy != "average":
                 means = vectors(bank, self.keys(), self.key_size)
+            averaged = plan.strategy != "merge"
             chosen = groups(bank, left, plan.seed, means)
+            if averaged:
+                chosen = [group for group in chosen if len(group) > 1]
             try:
                 for done, one in enumerate(
                     merged(
@@ -229,7 +233,7 @@ class Pruning(Reader):
                         self._views,
                         bank,
                         chosen,
-                        averaged=plan.strategy != "merge",
+                        averaged=averaged,
                     ),
                     start=1,
                 ):

@@ -1,10 +1,12 @@
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import neighbours
-from store.merge import Part, average, merge, quantise
+from store.merge import Part, average, fit, merge, quantise
 
 
 def part(seed, tokens, *chunks, size=8):
@@ -170,3 +172,39 @@ def test_cells_lose_few_neighbours(monkeypatch):
 def test_random_pairs_are_disjoint():
     pairs = neighbours.random_pairs(11, 5, seed=3)
     assert pairs.shape == (5, 2) and len(np.unique(pairs)) == 10
+
+
+# within a number of bytes
+
+
+def packed(latents, scales):
+    return len(zlib.compress(latents.tobytes())) + scales.nbytes
+
+
+@pytest.mark.parametrize("share", [0.75, 0.5, 0.25, 0.1])
+def test_what_fits_has_less_error_than_so_many_fewer_tokens(share):
+    parts = [part(n, 24, n, size=128) for n in range(3)]
+    size = sum(packed(p.latents, p.scales) for p in parts)
+    one = fit(parts, share, packed)
+    assert packed(one.latents, one.scales) <= share * size
+    assert one.members.keys() == {0, 1, 2} and one.counts().min() >= 1
+    fewer = merge(parts, round(share * 72))
+    assert squared_error(one, parts) < 0.9 * squared_error(fewer, parts)
+    again = fit(parts[::-1], share, packed)
+    for chunk in one.members:
+        np.testing.assert_array_equal(read(one, chunk), read(again, chunk))
+
+
+def test_twins_fit_into_half_without_loss():
+    one = fit([part(5, 30, 1, size=128), part(5, 30, 2, size=128)], 0.5, packed)
+    for chunk in (1, 2):
+        np.testing.assert_array_equal(read(one, chunk), values(part(5, 30, 1, size=128)))
+
+
+def test_one_alone_gets_coarser():
+    alone = part(1, 20, 1, size=128)
+    one = fit([alone], 0.5, packed)
+    assert (
+        len(one.latents) == 20 and squared_error(one, [alone]) < 0.05 * (values(alone) ** 2).sum()
+    )
+    assert fit([alone], 1.0, packed).latents.tobytes() == alone.latents.tobytes()
