@@ -36,7 +36,7 @@ _BLOCK = 1024
 _MOST = 4096
 _RATIOS = (1.0, 0.8, 0.6, 0.4, 0.25)
 # Widths of steps, in root mean squares of a token's values; 0 is as fine as 8 bits allow.
-_STEPS = (0.0, *(0.1 * 1.25**n for n in range(18)))
+_STEPS = (0.0, *(0.1 * 1.15**n for n in range(28)))
 
 Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
 
@@ -99,12 +99,15 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     z, weight = _values(one.latents, one.scales), one.counts()
     labels = np.arange(len(z))
     best, least = None, (True, np.inf)
+    high = len(_STEPS) - 1
     for ratio in sorted({*(r for r in _RATIOS if r > share), share}, reverse=True):
         tokens = max(1, round(ratio * total))
         means, counts, _ = _mean_values(z, weight, labels)
         labels = _cluster(means, counts, tokens)[labels]
         means, _, same = _mean_values(z, weight, labels)
-        low, high = 0, len(_STEPS) - 1
+        if not least[0] and weight @ ((means[labels] - z) ** 2).sum(-1) >= least[1]:
+            break  # fewer tokens alone cost more than that, and still fewer cost still more
+        low = 0  # and `high`: with fewer tokens the steps that fit are no wider
         while low < high:  # the finest steps that fit
             middle = (low + high) // 2
             if size(*_quantised(one, means, same, _STEPS[middle])) <= budget:
