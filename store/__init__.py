@@ -19,9 +19,13 @@ from store.errors import (
     StoreVersionError,
 )
 from store.labels import Labels, Within
+from store.prunes import Prune
+from store.pruning import STRATEGIES, Strategy
 from store.records import Change, ChunkRow, Document, KeptChunk, NewChunk, Stats
+from store.target import Target, TargetError
 
 __all__ = [
+    "STRATEGIES",
     "Change",
     "ChunkRow",
     "ChunksGoneError",
@@ -31,6 +35,7 @@ __all__ = [
     "KeptChunk",
     "Labels",
     "NewChunk",
+    "Prune",
     "Stats",
     "Store",
     "StoreBusyError",
@@ -38,5 +43,8 @@ __all__ = [
     "StoreError",
     "StoreNotFoundError",
     "StoreVersionError",
+    "Strategy",
+    "Target",
+    "TargetError",
     "Within",
 ]

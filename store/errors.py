@@ -102,7 +102,7 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"No space left on the disk of the store {path}", hint=_FULL_HINT)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-        return _forbidden(path)
+        return forbidden(path)
     if code == sqlite3.SQLITE_NOTADB:
         return corrupt(path, "index.db is not a database")
     if code == sqlite3.SQLITE_CORRUPT:
@@ -121,7 +121,7 @@ def _from_os(error: OSError, path: Path) -> StoreError:
     if error.errno in _FULL:
         return StoreError(f"No space left on the disk of the store {path}", hint=_FULL_HINT)
     if error.errno in _FORBIDDEN:
-        return _forbidden(path)
+        return forbidden(path)
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         return StoreError(
             f"{path} cannot be a store: part of this path is a file",
@@ -130,7 +130,8 @@ def _from_os(error: OSError, path: Path) -> StoreError:
     return StoreError(f"The store {path} could not be read or written: {error.strerror or error}")
 
 
-def _forbidden(path: Path) -> StoreError:
+def forbidden(path: Path) -> StoreError:
+    """The error for a store that may not be written."""
     return StoreError(
         f"No permission to write to the store {path}",
         hint="Change the folder's permissions, or choose another folder.",

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from store import documents, portable
+from store import documents, portable, prunes
 from store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -39,9 +39,15 @@ def write(
 
     Raises:
         BlobError: a modulation is damaged; `args[0]` says which.
-        StoreError: a chunk is too large for the format.
+        StoreError: the store is pruned, or a chunk is too large for the format.
         OSError: of the stream.
     """
+    if prunes.any_replaced(connection):
+        raise StoreError(
+            "A pruned store cannot be exported: the format has no place for merged modulations",
+            hint="Copy it as it is: mac store copy DIR. Or take the prune back first: "
+            "mac store undo",
+        )
     out = _Stream(file)
     totals = documents.totals(connection)
     counts = {"documents": totals["documents"], "chunks": totals["chunks"]}

@@ -15,6 +15,7 @@ from store.database import writing
 from store.errors import FingerprintMismatchError
 from store.exportfile import ExportFile, parsed
 from store.keyblock import discard
+from store.labels import Labels
 from store.records import NewChunk
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def load(
             source = values.get("source")
             if not isinstance(source, str) or not source:
                 raise portable.ValueRefused("a document has no name")
+            _check_labels(values, line)
             stored = exporting.record(connection, layout, source)
             if stored is not None and _same(line, stored[1]):
                 done.unchanged += 1
@@ -95,6 +97,16 @@ def _same(line: dict[str, Any], stored: dict[str, Any]) -> bool:
     here = {**stored["document"], "chunks": stored["chunks"], "related": stored["related"]}
     there = {**line["document"], "chunks": line["chunks"], "related": line.get("related", {})}
     return all(name in here and here[name] == value for name, value in there.items())
+
+
+def _check_labels(values: dict[str, Any], line: dict[str, Any]) -> None:
+    """Make sure that a document's date and tags are such as `Labels` has."""
+    related = line.get("related")
+    tags = related.get("document_tags", []) if isinstance(related, dict) else []
+    try:
+        Labels(tags=tuple(row["tag"] for row in tags), date=values.get("date"))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise portable.ValueRefused(f"a tag or date is none: {error}") from error
 
 
 class _Incoming:

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from store import documents
 from store.database import KEY_PREFIX, reading
-from store.errors import StoreCorruptError, corrupt
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from store.codec import Codec
+    from store.copies import Copies
     from store.keys import KeyFile
     from store.labels import Within
 
@@ -130,7 +130,7 @@ class KeyBlock:
         rows, tail = file.append(state.rows, state.tail, [block])
         self._write_state(_State(state.generation, rows, state.dead, tail))
 
-    def rewrite(self, *, mend: bool = False) -> None:
+    def rewrite(self, *, mend: bool = False, restoring: int | None = None) -> None:
         """Write the live keys to a new file and switch to it. Inside a write transaction.
 
         Call `clean` once it is committed.
@@ -138,13 +138,16 @@ class KeyBlock:
         Args:
             mend: take the keys from the modulations, whatever the present file holds, and leave
                 out those of modulations that cannot be read.
+            restoring: the prune of which the dropped chunks, still marked so, get their keys back.
         """
+        from store.keys import interleaved
+
         generation = read_state(self._connection).generation + 1
         file = self._file(generation)
         file.create()  # a file of this name can only be left from a rewrite that was not committed
-        keys = (
-            self._from_modulations(0, _NEWEST, _BLOCK, skip=True) if mend else self.blocks(_BLOCK)
-        )
+        keys = self._copies.blocks(0, _NEWEST, _BLOCK, skip=True) if mend else self.blocks(_BLOCK)
+        if restoring is not None:
+            keys = interleaved(keys, self._copies.blocks(0, _NEWEST, _BLOCK, prune=restoring))
         rows, tail = file.append(0, 0, keys)
         self._write_state(_State(generation, rows, 0, tail))
         self._connection.execute("DELETE FROM dead_keys")
@@ -181,7 +184,7 @@ class KeyBlock:
                     break
                 # Another process has switched to a new file in between: once more from the start.
         self.damaged = True
-        yield from self._from_modulations(seen, newest, size)
+        yield from self._copies.blocks(seen, newest, size)
 
     def in_file(self, size: int) -> Iterator[Block]:
         """The live keys as the file holds them; like `blocks`, but never from the database.
@@ -212,7 +215,8 @@ class KeyBlock:
             chosen = self._chosen(within)
             rows = read_state(self._connection).rows
         if len(chosen) * _SPARSE < rows:
-            yield from self._picked(chosen, size)
+            self.damaged = False
+            yield from self._copies.picked(chosen, size)
             return
         for ids, keys in self.blocks(size):
             mask = among(ids, chosen)
@@ -226,61 +230,18 @@ class KeyBlock:
         condition, values = within.condition()
         query = (
             "SELECT chunks.id FROM documents JOIN chunks ON document_id = documents.id "
-            f"WHERE {condition}"
+            f"WHERE pruned IS NULL AND {condition}"
         )
         rows = self._connection.execute(query, values)
         ids = np.fromiter((row[0] for row in rows), dtype=np.int64)
         ids.sort()
         return ids
 
-    def _picked(self, chosen: NDArray[np.int64], size: int) -> Iterator[Block]:
-        """The keys of few chunks, from their modulations, without reading the whole file."""
-        import numpy as np
+    @cached_property
+    def _copies(self) -> Copies:
+        from store.copies import Copies
 
-        self.damaged = False
-        for start in range(0, len(chosen), size):
-            found: dict[int, NDArray[np.float16]] = {}
-            batch = chosen[start : start + size].tolist()
-            for chunk_id, blob in documents.blobs_by_id(self._connection, batch):
-                found[chunk_id] = self._key(chunk_id, blob)
-            if found:  # else they were all removed since
-                ids = sorted(found)
-                yield np.array(ids, dtype=np.int64), np.stack([found[i] for i in ids])
-
-    def _key(self, chunk_id: int, blob: bytes) -> NDArray[np.float16]:
-        from store.codec import BlobError
-
-        try:
-            return self._codec.key(blob)
-        except BlobError as error:
-            raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
-
-    def _from_modulations(
-        self, after: int, newest: int, size: int, *, skip: bool = False
-    ) -> Iterator[Block]:
-        import numpy as np
-
-        query = (
-            "SELECT chunk_id, data FROM modulations WHERE chunk_id > ? AND chunk_id <= ? "
-            "ORDER BY chunk_id LIMIT ?"
-        )
-        while True:
-            ids: list[int] = []
-            keys: list[NDArray[np.float16]] = []
-            before = after
-            for chunk_id, blob in self._connection.execute(query, (after, newest, size)):
-                after = chunk_id
-                try:
-                    keys.append(self._key(chunk_id, blob))
-                except StoreCorruptError:
-                    if skip:
-                        continue
-                    raise
-                ids.append(chunk_id)
-            if ids:
-                yield np.array(ids, dtype=np.int64), np.stack(keys)
-            elif after == before:
-                return
+        return Copies(self._connection, self._folder, self._codec)
 
     def _snapshot(self) -> tuple[_State, NDArray[np.int64], NDArray[np.int64], int]:
         """The state, the first and last ids of the dead ranges, and the newest chunk's id."""
@@ -290,7 +251,7 @@ class KeyBlock:
             state = read_state(self._connection)
             query = "SELECT first, last FROM dead_keys ORDER BY first"
             ranges = np.array(self._connection.execute(query).fetchall(), dtype=np.int64)
-            query = "SELECT coalesce(max(chunk_id), 0) FROM modulations"
+            query = "SELECT coalesce(max(id), 0) FROM chunks"
             newest = int(self._connection.execute(query).fetchone()[0])
         first, last = ranges.reshape(-1, 2).T
         return state, first, last, newest

@@ -30,6 +30,8 @@ from store.disk import sync_folder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Block = tuple[NDArray[np.int64], NDArray[np.float16]]
+
 MAGIC = b"mac-keys"
 VERSION = 1
 _FIELDS = struct.Struct("<8sIIQ16s")
@@ -190,6 +192,24 @@ def among(ids: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_
         return np.zeros(len(ids), dtype=np.bool_)
     at = np.searchsorted(chosen, ids).clip(max=len(chosen) - 1)
     return np.asarray(chosen[at] == ids)
+
+
+def interleaved(left: Iterator[Block], right: Iterator[Block]) -> Iterator[Block]:
+    """Two streams of keys, both in the order of ids and without an id in common, as one."""
+    one, other = next(left, None), next(right, None)
+    while one is not None and other is not None:
+        last = min(one[0][-1], other[0][-1])
+        m, n = (int(np.searchsorted(block[0], last, side="right")) for block in (one, other))
+        ids = np.concatenate((one[0][:m], other[0][:n]))
+        keys = np.concatenate((one[1][:m], other[1][:n]))
+        order = ids.argsort()
+        yield ids[order], keys[order]
+        one = (one[0][m:], one[1][m:]) if m < len(one[0]) else next(left, None)
+        other = (other[0][n:], other[1][n:]) if n < len(other[0]) else next(right, None)
+    for first, rest in ((one, left), (other, right)):
+        if first is not None:
+            yield first
+            yield from rest
 
 
 def _write(file: FileIO, data: bytes) -> None:

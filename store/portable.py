@@ -25,7 +25,7 @@ Value = str | int | float | bytes | None
 
 _COUNTED = {
     "documents": {"id", "chunks", "tokens", "bytes", "text_bytes"},
-    "chunks": {"id", "document_id", "position", "bytes"},
+    "chunks": {"id", "document_id", "position", "bytes", "pruned"},
 }
 _TRAVEL_OTHERWISE = {"chunks", "modulations", "digests"}
 _BASE64 = "base64"

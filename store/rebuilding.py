@@ -93,6 +93,9 @@ def adopt(
         (base,) = connection.execute(query).fetchone()
         connection.execute("DELETE FROM main.chunks")
         connection.execute(
+            "DELETE FROM main.prunes"
+        )  # every chunk has a modulation of its own again
+        connection.execute(
             'INSERT INTO main.chunks (id, document_id, position, start, "end", text, tokens, bytes)'
             ' SELECT ? + c.id, d.id, position, start, "end", text, c.tokens, c.bytes '
             "FROM draft.chunks AS c JOIN draft.documents AS made ON made.id = c.document_id "

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from store import digests, documents
+from store import digests, documents, prunes
 from store.keyblock import KeyBlock, discard
 from store.verify import Kind, Problem
 
@@ -55,7 +55,7 @@ def repair(
     Args:
         connection: to the index.
         key_block: the store's keys; call its `clean` once the transaction is committed.
-        tokens: T of an encoded modulation that decodes.
+        tokens: T of an encoded modulation, or a chunk's part of one, that decodes.
         found: what is wrong.
         drop: remove documents that lost modulations, and chunks that belong to no document.
 
@@ -93,8 +93,13 @@ def repair(
 def _measure(connection: sqlite3.Connection, tokens: Callable[[bytes], int], chunk_id: int) -> None:
     """Write a chunk's sizes and the digest of its modulation, which was found to be readable."""
     query = "SELECT data FROM modulations WHERE chunk_id = ?"
-    (blob,) = connection.execute(query, (chunk_id,)).fetchone()
-    connection.execute(
-        "UPDATE chunks SET tokens = ?, bytes = ? WHERE id = ?", (tokens(blob), len(blob), chunk_id)
-    )
-    digests.write(connection, [(chunk_id, blob)])
+    own = connection.execute(query, (chunk_id,)).fetchone()
+    query = "SELECT data FROM members WHERE chunk_id = ? ORDER BY merged_id DESC LIMIT 1"
+    found = own or connection.execute(query, (chunk_id,)).fetchone()
+    if found:  # not of a chunk that was dropped for good
+        connection.execute(
+            "UPDATE chunks SET tokens = ? WHERE id = ?", (tokens(found[0]), chunk_id)
+        )
+    prunes.resize(connection, [chunk_id])
+    if own:
+        digests.write(connection, [(chunk_id, own[0])])

@@ -26,6 +26,10 @@ TABLES = frozenset(
         "history",
         "document_tags",
         "digests",
+        "prunes",
+        "merged",
+        "members",
+        "usage",
     }
 )
 
@@ -176,6 +180,74 @@ def m006_integrity(connection: sqlite3.Connection) -> None:
     digests.write(connection, connection.execute(query))
 
 
+def m007_pruning(connection: sqlite3.Connection) -> None:
+    """Modulations that several chunks share, what a prune changed, what answers have used."""
+    connection.execute(
+        """
+        CREATE TABLE prunes (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            strategy TEXT NOT NULL,
+            target TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            before INTEGER NOT NULL,
+            after INTEGER NOT NULL,
+            bytes_before INTEGER NOT NULL,
+            bytes_after INTEGER NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE merged (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            prune_id INTEGER NOT NULL,
+            chunks INTEGER NOT NULL,
+            data BLOB NOT NULL
+        )
+        """
+    )
+    # A chunk may be here several times: the newest is valid, the others are for `undo`.
+    connection.execute(
+        """
+        CREATE TABLE members (
+            chunk_id INTEGER NOT NULL REFERENCES chunks (id) ON DELETE CASCADE,
+            merged_id INTEGER NOT NULL REFERENCES merged (id) ON DELETE CASCADE,
+            data BLOB NOT NULL,
+            PRIMARY KEY (chunk_id, merged_id)
+        )
+        """
+    )
+    connection.execute("CREATE INDEX members_merged ON members (merged_id)")
+    connection.execute(
+        """
+        CREATE TRIGGER merged_unused AFTER DELETE ON members
+        WHEN NOT EXISTS (SELECT 1 FROM members WHERE merged_id = old.merged_id)
+        BEGIN DELETE FROM merged WHERE id = old.merged_id; END
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE usage (
+            chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+            answers INTEGER NOT NULL,
+            weight REAL NOT NULL,
+            last_used TEXT NOT NULL
+        )
+        """
+    )
+    # merged_id: which shared modulation is the chunk's, NULL where it has its own. pruned: which
+    # prune dropped it, 0 one that can no longer be undone, NULL where it is there.
+    connection.execute("ALTER TABLE chunks ADD COLUMN merged_id INTEGER REFERENCES merged (id)")
+    connection.execute("ALTER TABLE chunks ADD COLUMN pruned INTEGER")
+    connection.execute(
+        "CREATE INDEX chunks_merged ON chunks (merged_id, pruned) WHERE merged_id IS NOT NULL"
+    )
+    connection.execute(
+        "CREATE INDEX chunks_pruned ON chunks (document_id, pruned) WHERE pruned IS NOT NULL"
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     m001_documents,
     m002_full_text_search,
@@ -183,6 +255,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m004_history,
     m005_metadata,
     m006_integrity,
+    m007_pruning,
 )
 
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
 from store.disk import copy_database, require_space, sync_file, sync_folder
 from store.errors import StoreError, corrupt, translated
-from store.reader import Reader
+from store.pruning import Pruning
 
 if TYPE_CHECKING:
     from store.bank import Store
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from store.verify import Problem
 
 
-class Upkeep(Reader):
-    """What `store.bank.Store` offers beyond reading and writing documents."""
+class Upkeep(Pruning):
+    """What keeps a store whole; see `store.bank.Store`."""
 
     def verify(self, advance: Callable[[int], None] | None = None) -> Iterator[Problem]:
         """Everything that is wrong with the store, as it is found; nothing if all is well.
@@ -39,7 +39,7 @@ class Upkeep(Reader):
 
         look = Verification(
             self._connection,
-            self._codec,
+            self._views,
             self._key_block,
             writable=self.writable,
             advance=advance or (lambda _: None),
@@ -73,7 +73,7 @@ class Upkeep(Reader):
                 sources = repair.repair(
                     self._connection,
                     self._key_block,
-                    lambda blob: len(self._codec.decode(blob)[0]),
+                    self._views.tokens,
                     found,
                     drop=drop_damaged,
                 )
@@ -90,8 +90,8 @@ class Upkeep(Reader):
     def vacuum(self) -> int:
         """Give back the space of what was removed. Returns the bytes by which the store shrank.
 
-        A crash at any moment leaves the store as it was. Copies of the index from before a
-        migration are deleted.
+        What is only there to undo prunes goes with it, and copies of the index from before a
+        migration. After a crash at any moment the store answers as before.
 
         Raises:
             StoreError: no permission to write, or not enough space for the work.
@@ -100,13 +100,16 @@ class Upkeep(Reader):
 
         before = self.space().total
         with translated(self.path):
+            vacuum.check_space(self._connection, self.path)
+        self.forget_pruned()
+        with translated(self.path):
             with synchronous(self._connection), writing(self._connection):
                 self._key_block.rewrite()
             with writing(self._connection):
                 # Under the write lock, so that no file is one that another process just makes.
                 for path in vacuum.needless(self.path, self._key_block.generation()):
                     path.unlink(missing_ok=True)
-            vacuum.compact_index(self._connection, self.path)
+            vacuum.compact_index(self._connection)
         return before - self.space().total
 
     def copy(self, to: Path) -> None:
@@ -159,6 +162,7 @@ class Upkeep(Reader):
 
         Raises:
             StoreCorruptError: a modulation is damaged.
+            StoreError: the store is pruned.
             OSError: of the stream.
         """
         from store import exporting

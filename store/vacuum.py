@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from store import prunes
 from store.database import BACKUP_PREFIX, INDEX_NAME, KEY_PREFIX
 from store.disk import require_space
 from store.keyblock import read_state
@@ -22,18 +23,20 @@ class Space:
         total: the store's files now.
         index: pages of the index that hold nothing.
         keys: keys of removed chunks.
+        undo: what is only there to undo prunes.
         files: copies of the index from before a migration, and key files that are not in use.
     """
 
     total: int
     index: int
     keys: int
+    undo: int
     files: int
 
     @property
     def reclaimable(self) -> int:
         """All of it; full-text search may give back a little more."""
-        return self.index + self.keys + self.files
+        return self.index + self.keys + self.undo + self.files
 
 
 def measure(connection: sqlite3.Connection, folder: Path) -> Space:
@@ -46,6 +49,7 @@ def measure(connection: sqlite3.Connection, folder: Path) -> Space:
         total=sum(sizes.values()),
         index=pragma(connection, "freelist_count") * pragma(connection, "page_size"),
         keys=keys * dead // state.rows if state.rows else 0,
+        undo=prunes.kept(connection),
         files=sum(sizes[path] for path in needless(folder, state.generation)),
     )
 
@@ -61,14 +65,11 @@ def needless(folder: Path, generation: int) -> list[Path]:
     ]
 
 
-def compact_index(connection: sqlite3.Connection, folder: Path) -> None:
-    """Write the index anew without empty pages. Outside of transactions.
-
-    SQLite makes the new index in a temporary file and copies it through its log, so that a crash at
-    any moment leaves the index as it was.
+def check_space(connection: sqlite3.Connection, folder: Path) -> None:
+    """Make sure that there is space for `compact_index`.
 
     Raises:
-        StoreError: there is no space for that.
+        StoreError: there is none.
     """
     pages = pragma(connection, "page_count") - pragma(connection, "freelist_count")
     size = pages * pragma(connection, "page_size")
@@ -78,6 +79,14 @@ def compact_index(connection: sqlite3.Connection, folder: Path) -> None:
     require_space(folder, 2 * size if same else size)
     if not same:
         require_space(temporary, size)
+
+
+def compact_index(connection: sqlite3.Connection) -> None:
+    """Write the index anew without empty pages. Outside of transactions; see `check_space`.
+
+    SQLite makes the new index in a temporary file and copies it through its log, so that a crash at
+    any moment leaves the index as it was.
+    """
     connection.execute("INSERT INTO chunks_fts (chunks_fts) VALUES ('optimize')")
     connection.execute("VACUUM")
     # Readers may keep the log from being emptied; then the next writer does it.

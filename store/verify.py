@@ -8,23 +8,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from store import digests
 from store.database import reading, writing
+from store.prunes import SIZE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from store.codec import Codec
     from store.keyblock import KeyBlock
+    from store.views import Views
 
 Kind = Literal["index", "reference", "document", "totals", "modulation", "digest", "keys", "search"]
 Remedy = Literal["repair", "ingest", "restore"]
 
+_Found = tuple[Kind, str, Remedy]
+
+_CHUNKS = f"""
+    SELECT chunks.id, source, position, pruned IS NULL, chunks.merged_id IS NOT NULL, chunks.tokens,
+        coalesce(chunks.bytes <> {SIZE}, false), modulations.data, members.data, digest
+    FROM chunks LEFT JOIN documents ON documents.id = document_id
+    LEFT JOIN modulations ON modulations.chunk_id = chunks.id
+    LEFT JOIN members ON members.chunk_id = chunks.id AND members.merged_id = chunks.merged_id
+    LEFT JOIN digests ON digests.chunk_id = chunks.id ORDER BY chunks.id
+"""
 _KEYS = 4096
 _MAX_LINES = 100
 
@@ -54,7 +65,7 @@ class Verification:
 
     Args:
         connection: to the index.
-        codec: of the store's modulations.
+        views: to read modulations.
         key_block: the store's keys.
         writable: whether SQLite may be asked to compare texts and full-text search, for which it
             wants the write lock although it writes nothing.
@@ -64,14 +75,14 @@ class Verification:
     def __init__(
         self,
         connection: sqlite3.Connection,
-        codec: Codec,
+        views: Views,
         key_block: KeyBlock,
         *,
         writable: bool,
         advance: Callable[[int], None],
     ) -> None:
         self._connection = connection
-        self._codec = codec
+        self._views = views
         self._key_block = key_block
         self._writable = writable
         self._advance = advance
@@ -89,6 +100,7 @@ class Verification:
             self._references,
             self._totals,
             self._modulations,
+            self._shared,
             self._found_words,
         ]
         try:
@@ -140,16 +152,30 @@ class Verification:
 
     def _modulations(self) -> Iterator[Problem]:
         with closing(_Keys(self._key_block)) as keys:
-            for row in self._connection.execute(
-                "SELECT chunks.id, source, position, chunks.tokens, chunks.bytes, data, digest "
-                "FROM chunks LEFT JOIN documents ON documents.id = document_id "
-                "LEFT JOIN modulations ON modulations.chunk_id = chunks.id "
-                "LEFT JOIN digests ON digests.chunk_id = chunks.id ORDER BY chunks.id"
-            ):
-                chunk_id, source, position, tokens, size, blob, digest = row
+            for row in self._connection.execute(_CHUNKS):
+                (
+                    chunk_id,
+                    source,
+                    position,
+                    there,
+                    shared,
+                    tokens,
+                    wrong_size,
+                    blob,
+                    part,
+                    digest,
+                ) = row
                 where = f"{source}, chunk {position}"
-                problem, key = self._modulation(where, tokens, size, blob, digest)
-                keys.compare(chunk_id, key)
+                key = None
+                problem: _Found | None = None
+                # Of a chunk that was dropped or merged it is there only to undo that.
+                if blob is not None or digest is not None or (there and not shared):
+                    problem, key = self._modulation(where, tokens, blob, digest)
+                if problem is None and wrong_size:
+                    message = f"{where}: its sizes are not those of its modulation"
+                    problem = "totals", message, "repair"
+                if there:
+                    keys.compare(chunk_id, self._key(part) if shared else key)
                 if problem:
                     kind, message, remedy = problem
                     yield Problem(kind, message, remedy, source, chunk_id)
@@ -157,16 +183,17 @@ class Verification:
             yield from keys.problems()
 
     def _modulation(
-        self, where: str, tokens: int, size: int, blob: Any, digest: Any
-    ) -> tuple[tuple[Kind, str, Remedy] | None, NDArray[np.float16] | None]:
+        self, where: str, tokens: int, blob: Any, digest: Any
+    ) -> tuple[_Found | None, NDArray[np.float16] | None]:
         """What is wrong with one modulation, and its key float16 [E] if that can be read."""
         from store.codec import BlobError
 
+        codec = self._views.codec
         if not isinstance(blob, bytes):
             return ("modulation", f"{where}: its modulation is missing", "ingest"), None
         try:
-            latents, _ = self._codec.decode(blob)
-            key = self._codec.key(blob)
+            latents, _ = codec.decode(blob)
+            key = codec.key(blob)
         except BlobError as error:
             return ("modulation", f"{where}: its modulation is damaged: {error}", "ingest"), None
         if digest is None:
@@ -174,9 +201,31 @@ class Verification:
         if digest != digests.digest(blob):
             message = f"{where}: its modulation is not the one that was written"
             return ("modulation", message, "ingest"), key
-        if (len(latents), len(blob)) != (tokens, size):
+        if len(latents) != tokens:
             return ("totals", f"{where}: its sizes are not those of its modulation", "repair"), key
         return None, key
+
+    def _key(self, part: Any) -> NDArray[np.float16] | None:
+        """The key float16 [E] in a chunk's part of a merged modulation, if that can be read."""
+        from store.codec import BlobError
+        from store.views import key_of
+
+        with suppress(BlobError):
+            return key_of(part or b"", self._views.codec)
+        return None
+
+    def _shared(self) -> Iterator[Problem]:
+        """The modulations that chunks share, each with all of its chunks."""
+        from store.views import problems
+
+        for chunk_id, what in problems(self._connection, self._views):
+            query = (
+                "SELECT source, position FROM chunks JOIN documents ON documents.id = document_id "
+                "WHERE chunks.id = ?"
+            )
+            source, position = self._connection.execute(query, (chunk_id,)).fetchone() or (None, 0)
+            message = f"{source}, chunk {position}: its merged modulation is damaged: {what}"
+            yield Problem("modulation", message, "ingest", source, chunk_id)
 
     def _found_words(self) -> Iterator[Problem]:
         """Whether full-text search knows every chunk and no other."""

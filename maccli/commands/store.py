@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maccli import config, errors
-from maccli.commands import options, store_care, store_move
+from maccli.commands import options, store_care, store_move, store_prune
 from maccli.files import displayed
 from maccli.output import Output, count, size
 
@@ -32,6 +32,8 @@ def store() -> None:
 
 
 for _command in (
+    store_prune.prune,
+    store_prune.undo,
     store_care.verify,
     store_care.vacuum,
     store_move.export,
@@ -78,7 +80,7 @@ def ls(
         out.note("No document matches." if match or within else "The store is empty.")
     else:
         columns = [
-            ("chunks", [f"{document.chunks:,}" for document in documents]),
+            ("chunks", [f"{document.chunks:,}{_pruned(document)}" for document in documents]),
             ("tokens", [f"{document.tokens:,}" for document in documents]),
             ("memory", [size(document.bytes) for document in documents]),
             ("updated", [document.updated_at[:10] for document in documents]),
@@ -123,7 +125,7 @@ def show(document: str, store_folder: str | None, as_json: bool) -> None:
     _write_document(out, found[0])
     for chunk in chunks:
         out.text()
-        out.text(f"[{chunk.start}:{chunk.end}] {count(chunk.tokens, 'token')}, {size(chunk.bytes)}")
+        out.text(f"[{chunk.start}:{chunk.end}] {_memory_of(chunk)}")
         out.text(chunk.text)
 
 
@@ -199,6 +201,12 @@ def stats(store_folder: str | None, as_json: bool) -> None:
         ("path", str(bank.path)),
         ("documents", f"{numbers.documents:,}"),
         ("chunks", f"{numbers.chunks:,}"),
+        *([("pruned", f"{numbers.pruned:,}")] if numbers.pruned else []),
+        *(
+            [("in memory", f"{numbers.modulations:,} modulations")]
+            if numbers.modulations < numbers.chunks - numbers.pruned
+            else []
+        ),
         ("tokens", f"{numbers.tokens:,}"),
         ("text", size(numbers.text_bytes)),
         ("modulations", size(numbers.modulation_bytes)),
@@ -264,8 +272,19 @@ def _no_such(name: str) -> errors.MacError:
 
 
 def _piece(chunk: ChunkRow) -> dict[str, object]:
-    fields = ("position", "start", "end", "tokens", "bytes", "text")
+    fields = ("position", "start", "end", "tokens", "bytes", "pruned", "sharing", "text")
     return {name: getattr(chunk, name) for name in fields}
+
+
+def _pruned(document: Document) -> str:
+    return f" ({document.pruned:,} pruned)" if document.pruned else ""
+
+
+def _memory_of(chunk: ChunkRow) -> str:
+    if chunk.pruned:
+        return "pruned"
+    shared = f", shared with {count(chunk.sharing, 'chunk')}" if chunk.sharing else ""
+    return f"{count(chunk.tokens, 'token')}, {size(chunk.bytes)}{shared}"
 
 
 def _write_document(out: Output, document: Document) -> None:
@@ -276,7 +295,8 @@ def _write_document(out: Output, document: Document) -> None:
         ("length", f"{count(document.characters, 'character')}"),
         (
             "memory",
-            f"{count(document.chunks, 'chunk')}, {count(document.tokens, 'token')}, "
+            f"{count(document.chunks, 'chunk')}{_pruned(document)}, "
+            f"{count(document.tokens, 'token')}, "
             f"{size(document.bytes)}",
         ),
         ("date", document.date or ""),

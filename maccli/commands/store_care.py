@@ -95,6 +95,7 @@ def verify(
 def vacuum(dry_run: bool, store_folder: str | None, as_json: bool) -> None:
     """Give back the space of removed documents, and of copies made before an upgrade.
 
+    Prunes become final: mac store undo can no longer take back those made before.
     The store can be read meanwhile. It needs as much free space as the store takes, for a while.
 
     \b
