@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,17 +18,12 @@ if TYPE_CHECKING:
     from store.bank import Store
 
 
-class _TargetType(click.ParamType):
-    name = "target"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Target:
-        """Read what `--to` was given."""
-        try:
-            return value if isinstance(value, Target) else Target.parse(value)
-        except TargetError as error:
-            self.fail(str(error), param, ctx)
+def _target(ctx: click.Context, param: click.Parameter, value: str) -> Target:
+    """Read what `--to` was given."""
+    try:
+        return Target.parse(value)
+    except TargetError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command("prune")
@@ -42,7 +37,7 @@ class _TargetType(click.ParamType):
 @click.option(
     "--to",
     "target",
-    type=_TargetType(),
+    callback=_target,
     required=True,
     metavar="50%|N|SIZE",
     help="What is to be left: a share or number of the modulations, or their size (20MB).",
