@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 import click
 
@@ -16,17 +15,12 @@ from store.pruning import STRATEGIES, Strategy
 from store.target import Target, TargetError
 
 
-class _TargetType(click.ParamType):
-    name = "target"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Target:
-        """Read what `--to` was given."""
-        try:
-            return value if isinstance(value, Target) else Target.parse(value)
-        except TargetError as error:
-            self.fail(str(error), param, ctx)
+def _target(ctx: click.Context, param: click.Parameter, value: str) -> Target:
+    """Read what `--to` was given."""
+    try:
+        return Target.parse(value)
+    except TargetError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command("prune")
@@ -40,7 +34,7 @@ class _TargetType(click.ParamType):
 @click.option(
     "--to",
     "target",
-    type=_TargetType(),
+    callback=_target,
     required=True,
     metavar="50%|N|SIZE",
     help="What is to be left: a share or number of the modulations, or their size (20MB).",

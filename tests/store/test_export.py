@@ -95,7 +95,7 @@ def test_existing_documents_are_replaced_or_skipped(filled, other):
 
 def later(connection):
     """What other migrations may add: columns, and tables that belong to documents or chunks."""
-    connection.execute("ALTER TABLE documents ADD COLUMN date TEXT")
+    connection.execute("ALTER TABLE documents ADD COLUMN mood TEXT")
     connection.execute("ALTER TABLE chunks ADD COLUMN weight REAL")
     connection.execute("ALTER TABLE chunks ADD COLUMN like_id INTEGER REFERENCES chunks (id)")
     connection.execute(
@@ -109,7 +109,7 @@ def later(connection):
 
 
 ADDED = (
-    "SELECT source, date, (SELECT group_concat(tag) FROM tags WHERE document_id = documents.id) "
+    "SELECT source, mood, (SELECT group_concat(tag) FROM tags WHERE document_id = documents.id) "
     "FROM documents ORDER BY source",
     "SELECT position, weight, origins.source, raw FROM chunks JOIN origins ON chunk_id = chunks.id "
     "ORDER BY document_id, position, origins.source",
@@ -123,7 +123,7 @@ def test_columns_and_tables_of_later_migrations_travel(tmp_path, monkeypatch):
             for source in "xyz":
                 put(store, source, count=3)
             for statement in (
-                "UPDATE documents SET date = '2024-02-03' WHERE source = 'x'",
+                "UPDATE documents SET mood = '2024-02-03' WHERE source = 'x'",
                 "INSERT INTO tags SELECT id, 'blue' FROM documents",
                 "INSERT INTO tags SELECT id, 'red' FROM documents WHERE source = 'z'",
                 "UPDATE chunks SET weight = position / 2.0, like_id = 7",
@@ -147,7 +147,7 @@ def test_columns_and_tables_of_later_migrations_travel(tmp_path, monkeypatch):
     # A program that knows nothing of all this says so, and loses nothing in silence.
     with (
         samples.create(tmp_path / "old") as old,
-        pytest.raises(ExportFormatError, match="this program knows no 'date' of documents"),
+        pytest.raises(ExportFormatError, match="this program knows no 'mood' of documents"),
     ):
         load(old, data)
 
