@@ -171,11 +171,13 @@ class Verification:
                 # Of a chunk that was dropped or merged it is there only to undo that.
                 if blob is not None or digest is not None or (there and not shared):
                     problem, key = self._modulation(where, tokens, blob, digest)
-                if problem is None and wrong_size:
+                if shared:
+                    key = self._key(part)
+                if problem is None and wrong_size and (key is not None or not there):
                     message = f"{where}: its sizes are not those of its modulation"
                     problem = "totals", message, "repair"
                 if there:
-                    keys.compare(chunk_id, self._key(part) if shared else key)
+                    keys.compare(chunk_id, key)
                 if problem:
                     kind, message, remedy = problem
                     yield Problem(kind, message, remedy, source, chunk_id)
