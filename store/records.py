@@ -75,6 +75,11 @@ class Document:
     pruned: int
     tags: tuple[str, ...]
 
+    @property
+    def damaged(self) -> bool:
+        """Whether a repair has found that modulations are lost: nothing of it is to be kept."""
+        return not self.content_hash
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkRow:

@@ -308,3 +308,19 @@ def test_rebuilt_texts_are_cut_as_ingested_ones(
             for c in session.store.chunks(d.id)
         ]
     assert rebuilt == direct and len(direct) > 3
+
+
+def test_a_pruned_store_goes_the_whole_way(mac: Mac, stored: Path, tmp_path: Path) -> None:
+    assert mac("ingest", "bridge.txt", "--tag", "river").code == 0
+    assert mac("store", "prune", "--to", "1", "-q").code == 0
+    assert mac("store", "verify").code == 0
+    found = mac("ask", "Who opened the bridge?", "--tag", "river", "-k", "1", "--json").json
+    assert found["sources"][0]["source"].endswith("bridge.txt")
+    refused = mac("store", "export", str(tmp_path / "x.mac"))
+    assert refused.code == 1 and refused.err.splitlines()[0].startswith("Error: A pruned store")
+    assert not (tmp_path / "x.mac").exists()
+    (stored / "bridge.txt").write_text("Varnholt is large. The bridge was closed by Ida Brandt.")
+    assert mac("ingest", "bridge.txt").out.startswith("1 document: 1 updated")
+    assert mac("store", "vacuum").code == 0
+    assert mac("store", "undo").err.splitlines()[0] == "Error: There is no prune to undo."
+    assert mac("store", "verify").code == 0
