@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from store import digests
 from store.database import reading, writing
+from store.keycheck import KeyCheck
 from store.prunes import SIZE
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ _CHUNKS = f"""
     LEFT JOIN members ON members.chunk_id = chunks.id AND members.merged_id = chunks.merged_id
     LEFT JOIN digests ON digests.chunk_id = chunks.id ORDER BY chunks.id
 """
-_KEYS = 4096
 _MAX_LINES = 100
 
 
@@ -151,7 +151,7 @@ class Verification:
                 yield Problem("totals", message, "repair", source)
 
     def _modulations(self) -> Iterator[Problem]:
-        with closing(_Keys(self._key_block)) as keys:
+        with closing(KeyCheck(self._key_block)) as keys:
             for row in self._connection.execute(_CHUNKS):
                 (
                     chunk_id,
@@ -182,7 +182,8 @@ class Verification:
                     kind, message, remedy = problem
                     yield Problem(kind, message, remedy, source, chunk_id)
                 self._advance(1)
-            yield from keys.problems()
+            for message in keys.problems():
+                yield Problem("keys", message, "repair")
 
     def _modulation(
         self, where: str, tokens: int, blob: Any, digest: Any
@@ -252,62 +253,6 @@ class Verification:
             if not _is_damage(error):
                 raise
             yield _search_problem()
-
-
-class _Keys:
-    """The key file's rows, compared with the chunks that are handed in, ids growing."""
-
-    def __init__(self, key_block: KeyBlock) -> None:
-        self._rows = self._read(key_block)
-        self._damage: str | None = None
-        self._strays = self._missing = self._wrong = 0
-        self._next = self._take()
-
-    def close(self) -> None:
-        self._rows.close()
-
-    def compare(self, chunk_id: int, key: NDArray[np.float16] | None) -> None:
-        """Compare the key of the next chunk; None if it is not known."""
-        while self._next is not None and self._next[0] < chunk_id:
-            self._strays += 1
-            self._next = self._take()
-        if self._next is None or self._next[0] > chunk_id:
-            # One whose modulation cannot be read is in no key file that was rebuilt.
-            self._missing += key is not None
-            return
-        if key is not None and self._next[1].tobytes() != key.tobytes():
-            self._wrong += 1
-        self._next = self._take()
-
-    def problems(self) -> Iterator[Problem]:
-        """What is wrong with the keys, after the last chunk."""
-        while self._next is not None:
-            self._strays += 1
-            self._next = self._take()
-        if self._damage:
-            yield Problem("keys", f"The key file is damaged: {self._damage}", "repair")
-            return
-        for number, what in (
-            (self._missing, "lacks the keys of {} chunks"),
-            (self._strays, "holds {} keys of chunks that are not in the store"),
-            (self._wrong, "holds {} keys that are not those of their chunks"),
-        ):
-            if number:
-                yield Problem("keys", f"The key file {what.format(f'{number:,}')}", "repair")
-
-    def _take(self) -> tuple[int, NDArray[np.float16]] | None:
-        from store.keys import DamagedKeysError
-
-        try:
-            return next(self._rows, None)
-        except DamagedKeysError as error:
-            self._damage = str(error)
-            return None
-
-    @staticmethod
-    def _read(key_block: KeyBlock) -> Any:
-        for ids, keys in key_block.in_file(_KEYS):
-            yield from zip(ids.tolist(), keys, strict=True)
 
 
 def _search_problem() -> Problem:
