@@ -55,10 +55,10 @@ class Bank:
 
     def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
         """What `Memory.prefix` takes, for the selected documents."""
-        stored = self.store.modulations([c.id for c in candidates])
+        stored = self.store.views([c.id for c in candidates])
         return [
-            Selected(latents, scales, c.log_weight)
-            for c, (latents, scales) in zip(candidates, stored, strict=True)
+            Selected(view.latents, view.scales, c.log_weight, view.which)
+            for c, view in zip(candidates, stored, strict=True)
         ]
 
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:

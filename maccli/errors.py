@@ -27,7 +27,8 @@ class MacError(Exception):
 _HINTS: dict[str, str] = {
     # By class name: looking an error up must not import the library that raised it.
     "FingerprintMismatchError": "Use the model that wrote this store (-m MODEL), "
-    "or ingest the files into another one (--store DIR).",
+    "ingest the files into another one (--store DIR), or amortize its texts again with this "
+    "model: mac store rebuild",
     "StoreVersionError": "A newer mac wrote this store. Upgrade: pip install -U maccli",
     "StoreCorruptError": "Restore the folder from a backup, "
     "or ingest the files again into another one (--store DIR).",

@@ -141,7 +141,13 @@ class LatentStack(nn.Module):
                 )
 
     def prefix(
-        self, lm: BaseLM, latents: Tensor, place: Tensor, document: Tensor, bias: Tensor
+        self,
+        lm: BaseLM,
+        latents: Tensor,
+        place: Tensor,
+        document: Tensor,
+        bias: Tensor,
+        log_count: Tensor | None = None,
     ) -> Prefix:
         """The modulation that the base LM attends to: constant tokens, then documents.
 
@@ -152,14 +158,22 @@ class LatentStack(nn.Module):
             document: [G, S], which of the group's documents it belongs to; D for padding.
             bias: [N, D] for the N questions of all G groups, group by group: the log weight of each
                 document; -inf hides it.
+            log_count: [G, S], the log of how many tokens each one stands for, where some were
+                merged; added to the bias. None: one each.
 
         Returns:
             The prefix of P + S tokens.
         """
-        return self.attach(lm, self.head(latents), place, document, bias)
+        return self.attach(lm, self.head(latents), place, document, bias, log_count)
 
     def attach(
-        self, lm: BaseLM, features: Tensor, place: Tensor, document: Tensor, bias: Tensor
+        self,
+        lm: BaseLM,
+        features: Tensor,
+        place: Tensor,
+        document: Tensor,
+        bias: Tensor,
+        log_count: Tensor | None = None,
     ) -> Prefix:
         """`prefix` of normalised features [G, S, X] instead of latents."""
         g, s, _ = features.shape
@@ -174,12 +188,17 @@ class LatentStack(nn.Module):
         n = bias.shape[0] // g
         bias = torch.cat((bias, bias.new_full((len(bias), 1), float("-inf"))), 1)
         bias = bias.gather(1, document.repeat_interleave(n, 0))
+        if log_count is not None:
+            bias = bias + log_count.repeat_interleave(n, 0)
         bias = torch.cat((bias.new_zeros(len(bias), p), bias), 1)
         longest = (place + 1).amax(1) if s else place.new_zeros(g)
         return Prefix(keys.unbind(0), values.unbind(0), bias, p + longest)
 
 
-def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+def pack(
+    documents: Sequence[Sequence[Tensor]],
+    before_end: Sequence[Sequence[Tensor]] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Lay the documents of each group one after the other, all ending at the same position.
 
     So a question reads each document from the same distance, however many stand beside it and
@@ -187,6 +206,8 @@ def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]
 
     Args:
         documents: [G][D] latents [T, R], each of its own length.
+        before_end: [G][D] how far before its document's end each token stands, int64 [T]; None: one
+            behind the other, the last at 1.
 
     Returns:
         What `LatentStack.prefix` takes: latents [G, S, R], place [G, S], document [G, S].
@@ -201,6 +222,8 @@ def pack(documents: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor, Tensor]
         total = int(lengths.sum())
         which = torch.repeat_interleave(torch.arange(len(group), device=device), lengths)
         document[g, :total] = which
-        ends = lengths.cumsum(0) - lengths.max()
-        place[g, :total] = torch.arange(total, device=device) - ends[which]
+        ends = lengths.cumsum(0)[which] - torch.arange(total, device=device)
+        if before_end is not None:
+            ends = torch.cat(list(before_end[g]))
+        place[g, :total] = ends.max() - ends
     return nn.utils.rnn.pad_sequence(rows, batch_first=True), place, document

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from models import checkpoint, chunking
 from models.decode import Decoder
@@ -59,7 +60,7 @@ class AnswerStream:
         memory: Memory,
         prompt: list[int],
         prefix: Prefix | None,
-        lengths: Sequence[int],
+        selected: Sequence[Selected],
         max_new: int,
     ) -> None:
         self.prefix_tokens = prefix.bias.shape[1] if prefix is not None else 0
@@ -67,7 +68,7 @@ class AnswerStream:
         self.tokens = 0
         self.confidence = 0.0
         self.timings: dict[str, float] = {}
-        self._pieces = self._run(memory, prompt, prefix, lengths, max_new)
+        self._pieces = self._run(memory, prompt, prefix, selected, max_new)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -80,7 +81,7 @@ class AnswerStream:
         memory: Memory,
         prompt: list[int],
         prefix: Prefix | None,
-        lengths: Sequence[int],
+        selected: Sequence[Selected],
         max_new: int,
     ) -> Iterator[str]:
         lm = memory.lm
@@ -105,8 +106,12 @@ class AnswerStream:
         self.confidence = float(np.exp(total / len(ids))) if ids else 0.0
         self.timings["generate"] = time.perf_counter() - begun
         if watch is not None:
+            lengths = [len(s.latents) for s in selected]
             documents = watch[0, watch.shape[1] - sum(lengths) :].float().cpu()
-            self.attention = [part.numpy() for part in documents.split(list(lengths))]
+            self.attention = [
+                s.spread(part.numpy())
+                for s, part in zip(selected, documents.split(lengths), strict=True)
+            ]
 
 
 class Memory:
@@ -213,7 +218,12 @@ class Memory:
         bias = torch.full((len(banks), size), float("-inf"), device=device)
         for i, bank in enumerate(banks):
             bias[i, : len(bank)] = torch.tensor([s.log_weight for s in bank])
-        return self.stack.prefix(self.lm, *pack(latents), bias)
+        if all(s.which is None for bank in banks for s in bank):
+            return self.stack.prefix(self.lm, *pack(latents), bias)
+        ends = [[torch.from_numpy(s.before_end()).to(device) for s in bank] for bank in banks]
+        counts = [torch.from_numpy(np.concatenate([s.counts() for s in bank])) for bank in banks]
+        log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
+        return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
 
     def answer(
         self,
@@ -240,7 +250,7 @@ class Memory:
             self,
             prompt,
             self.prefix([selected]),
-            [len(s.latents) for s in selected],
+            selected,
             max_new_tokens,
         )
 

@@ -51,12 +51,37 @@ def quantise(z: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float
 class Selected:
     """A modulation chosen for a question.
 
+    In a bank that was made smaller by merging tokens, a row of latents can stand for several of the
+    document's T tokens: for n of them it counts n times, at the mean of their places.
+
     Attributes:
-        latents: int8 [T, R].
-        scales: float16 [T].
-        log_weight: added to the attention logits of its T tokens in every layer.
+        latents: int8 [U, R], U = T unless tokens were merged.
+        scales: float16 [U].
+        log_weight: added to the attention logits of its tokens in every layer.
+        which: int64 [T], for each of the document's tokens the row that stands for it, every row at
+            least once; None where each token has its own.
     """
 
     latents: NDArray[np.int8]
     scales: NDArray[np.float16]
     log_weight: float
+    which: NDArray[np.int64] | None = None
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many tokens each row stands for, int64 [U]."""
+        if self.which is None:
+            return np.ones(len(self.latents), np.int64)
+        return np.bincount(self.which, minlength=len(self.latents))
+
+    def before_end(self) -> NDArray[np.int64]:
+        """How far before the document's end each row stands, int64 [U]; the last token is at 1."""
+        if self.which is None:
+            return np.arange(len(self.latents), 0, -1)
+        places = np.bincount(self.which, np.arange(len(self.which)), len(self.latents))
+        return len(self.which) - np.rint(places / self.counts()).astype(np.int64)
+
+    def spread(self, mass: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What fell on each row [U], shared out among the tokens that it stands for [T]."""
+        if self.which is None:
+            return mass
+        return np.asarray((mass / self.counts())[self.which], np.float32)

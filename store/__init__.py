@@ -10,6 +10,7 @@ It knows nothing of language models; arrays go in and come out as NumPy's.
 from store.bank import Store
 from store.errors import (
     ChunksGoneError,
+    ExportFormatError,
     FingerprintMismatchError,
     StoreBusyError,
     StoreCorruptError,
@@ -18,17 +19,23 @@ from store.errors import (
     StoreVersionError,
 )
 from store.labels import Labels, Within
+from store.prunes import Prune
+from store.pruning import STRATEGIES, Strategy
 from store.records import Change, ChunkRow, Document, KeptChunk, NewChunk, Stats
+from store.target import Target, TargetError
 
 __all__ = [
+    "STRATEGIES",
     "Change",
     "ChunkRow",
     "ChunksGoneError",
     "Document",
+    "ExportFormatError",
     "FingerprintMismatchError",
     "KeptChunk",
     "Labels",
     "NewChunk",
+    "Prune",
     "Stats",
     "Store",
     "StoreBusyError",
@@ -36,5 +43,8 @@ __all__ = [
     "StoreError",
     "StoreNotFoundError",
     "StoreVersionError",
+    "Strategy",
+    "Target",
+    "TargetError",
     "Within",
 ]

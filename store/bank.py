@@ -15,15 +15,16 @@ from store.database import writing
 from store.errors import StoreError, translated
 from store.keyblock import discard
 from store.labels import NO_CHANGE, Labels, write_labels
-from store.opening import Wanted, open_index
-from store.reader import Reader, storable
+from store.opening import Wanted, check_unchanged, open_index
+from store.reader import storable
 from store.records import KeptChunk, NewChunk
+from store.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from store.records import Document
 
 
-class Store(Reader):
+class Store(Upkeep):
     """A memory bank on disk. Open it with `Store.open`; it is a context manager.
 
     One object belongs to one thread; any number of processes may open the same folder. Methods
@@ -145,6 +146,7 @@ class Store(Reader):
         )
         with translated(self.path):
             with writing(self._connection):
+                check_unchanged(self._connection, self.path, self._identity)
                 old = documents.find(self._connection, source)
                 reuse.check(self._connection, old.id if old else None, kept)
                 keep = {chunk.id for chunk in kept.values()}
@@ -154,7 +156,7 @@ class Store(Reader):
                 rewritten = self._key_block.prepare()
                 document_id, ids = documents.write(self._connection, new, added, blobs, list(fresh))
                 if kept:
-                    reuse.recount(self._connection, document_id)
+                    documents.count_again(self._connection, source)
                 self._label(document_id, old, labels)
                 self._key_block.append(ids, [chunk.key for chunk in added])
                 action: Literal["added", "updated"] = "added" if old is None else "updated"

@@ -13,6 +13,8 @@ from store.errors import StoreError, StoreNotFoundError, corrupt
 
 INDEX_NAME = "index.db"
 KEY_PREFIX = "keys-"
+# With the schema version of the index that it is a copy of, made before a migration.
+BACKUP_PREFIX = f"{INDEX_NAME}.backup-v"
 
 
 def check_folder(folder: Path, *, create: bool) -> None:

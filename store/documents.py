@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from store import digests
 from store.labels import Within
 from store.opening import now
 from store.records import Change, ChunkRow, Document, NewChunk
@@ -14,12 +15,16 @@ from store.records import Change, ChunkRow, Document, NewChunk
 _DOCUMENT = (
     "id, source, title, content_hash, chunking, chunks, tokens, bytes, characters, media_type, "
     "encoding, added_at, updated_at, date, "
+    "(SELECT count(*) FROM chunks WHERE document_id = documents.id AND pruned IS NOT NULL), "
     "(SELECT group_concat(tag) FROM document_tags WHERE document_id = documents.id)"
 )
 _CHUNK = (
     'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
-    "chunks.bytes FROM chunks JOIN documents ON documents.id = document_id"
+    "chunks.bytes, chunks.pruned IS NOT NULL, (SELECT count(*) FROM chunks AS other WHERE "
+    "other.merged_id = chunks.merged_id AND other.id <> chunks.id AND other.pruned IS NULL) "
+    "FROM chunks JOIN documents ON documents.id = document_id"
 )
+_WRITTEN = {"start", "end", "text", "tokens"}
 _BATCH = 500  # far below SQLite's limit on parameters
 
 
@@ -133,6 +138,17 @@ def write(
         tuple(values.values()),
     ).fetchone()
     document_id = row[0]
+    return document_id, write_chunks(connection, document_id, positions, chunks, blobs)
+
+
+def write_chunks(
+    connection: sqlite3.Connection,
+    document_id: int,
+    positions: Sequence[int],
+    chunks: Sequence[NewChunk],
+    blobs: Sequence[bytes],
+) -> list[int]:
+    """Write chunks of a document at their positions, and return their ids, which grow."""
     ids: list[int] = []
     for position, chunk, blob in zip(positions, chunks, blobs, strict=True):
         cursor = connection.execute(
@@ -153,17 +169,59 @@ def write(
     connection.executemany(
         "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
     )
-    return document_id, ids
+    digests.write(connection, zip(ids, blobs, strict=True))
+    return ids
+
+
+def write_columns(connection: sqlite3.Connection, values: Mapping[str, Any]) -> int:
+    """Write a document given as columns, its sums being zero, and return its id.
+
+    A document of the same source keeps its id; its chunks must be gone already.
+    """
+    row = {**values, "chunks": 0, "tokens": 0, "bytes": 0, "text_bytes": 0}
+    names = [f'"{name}"' for name in row]
+    changed = ", ".join(f"{name} = excluded.{name}" for name in names if name != '"source"')
+    found = connection.execute(
+        f"INSERT INTO documents ({', '.join(names)}) VALUES ({', '.join('?' * len(row))}) "
+        f"ON CONFLICT (source) DO UPDATE SET {changed} RETURNING id",
+        tuple(row.values()),
+    ).fetchone()
+    return int(found[0])
+
+
+def set_columns(connection: sqlite3.Connection, chunk_id: int, values: Mapping[str, Any]) -> None:
+    """Set those of a chunk's columns that `write_chunks` knows nothing of."""
+    others = {name: value for name, value in values.items() if name not in _WRITTEN}
+    if others:
+        changed = ", ".join(f'"{name}" = ?' for name in others)
+        connection.execute(
+            f"UPDATE chunks SET {changed} WHERE id = ?", (*others.values(), chunk_id)
+        )
+
+
+def count_again(connection: sqlite3.Connection, source: str) -> None:
+    """Make a document's sums those of its chunks."""
+    connection.execute(
+        "UPDATE documents SET (chunks, tokens, bytes, text_bytes) = ("
+        "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(bytes), 0), "
+        "coalesce(sum(length(CAST(text AS BLOB))), 0) FROM chunks WHERE document_id = documents.id"
+        ") WHERE source = ?",
+        (source,),
+    )
 
 
 def delete_chunks(
     connection: sqlite3.Connection, document_id: int, *, keep: Container[int] = ()
 ) -> list[int]:
-    """Delete a document's chunks with their modulations, and return their ids, which grow."""
-    query = "SELECT id FROM chunks WHERE document_id = ? ORDER BY id"
-    ids = [row[0] for row in connection.execute(query, (document_id,)) if row[0] not in keep]
-    connection.executemany("DELETE FROM chunks WHERE id = ?", [(chunk_id,) for chunk_id in ids])
-    return ids
+    """Delete a document's chunks with their modulations, all but those to `keep`.
+
+    Returns:
+        the ids, which grow, of those whose keys count: the keys of dropped ones are gone already.
+    """
+    query = "SELECT id, pruned IS NULL FROM chunks WHERE document_id = ? ORDER BY id"
+    rows = [row for row in connection.execute(query, (document_id,)) if row[0] not in keep]
+    connection.executemany("DELETE FROM chunks WHERE id = ?", [row[:1] for row in rows])
+    return [chunk_id for chunk_id, there in rows if there]
 
 
 def delete(connection: sqlite3.Connection, document_id: int) -> None:
@@ -189,23 +247,24 @@ def rename(
 def chunks_of(connection: sqlite3.Connection, document_id: int) -> list[ChunkRow]:
     """A document's chunks in the order of the text."""
     query = f"{_CHUNK} WHERE document_id = ? ORDER BY position"
-    return [ChunkRow(*row) for row in connection.execute(query, (document_id,))]
+    return [_chunk(row) for row in connection.execute(query, (document_id,))]
 
 
 def chunks_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, ChunkRow]:
     """Those of the chunks that are there."""
-    rows = (ChunkRow(*row) for row in _by_id(connection, f"{_CHUNK} WHERE chunks.id", ids))
+    rows = map(_chunk, by_id(connection, f"{_CHUNK} WHERE chunks.id", ids))
     return {row.id: row for row in rows}
 
 
-def blobs_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-    """Chunk ids and encoded modulations of those of the chunks that are there, in any order."""
-    return _by_id(connection, "SELECT chunk_id, data FROM modulations WHERE chunk_id", ids)
+def _chunk(row: tuple[Any, ...]) -> ChunkRow:
+    values = [*row[:-2], bool(row[-2]), row[-1]]
+    return ChunkRow(*values)
 
 
-def _by_id(
+def by_id(
     connection: sqlite3.Connection, query: str, ids: Sequence[int]
 ) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query that ends in a column's name, for those of `ids` that are there."""
     for start in range(0, len(ids), _BATCH):
         batch = ids[start : start + _BATCH]
         yield from connection.execute(f"{query} IN ({', '.join('?' * len(batch))})", batch)
@@ -241,4 +300,10 @@ def totals(connection: sqlite3.Connection) -> dict[str, int]:
         "SELECT count(*), coalesce(sum(chunks), 0), coalesce(sum(tokens), 0), "
         "coalesce(sum(text_bytes), 0), coalesce(sum(bytes), 0) FROM documents"
     ).fetchone()
-    return dict(zip(names, row, strict=True))
+    sums = dict(zip(names, row, strict=True))
+    pruned, sharing, shared = connection.execute(
+        "SELECT (SELECT count(*) FROM chunks WHERE pruned IS NOT NULL), count(*), "
+        "count(DISTINCT merged_id) FROM chunks WHERE merged_id IS NOT NULL AND pruned IS NULL"
+    ).fetchone()
+    modulations = sums["chunks"] - pruned - sharing + shared
+    return sums | {"pruned": pruned, "modulations": modulations}

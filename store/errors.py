@@ -43,6 +43,10 @@ class ChunksGoneError(StoreError):
     """Chunks that a new version was to keep are no longer its document's: it changed meanwhile."""
 
 
+class ExportFormatError(StoreError):
+    """A file is no export of a store, is damaged, or is of a version this program cannot read."""
+
+
 class FingerprintMismatchError(StoreError):
     """The store was written with another checkpoint than the one in use.
 
@@ -59,7 +63,10 @@ class FingerprintMismatchError(StoreError):
         self.wanted = wanted
 
 
-_CORRUPT_HINT = "Restore the folder from a backup, or move it away and ingest the documents again."
+_CORRUPT_HINT = (
+    "`mac store verify --repair` rebuilds what can be rebuilt. Else restore the folder from a "
+    "backup, or move it away and ingest the documents again."
+)
 _FULL_HINT = "Free some space and run the same command again; what was stored before is kept."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -95,7 +102,7 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"No space left on the disk of the store {path}", hint=_FULL_HINT)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
-        return _forbidden(path)
+        return forbidden(path)
     if code == sqlite3.SQLITE_NOTADB:
         return corrupt(path, "index.db is not a database")
     if code == sqlite3.SQLITE_CORRUPT:
@@ -114,7 +121,7 @@ def _from_os(error: OSError, path: Path) -> StoreError:
     if error.errno in _FULL:
         return StoreError(f"No space left on the disk of the store {path}", hint=_FULL_HINT)
     if error.errno in _FORBIDDEN:
-        return _forbidden(path)
+        return forbidden(path)
     if isinstance(error, (FileExistsError, NotADirectoryError)):
         return StoreError(
             f"{path} cannot be a store: part of this path is a file",
@@ -123,7 +130,8 @@ def _from_os(error: OSError, path: Path) -> StoreError:
     return StoreError(f"The store {path} could not be read or written: {error.strerror or error}")
 
 
-def _forbidden(path: Path) -> StoreError:
+def forbidden(path: Path) -> StoreError:
+    """The error for a store that may not be written."""
     return StoreError(
         f"No permission to write to the store {path}",
         hint="Change the folder's permissions, or choose another folder.",

@@ -16,24 +16,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from store import documents
 from store.database import KEY_PREFIX, reading
-from store.errors import corrupt
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from store.codec import Codec
+    from store.copies import Copies
     from store.keys import KeyFile
     from store.labels import Within
 
     Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 _BLOCK = 4096
+_NEWEST = (1 << 63) - 1
 # Compact when a third of the rows is dead, but not for the sake of a few.
 _MIN_DEAD = 1024
 _DEAD_SHARE = 3
@@ -95,6 +96,10 @@ class KeyBlock:
         self._store_id = store_id
         self.damaged = False
 
+    def generation(self) -> int:
+        """The number of the valid file."""
+        return read_state(self._connection).generation
+
     def prepare(self) -> bool:
         """Make sure that keys can be appended. In a write transaction, before chunks are added.
 
@@ -125,15 +130,25 @@ class KeyBlock:
         rows, tail = file.append(state.rows, state.tail, [block])
         self._write_state(_State(state.generation, rows, state.dead, tail))
 
-    def rewrite(self) -> None:
+    def rewrite(self, *, mend: bool = False, restoring: int | None = None) -> None:
         """Write the live keys to a new file and switch to it. Inside a write transaction.
 
         Call `clean` once it is committed.
+
+        Args:
+            mend: take the keys from the modulations, whatever the present file holds, and leave
+                out those of modulations that cannot be read.
+            restoring: the prune of which the dropped chunks, still marked so, get their keys back.
         """
+        from store.keys import interleaved
+
         generation = read_state(self._connection).generation + 1
         file = self._file(generation)
         file.create()  # a file of this name can only be left from a rewrite that was not committed
-        rows, tail = file.append(0, 0, self.blocks(_BLOCK))
+        keys = self._copies.blocks(0, _NEWEST, _BLOCK, skip=True) if mend else self.blocks(_BLOCK)
+        if restoring is not None:
+            keys = interleaved(keys, self._copies.blocks(0, _NEWEST, _BLOCK, prune=restoring))
+        rows, tail = file.append(0, 0, keys)
         self._write_state(_State(generation, rows, 0, tail))
         self._connection.execute("DELETE FROM dead_keys")
 
@@ -151,20 +166,15 @@ class KeyBlock:
         No transaction is open between two blocks. Where the file cannot be used the keys come from
         the database, more slowly, and `damaged` is set.
         """
-        from store.keys import DamagedKeysError, live
+        from store.keys import DamagedKeysError
 
         self.damaged = False
         seen = 0
         state, first, last, newest = self._snapshot()
         while True:
             try:
-                rows = self._file(state.generation).blocks(state.rows, state.tail, size)
-                for ids, keys in rows:
-                    mask = live(ids, first, last)
-                    if mask is None:
-                        yield ids, keys
-                    elif mask.any():
-                        yield ids[mask], keys[mask]
+                for ids, keys in self._live(state, first, last, size):
+                    yield ids, keys
                     seen = int(ids[-1])
                 return
             except DamagedKeysError:
@@ -174,7 +184,28 @@ class KeyBlock:
                     break
                 # Another process has switched to a new file in between: once more from the start.
         self.damaged = True
-        yield from self._from_modulations(seen, newest, size)
+        yield from self._copies.blocks(seen, newest, size)
+
+    def in_file(self, size: int) -> Iterator[Block]:
+        """The live keys as the file holds them; like `blocks`, but never from the database.
+
+        Raises:
+            DamagedKeysError: what follows cannot be used.
+        """
+        state, first, last, _ = self._snapshot()
+        return self._live(state, first, last, size)
+
+    def _live(
+        self, state: _State, first: NDArray[np.int64], last: NDArray[np.int64], size: int
+    ) -> Iterator[Block]:
+        from store.keys import live
+
+        for ids, keys in self._file(state.generation).blocks(state.rows, state.tail, size):
+            mask = live(ids, first, last)
+            if mask is None:
+                yield ids, keys
+            elif mask.any():
+                yield ids[mask], keys[mask]
 
     def blocks_within(self, size: int, within: Within) -> Iterator[Block]:
         """Do what `blocks` does for the chunks of certain documents only."""
@@ -184,7 +215,8 @@ class KeyBlock:
             chosen = self._chosen(within)
             rows = read_state(self._connection).rows
         if len(chosen) * _SPARSE < rows:
-            yield from self._picked(chosen, size)
+            self.damaged = False
+            yield from self._copies.picked(chosen, size)
             return
         for ids, keys in self.blocks(size):
             mask = among(ids, chosen)
@@ -198,52 +230,18 @@ class KeyBlock:
         condition, values = within.condition()
         query = (
             "SELECT chunks.id FROM documents JOIN chunks ON document_id = documents.id "
-            f"WHERE {condition}"
+            f"WHERE pruned IS NULL AND {condition}"
         )
         rows = self._connection.execute(query, values)
         ids = np.fromiter((row[0] for row in rows), dtype=np.int64)
         ids.sort()
         return ids
 
-    def _picked(self, chosen: NDArray[np.int64], size: int) -> Iterator[Block]:
-        """The keys of few chunks, from their modulations, without reading the whole file."""
-        import numpy as np
+    @cached_property
+    def _copies(self) -> Copies:
+        from store.copies import Copies
 
-        self.damaged = False
-        for start in range(0, len(chosen), size):
-            found: dict[int, NDArray[np.float16]] = {}
-            batch = chosen[start : start + size].tolist()
-            for chunk_id, blob in documents.blobs_by_id(self._connection, batch):
-                found[chunk_id] = self._key(chunk_id, blob)
-            if found:  # else they were all removed since
-                ids = sorted(found)
-                yield np.array(ids, dtype=np.int64), np.stack([found[i] for i in ids])
-
-    def _key(self, chunk_id: int, blob: bytes) -> NDArray[np.float16]:
-        from store.codec import BlobError
-
-        try:
-            return self._codec.key(blob)
-        except BlobError as error:
-            raise corrupt(self._folder, f"chunk {chunk_id}: {error}") from error
-
-    def _from_modulations(self, after: int, newest: int, size: int) -> Iterator[Block]:
-        import numpy as np
-
-        query = (
-            "SELECT chunk_id, data FROM modulations WHERE chunk_id > ? AND chunk_id <= ? "
-            "ORDER BY chunk_id LIMIT ?"
-        )
-        while True:
-            ids: list[int] = []
-            keys: list[NDArray[np.float16]] = []
-            for chunk_id, blob in self._connection.execute(query, (after, newest, size)):
-                keys.append(self._key(chunk_id, blob))
-                ids.append(chunk_id)
-            if not ids:
-                return
-            after = ids[-1]
-            yield np.array(ids, dtype=np.int64), np.stack(keys)
+        return Copies(self._connection, self._folder, self._codec)
 
     def _snapshot(self) -> tuple[_State, NDArray[np.int64], NDArray[np.int64], int]:
         """The state, the first and last ids of the dead ranges, and the newest chunk's id."""
@@ -253,7 +251,7 @@ class KeyBlock:
             state = read_state(self._connection)
             query = "SELECT first, last FROM dead_keys ORDER BY first"
             ranges = np.array(self._connection.execute(query).fetchall(), dtype=np.int64)
-            query = "SELECT coalesce(max(chunk_id), 0) FROM modulations"
+            query = "SELECT coalesce(max(id), 0) FROM chunks"
             newest = int(self._connection.execute(query).fetchone()[0])
         first, last = ranges.reshape(-1, 2).T
         return state, first, last, newest

@@ -25,8 +25,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from store.disk import sync_folder
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 MAGIC = b"mac-keys"
 VERSION = 1
@@ -78,7 +82,7 @@ class KeyFile:
         self.path.unlink(missing_ok=True)
         with open(self.path, "xb", buffering=0) as file:
             _write(file, self._header)
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
 
     def append(
         self, rows: int, tail: int, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]
@@ -190,6 +194,24 @@ def among(ids: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_
     return np.asarray(chosen[at] == ids)
 
 
+def interleaved(left: Iterator[Block], right: Iterator[Block]) -> Iterator[Block]:
+    """Two streams of keys, both in the order of ids and without an id in common, as one."""
+    one, other = next(left, None), next(right, None)
+    while one is not None and other is not None:
+        last = min(one[0][-1], other[0][-1])
+        m, n = (int(np.searchsorted(block[0], last, side="right")) for block in (one, other))
+        ids = np.concatenate((one[0][:m], other[0][:n]))
+        keys = np.concatenate((one[1][:m], other[1][:n]))
+        order = ids.argsort()
+        yield ids[order], keys[order]
+        one = (one[0][m:], one[1][m:]) if m < len(one[0]) else next(left, None)
+        other = (other[0][n:], other[1][n:]) if n < len(other[0]) else next(right, None)
+    for first, rest in ((one, left), (other, right)):
+        if first is not None:
+            yield first
+            yield from rest
+
+
 def _write(file: FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -206,14 +228,3 @@ def _read(file: FileIO, into: NDArray[np.uint8]) -> None:
         if not count:
             raise DamagedKeysError(f"{file.name} is cut short")
         view = view[count:]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a new file's name on the disk; where folders cannot be opened there is nothing to do."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from store import schema
-from store.database import KEY_PREFIX, check_folder, connect, not_found, use_wal, writing
+from store.database import (
+    BACKUP_PREFIX,
+    INDEX_NAME,
+    KEY_PREFIX,
+    check_folder,
+    connect,
+    not_found,
+    use_wal,
+    writing,
+)
+from store.disk import copy_database
 from store.errors import FingerprintMismatchError, StoreError, StoreVersionError, corrupt
 
 MAX_SIZE = (1 << 16) - 1  # the modulations' header has 16 bits for each of their sizes
@@ -66,6 +77,7 @@ def open_index(
                 )
             use_wal(connection, timeout)
             with writing(connection):
+                _back_up(connection, path)
                 schema.migrate(connection)
                 if create:
                     _introduce(connection, wanted)
@@ -76,6 +88,21 @@ def open_index(
         connection.close()
         raise
     return connection, writable, identity
+
+
+def _back_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Copy an index of an older schema before it is migrated, if there is anything to lose.
+
+    Call it inside the write transaction: of several processes that start at once, only one finds
+    a migration pending, and nobody writes between the copy and the migration.
+    """
+    found = schema.pragma(connection, "user_version")
+    pending = 0 < found < len(schema.MIGRATIONS)
+    if pending and connection.execute("SELECT 1 FROM documents LIMIT 1").fetchone():
+        # Another connection: a copy through this one would be part of its transaction.
+        index = (path / INDEX_NAME).absolute().as_uri()
+        with closing(sqlite3.connect(f"{index}?mode=ro", uri=True)) as reader:
+            copy_database(reader, path / f"{BACKUP_PREFIX}{found}")
 
 
 def _check_complete(wanted: Wanted) -> None:
@@ -129,7 +156,8 @@ def _check_identity(path: Path, found: Identity, wanted: Wanted) -> None:
             f"not with {wanted.fingerprint}",
             stored=found.fingerprint,
             wanted=wanted.fingerprint,
-            hint="Use the checkpoint that wrote it, or another store.",
+            hint="Use the checkpoint that wrote it or another store, or amortize the stored texts "
+            "again with this one: mac store rebuild",
         )
     for name, want, have in (
         ("key", wanted.key_size, found.key_size),
@@ -140,6 +168,19 @@ def _check_identity(path: Path, found: Identity, wanted: Wanted) -> None:
                 f"The store {path} has {name} size {have}, not {want}",
                 hint="Use the checkpoint that wrote it, or another store.",
             )
+
+
+def check_unchanged(connection: sqlite3.Connection, path: Path, identity: Identity) -> None:
+    """Raise `StoreError` if another process rebuilt the store for another checkpoint meanwhile.
+
+    Call it in the transaction that writes modulations.
+    """
+    row = connection.execute("SELECT value FROM meta WHERE key = 'fingerprint'").fetchone()
+    if row != (identity.fingerprint,):
+        raise StoreError(
+            f"The store {path} was rebuilt for another checkpoint meanwhile",
+            hint="Run the same command again.",
+        )
 
 
 def now() -> str:

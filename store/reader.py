@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
-from store import documents, labels, search
+from store import documents, labels, prunes, search
 from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
 from store.errors import StoreError, corrupt, translated
 from store.keyblock import KeyBlock
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from store.codec import Codec
+    from store.views import View, Views
 
 _PAGE = 500
 
@@ -139,22 +140,32 @@ class Reader:
     def modulations(self, ids: Sequence[int]) -> list[tuple[NDArray[np.int8], NDArray[np.float16]]]:
         """Latents int8 [T, R] and scales float16 [T] of the chunks `ids`, in the same order.
 
+        Where modulations were merged, tokens of a chunk may have equal rows.
+
         Raises:
             StoreCorruptError: a modulation is damaged.
             StoreError: one of the chunks is not in the store (any more; see `snapshot`).
         """
+        return [view.spread() for view in self.views(ids)]
+
+    def views(self, ids: Sequence[int]) -> list[View]:
+        """As `modulations`, but where modulations were merged each row is there once."""
         from store.codec import BlobError
 
         wanted = [int(chunk_id) for chunk_id in ids]
-        found = {}
         with translated(self.path):
-            for chunk_id, blob in documents.blobs_by_id(self._connection, list(set(wanted))):
-                try:
-                    found[chunk_id] = self._codec.decode(blob)
-                except BlobError as error:
-                    what = f"the modulation of chunk {chunk_id}: {error}"
-                    raise corrupt(self.path, what) from error
+            try:
+                found = dict(self._views.read(self._connection, list(set(wanted))))
+            except BlobError as error:
+                raise corrupt(self.path, str(error)) from error
         return [found[i] if i in found else self._gone(i) for i in wanted]
+
+    def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
+        """Other chunks, at most `limit`, that share merged modulations with the chunks `ids`."""
+        with translated(self.path):
+            found = prunes.sharers(self._connection, [int(chunk_id) for chunk_id in ids], limit)
+            rows = documents.chunks_by_id(self._connection, found)
+        return [rows[chunk_id] for chunk_id in found]
 
     def keys(
         self, block: int = 16384, *, within: Within = EVERYTHING
@@ -196,15 +207,15 @@ class Reader:
         expression = search.match_expression(query)
         if expression is None or limit < 1:
             return []
-        chosen, values = "", list[str]()
-        if within:
-            condition, values = within.condition()
-            # For each match by itself: their number decides what this costs, not that of all chunks
-            chosen = (
-                "AND EXISTS (SELECT 1 FROM chunks JOIN documents ON documents.id = document_id "
-                f"WHERE chunks.id = chunks_fts.rowid AND {condition}) "
-            )
-        with translated(self.path):
+        with translated(self.path), reading(self._connection):
+            chosen, values = "", list[str]()
+            if within or prunes.any_dropped(self._connection):
+                condition, values = within.condition()
+                # For each match by itself: their number decides what it costs, not all chunks'.
+                chosen = (
+                    "AND EXISTS (SELECT 1 FROM chunks JOIN documents ON documents.id = document_id "
+                    f"WHERE chunks.id = chunks_fts.rowid AND pruned IS NULL AND {condition}) "
+                )
             return self._connection.execute(
                 f"SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? {chosen}"
                 "ORDER BY rank, rowid LIMIT ?",
@@ -242,6 +253,12 @@ class Reader:
         from store.codec import Codec
 
         return Codec(self.latent_size, self.key_size)
+
+    @cached_property
+    def _views(self) -> Views:
+        from store.views import Views
+
+        return Views(self._codec)
 
     @cached_property
     def _key_block(self) -> KeyBlock:

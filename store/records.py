@@ -55,6 +55,7 @@ class Document:
     """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk.
 
     `date` is YYYY-MM-DD, if one was given; `tags` are sorted.
+    Of its `chunks`, `pruned` were dropped by a prune: they are never found.
     """
 
     id: int
@@ -71,12 +72,22 @@ class Document:
     added_at: str
     updated_at: str
     date: str | None
+    pruned: int
     tags: tuple[str, ...]
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a repair has found that modulations are lost: nothing of it is to be kept."""
+        return not self.content_hash
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkRow:
-    """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk."""
+    """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk.
+
+    Where a prune has merged modulations, `sharing` other chunks have the same one, and `bytes` is
+    this chunk's part of it. A `pruned` chunk was dropped: it is never found, and has no modulation.
+    """
 
     id: int
     document_id: int
@@ -88,6 +99,8 @@ class ChunkRow:
     text: str
     tokens: int
     bytes: int
+    pruned: bool = False
+    sharing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +126,12 @@ class Stats:
 
     Attributes:
         documents: number of documents.
-        chunks: number of chunks, each with one modulation.
-        tokens: tokens of all modulations.
+        chunks: number of chunks.
+        pruned: those of them that a prune dropped.
+        modulations: number of modulations; fewer than chunks, once pruned.
+        tokens: tokens of all chunks.
         text_bytes: the chunks' texts as UTF-8.
-        modulation_bytes: the compressed modulations.
+        modulation_bytes: the compressed modulations, without what is kept to undo a prune.
         key_bytes: the key file, removed chunks included until they are compacted away.
         total_bytes: all of the store's files.
         fingerprint: of the checkpoint that wrote the store.
@@ -127,6 +142,8 @@ class Stats:
 
     documents: int
     chunks: int
+    pruned: int
+    modulations: int
     tokens: int
     text_bytes: int
     modulation_bytes: int

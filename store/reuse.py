@@ -41,13 +41,3 @@ def place(connection: sqlite3.Connection, document_id: int, kept: Mapping[int, K
         'UPDATE chunks SET position = ?, start = ?, "end" = ? WHERE id = ?',
         [(position, chunk.start, chunk.end, chunk.id) for position, chunk in kept.items()],
     )
-
-
-def recount(connection: sqlite3.Connection, document_id: int) -> None:
-    """Make the document's sums those of all of its chunks."""
-    connection.execute(
-        "UPDATE documents SET (chunks, tokens, bytes, text_bytes) = "
-        "(SELECT count(*), sum(tokens), sum(bytes), sum(length(CAST(text AS BLOB))) "
-        "FROM chunks WHERE document_id = ?1) WHERE id = ?1",
-        (document_id,),
-    )

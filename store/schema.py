@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from store import digests
 from store.errors import StoreError, StoreVersionError, corrupt
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our index from any other SQLite database
@@ -24,6 +25,11 @@ TABLES = frozenset(
         "dead_keys",
         "history",
         "document_tags",
+        "digests",
+        "prunes",
+        "merged",
+        "members",
+        "usage",
     }
 )
 
@@ -160,12 +166,96 @@ def m005_metadata(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE history ADD COLUMN was TEXT")
 
 
+def m006_integrity(connection: sqlite3.Connection) -> None:
+    """A digest of every modulation, in a table of its own: the blobs need not be written again."""
+    connection.execute(
+        """
+        CREATE TABLE digests (
+            chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+            digest BLOB NOT NULL
+        )
+        """
+    )
+    query = "SELECT chunk_id, data FROM modulations JOIN chunks ON id = chunk_id"
+    digests.write(connection, connection.execute(query))
+
+
+def m007_pruning(connection: sqlite3.Connection) -> None:
+    """Modulations that several chunks share, what a prune changed, what answers have used."""
+    connection.execute(
+        """
+        CREATE TABLE prunes (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            at TEXT NOT NULL,
+            strategy TEXT NOT NULL,
+            target TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            before INTEGER NOT NULL,
+            after INTEGER NOT NULL,
+            bytes_before INTEGER NOT NULL,
+            bytes_after INTEGER NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE merged (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            prune_id INTEGER NOT NULL,
+            chunks INTEGER NOT NULL,
+            data BLOB NOT NULL
+        )
+        """
+    )
+    # A chunk may be here several times: the newest is valid, the others are for `undo`.
+    connection.execute(
+        """
+        CREATE TABLE members (
+            chunk_id INTEGER NOT NULL REFERENCES chunks (id) ON DELETE CASCADE,
+            merged_id INTEGER NOT NULL REFERENCES merged (id) ON DELETE CASCADE,
+            data BLOB NOT NULL,
+            PRIMARY KEY (chunk_id, merged_id)
+        )
+        """
+    )
+    connection.execute("CREATE INDEX members_merged ON members (merged_id)")
+    connection.execute(
+        """
+        CREATE TRIGGER merged_unused AFTER DELETE ON members
+        WHEN NOT EXISTS (SELECT 1 FROM members WHERE merged_id = old.merged_id)
+        BEGIN DELETE FROM merged WHERE id = old.merged_id; END
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE usage (
+            chunk_id INTEGER PRIMARY KEY REFERENCES chunks (id) ON DELETE CASCADE,
+            answers INTEGER NOT NULL,
+            weight REAL NOT NULL,
+            last_used TEXT NOT NULL
+        )
+        """
+    )
+    # merged_id: which shared modulation is the chunk's, NULL where it has its own. pruned: which
+    # prune dropped it, 0 one that can no longer be undone, NULL where it is there.
+    connection.execute("ALTER TABLE chunks ADD COLUMN merged_id INTEGER REFERENCES merged (id)")
+    connection.execute("ALTER TABLE chunks ADD COLUMN pruned INTEGER")
+    connection.execute(
+        "CREATE INDEX chunks_merged ON chunks (merged_id, pruned) WHERE merged_id IS NOT NULL"
+    )
+    connection.execute(
+        "CREATE INDEX chunks_pruned ON chunks (document_id, pruned) WHERE pruned IS NOT NULL"
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     m001_documents,
     m002_full_text_search,
     m003_key_file,
     m004_history,
     m005_metadata,
+    m006_integrity,
+    m007_pruning,
 )
 
 

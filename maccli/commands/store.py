@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from maccli import config, errors
-from maccli.commands import options
+from maccli.commands import options, store_care, store_move, store_prune
 from maccli.files import displayed
 from maccli.output import Output, count, size
 
@@ -29,6 +29,19 @@ def store() -> None:
       mac store ls
       mac store show notes/race.md
     """
+
+
+for _command in (
+    store_prune.prune,
+    store_prune.undo,
+    store_care.verify,
+    store_care.vacuum,
+    store_move.export,
+    store_move.import_,
+    store_move.copy,
+    store_move.rebuild,
+):
+    store.add_command(_command)
 
 
 @store.command("ls")
@@ -67,7 +80,7 @@ def ls(
         out.note("No document matches." if match or within else "The store is empty.")
     else:
         columns = [
-            ("chunks", [f"{document.chunks:,}" for document in documents]),
+            ("chunks", [f"{document.chunks:,}{_pruned(document)}" for document in documents]),
             ("tokens", [f"{document.tokens:,}" for document in documents]),
             ("memory", [size(document.bytes) for document in documents]),
             ("updated", [document.updated_at[:10] for document in documents]),
@@ -112,7 +125,7 @@ def show(document: str, store_folder: str | None, as_json: bool) -> None:
     _write_document(out, found[0])
     for chunk in chunks:
         out.text()
-        out.text(f"[{chunk.start}:{chunk.end}] {count(chunk.tokens, 'token')}, {size(chunk.bytes)}")
+        out.text(f"[{chunk.start}:{chunk.end}] {_memory_of(chunk)}")
         out.text(chunk.text)
 
 
@@ -179,11 +192,7 @@ def stats(store_folder: str | None, as_json: bool) -> None:
       mac store stats --json | jq .total_bytes
     """
     out = Output(json=as_json)
-    bank = options.open_store(store_folder)
-    if bank is None:
-        folder = config.folder("store", store_folder)
-        raise errors.MacError(f"There is no store in {folder} yet.", "mac ingest FILE makes one.")
-    with bank:
+    with store_care.open_or_refuse(store_folder) as bank:
         numbers = bank.stats()
     if out.json:
         out.record({"path": str(bank.path), **asdict(numbers)})
@@ -192,6 +201,12 @@ def stats(store_folder: str | None, as_json: bool) -> None:
         ("path", str(bank.path)),
         ("documents", f"{numbers.documents:,}"),
         ("chunks", f"{numbers.chunks:,}"),
+        *([("pruned", f"{numbers.pruned:,}")] if numbers.pruned else []),
+        *(
+            [("in memory", f"{numbers.modulations:,} modulations")]
+            if numbers.modulations < numbers.chunks - numbers.pruned
+            else []
+        ),
         ("tokens", f"{numbers.tokens:,}"),
         ("text", size(numbers.text_bytes)),
         ("modulations", size(numbers.modulation_bytes)),
@@ -257,8 +272,19 @@ def _no_such(name: str) -> errors.MacError:
 
 
 def _piece(chunk: ChunkRow) -> dict[str, object]:
-    fields = ("position", "start", "end", "tokens", "bytes", "text")
+    fields = ("position", "start", "end", "tokens", "bytes", "pruned", "sharing", "text")
     return {name: getattr(chunk, name) for name in fields}
+
+
+def _pruned(document: Document) -> str:
+    return f" ({document.pruned:,} pruned)" if document.pruned else ""
+
+
+def _memory_of(chunk: ChunkRow) -> str:
+    if chunk.pruned:
+        return "pruned"
+    shared = f", shared with {count(chunk.sharing, 'chunk')}" if chunk.sharing else ""
+    return f"{count(chunk.tokens, 'token')}, {size(chunk.bytes)}{shared}"
 
 
 def _write_document(out: Output, document: Document) -> None:
@@ -269,7 +295,8 @@ def _write_document(out: Output, document: Document) -> None:
         ("length", f"{count(document.characters, 'character')}"),
         (
             "memory",
-            f"{count(document.chunks, 'chunk')}, {count(document.tokens, 'token')}, "
+            f"{count(document.chunks, 'chunk')}{_pruned(document)}, "
+            f"{count(document.tokens, 'token')}, "
             f"{size(document.bytes)}",
         ),
         ("date", document.date or ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from models.relevance import Candidate
     from store.bank import Store
     from store.records import ChunkRow
+    from store.views import View
 
 Retriever = Literal["dense", "bm25", "hybrid"]
 Mode = Literal["mac", "rag", "closed-book"]
@@ -23,6 +24,9 @@ Mode = Literal["mac", "rag", "closed-book"]
 MAX_QUESTION_TOKENS = 1024
 MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 _LEXICAL_CANDIDATES = 100
+_COUNTS = 0.01
+"""The share of an answer from which on it is said to have used a chunk."""
+_SHARING = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Source:
         chunk: the position of the chunk in it, from 0.
         start: offset of the sentence in the document's text.
         end: offset behind it.
-        weight: relevance of the chunk; all of an answer's weights add up to 1.
+        weight: relevance of the chunk; all of an answer's weights add up to 1. It is 0 for a chunk
+            that was not found itself, but shares a merged modulation with one that was.
         text: the sentence.
     """
 
@@ -105,11 +110,15 @@ class Answer:
 
 @dataclass(slots=True)
 class _Evidence:
-    """The chunks found for a question, most relevant first, with the rows of their text."""
+    """The chunks found for a question, most relevant first, with the rows of their text.
+
+    `sharing` are chunks that were not found, but share a merged modulation with one that counts.
+    """
 
     candidates: Sequence[Candidate] = ()
     rows: Sequence[ChunkRow] = ()
-    modulations: Sequence[Any] = field(default_factory=list)
+    modulations: Sequence[View] = ()
+    sharing: Sequence[ChunkRow] = ()
     documents: int = 0
     searched: int = 0
 
@@ -174,6 +183,8 @@ def ask(
         if on_text:
             on_text(piece)
     timings["generate"] = time.perf_counter() - begun
+    if evidence.candidates and session.store is not None:
+        session.store.used({c.id: c.weight for c in evidence.candidates if c.weight >= _COUNTS})
     return Answer(
         question=question,
         answer="".join(pieces).strip(),
@@ -234,11 +245,15 @@ def _find(
             weights=memory.relevance,
         )
         ids = [candidate.id for candidate in candidates]
+        counting = [candidate.id for candidate in candidates if candidate.weight >= _COUNTS]
+        from_latents = options.mode == "mac"
+        others = store.sharing(counting, _SHARING) if from_latents else []
         documents = store.count()
         evidence = _Evidence(
             candidates,
             store.chunk_rows(ids),
-            store.modulations(ids) if options.mode == "mac" else [],
+            store.views(ids) if from_latents else [],
+            [row for row in others if row.id not in ids],
             documents,
             store.count(options.within) if options.within else documents,
         )
@@ -263,10 +278,8 @@ def _answer(session: Session, question: str, evidence: _Evidence, options: Optio
     from models.modulation import Selected
 
     selected = [
-        Selected(latents=latents, scales=scales, log_weight=candidate.log_weight)
-        for candidate, (latents, scales) in zip(
-            evidence.candidates, evidence.modulations, strict=True
-        )
+        Selected(view.latents, view.scales, candidate.log_weight, view.which)
+        for candidate, view in zip(evidence.candidates, evidence.modulations, strict=True)
     ]
     return memory.answer(
         question, selected, max_new_tokens=options.max_new_tokens, seed=options.seed
@@ -282,15 +295,19 @@ def _sources(
         if stream is not None:
             spans = session.memory.token_spans(row.text)
             span = sources.by_attention(row.text, spans, stream.attention[index])
-        start, end = span or sources.by_words(row.text, question)
-        found.append(
-            Source(
-                source=row.source,
-                chunk=row.position,
-                start=row.start + start,
-                end=row.start + end,
-                weight=float(candidate.weight),
-                text=row.text[start:end],
-            )
-        )
+        span = span or sources.by_words(row.text, question)
+        found.append(_source(row, span, float(candidate.weight)))
+    found += [_source(row, sources.by_words(row.text, question), 0.0) for row in evidence.sharing]
     return found
+
+
+def _source(row: ChunkRow, span: sources.Span, weight: float) -> Source:
+    start, end = span
+    return Source(
+        source=row.source,
+        chunk=row.position,
+        start=row.start + start,
+        end=row.start + end,
+        weight=weight,
+        text=row.text[start:end],
+    )

@@ -218,7 +218,8 @@ class _Ingest:
         memory = self._session.memory
         chunks = chunking.split(loaded.text, memory.count_tokens, memory.config.chunk_tokens)
         store = self._session.store
-        kept = pending.kept(chunks, store.chunks(stored.id) if store and stored else [])
+        old = store.chunks(stored.id) if store and stored and not stored.damaged else []
+        kept = pending.kept(chunks, old)
         document = Pending(source, loaded, content_hash, size, chunks, kept)
         if document.complete:
             self._progress.advance(size)

@@ -99,7 +99,9 @@ class FakeMemory:
     ) -> FakeStream:
         asked = {tuple(_latent(word)) for word in question.split() if len(word) > 3}
         attention = [
-            np.array([float(tuple(row) in asked) for row in s.latents.tolist()], np.float32)
+            s.spread(
+                np.array([float(tuple(row) in asked) for row in s.latents.tolist()], np.float32)
+            )
             for s in selected
         ]
         tokens = sum(len(s.latents) for s in selected)

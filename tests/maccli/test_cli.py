@@ -57,6 +57,8 @@ def test_the_promised_commands_are_there() -> None:
         "ask",
         "store",
         *(f"store {name}" for name in ("ls", "show", "rm", "stats", "path")),
+        *(f"store {name}" for name in ("verify", "vacuum", "export", "import", "copy", "rebuild")),
+        *(f"store {name}" for name in ("prune", "undo")),
         "model",
         *(f"model {name}" for name in ("pull", "ls", "show", "path", "default")),
         "train",

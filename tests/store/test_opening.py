@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import old_store
 from store import (
     FingerprintMismatchError,
     Store,
@@ -186,3 +187,87 @@ def test_the_index_went_missing(path):
     for create in (False, True):
         with pytest.raises(StoreCorruptError, match="index.db is missing"):
             Store.open(path, **IDENTITY, create=create)
+
+
+def old_schema(path, sources="abcd"):
+    """A store as programs of schema version 4 made it."""
+    made = {source: ("1 3", samples.chunks(source, 1, 3)) for source in sources}
+    old_store.write(path, made, **IDENTITY)
+
+
+def test_a_migration_leaves_a_backup_and_needs_no_model(path):
+    old_schema(path)
+    before = [*path.glob("index.db.*"), path / "index.db"]
+    assert before == [path / "index.db"]
+    with Store.open(path) as store:
+        assert store.stats().schema_version == len(schema.MIGRATIONS)
+        assert list(store.verify()) == []
+        assert verify(store) == dict.fromkeys("abcd", 1)
+    backup = path / "index.db.backup-v4"
+    assert sorted(p.name for p in path.glob("index.db*")) == ["index.db", backup.name]
+    connection = sqlite3.connect(backup)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    assert connection.execute("SELECT count(*) FROM modulations").fetchone() == (12,)
+    connection.close()
+    with Store.open(path) as store:  # once is enough
+        put(store, "a", 2)
+        store.vacuum()
+    assert not backup.exists()
+
+
+def test_a_backup_can_be_put_back(path):
+    old_schema(path)
+    Store.open(path).close()
+    (path / "index.db.backup-v4").replace(path / "index.db")
+    with Store.open(path) as store:
+        assert list(store.verify()) == []
+
+
+def test_a_new_or_empty_store_needs_no_backup(path, tmp_path):
+    old_schema(path, sources="")
+    Store.open(path).close()
+    samples.create(tmp_path / "new").close()
+    assert not list(tmp_path.rglob("*backup*"))
+
+
+def test_a_backup_that_cannot_be_made_stops_the_migration(path, monkeypatch):
+    old_schema(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("store.disk.shutil.disk_usage", lambda _: type("U", (), {"free": 100}))
+        with pytest.raises(StoreError, match="Not enough space on the disk"):
+            Store.open(path)
+    assert [p.name for p in path.glob("index.db*")] == ["index.db"]
+    with Store.open(path) as store:
+        assert verify(store) == dict.fromkeys("abcd", 1)
+
+
+def test_several_processes_migrate_at_once(path):
+    old_schema(path)
+    code = (
+        "import sys; from tests.store import samples; from pathlib import Path\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "with samples.create(Path(sys.argv[1])) as store:\n"
+        "    samples.put(store, sys.argv[2], 2, count=2)\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+        )
+        for name in "abyz"
+    ]
+    for worker in workers:
+        assert worker.stdout.readline() == b"ready\n"
+    for worker in workers:
+        worker.stdin.write(b"go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors.decode()
+    with Store.open(path) as store:
+        assert list(store.verify()) == []
+        assert verify(store) == {"a": 2, "b": 2, "c": 1, "d": 1, "y": 2, "z": 2}
+    assert len(list(path.glob("*backup*"))) == 1

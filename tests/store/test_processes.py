@@ -68,7 +68,7 @@ def test_killed_at_random_moments(path):
     assert len(seen) > 4
 
 
-def test_writers_queue_and_readers_go_on(path):
+def test_two_writers_queue_while_others_ask_verify_and_vacuum(path):
     with samples.create(path) as store:
         put(store, "first")
     number = 40
@@ -76,8 +76,9 @@ def test_writers_queue_and_readers_go_on(path):
         worker("ingest", path, "x", number) as x,
         worker("ingest", path, "y", number) as y,
         worker("follow", path) as reader,
+        worker("look", path) as verifier,
     ):
-        for process in (x, y, reader):
+        for process in (x, y, reader, verifier):
             assert process.stdout.readline() == "ready\n", process.stderr.read()
         for process in (x, y):
             process.stdin.write("go\n")
@@ -87,6 +88,7 @@ def test_writers_queue_and_readers_go_on(path):
         with Store.open(path) as store:
             put(store, "stop")
         assert int(finish(reader)) > 0
+        assert int(finish(verifier)) > 0
     with Store.open(path) as store:
         versions = verify(store)
         assert not store._key_block.damaged

@@ -127,3 +127,17 @@ def test_a_book_for_a_question_is_quick(searched):
 def test_no_words_no_expression():
     assert match_expression("...") is None
     assert match_expression("a b") == '"b"'
+
+
+HOSTILE = ['"', "'; DROP TABLE documents; --", "%_\\", "[a-z]", "a*", "NEAR(a b)", "\x00", "\ud800"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(match=st.one_of(st.sampled_from(HOSTILE), st.text(max_size=20)))
+def test_no_name_is_syntax(searched, match):
+    literal = not set(match) & set("*?\x00")
+    found = [document.source for document in searched.documents(match=match)]
+    assert found in ([], ["doc"])
+    if literal and match:
+        assert bool(found) == (match.lower() in "doc")
+    assert searched.document(match) is None or match == "doc"

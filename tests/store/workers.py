@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from store import Labels, Store, keyblock, keys
-from tests.store import samples
+from store import Labels, Store, Target, keyblock, keys
+from tests.store import pruned, samples
 
 keyblock._MIN_DEAD = 4  # compact often
 
@@ -83,7 +83,31 @@ class Killer:
         sys.modules["store.database"].sqlite3.connect = traced
 
 
-def run_until_killed(path, moment):
+def pruning_scenario(path):
+    """Every way to prune, undoing, and making it final."""
+    with samples.create(path) as store:
+        for number in range(4):
+            pruned.fill(store, 1, first=number)
+            yield store
+        for strategy, left in (("merge", 5), ("random", 3)):
+            store.prune(strategy, Target(number=left))
+            yield store
+        store.undo()
+        yield store
+        store.prune("average", Target(number=2))
+        yield store
+        store.forget_pruned()
+        yield store
+
+
+def pruned_state(store):
+    """What is in the store, and how often something can be undone."""
+    (undoable,) = store._connection.execute("SELECT count(*) FROM prunes").fetchone()
+    keys = {chunk_id: key.tobytes() for chunk_id, key in samples.all_keys(store).items()}
+    return pruned.readings(store), keys, undoable
+
+
+def run_until_killed(path, moment, scenario=scenario):
     """Run the scenario in a child that is killed at `moment`; whether it was."""
     child = os.fork()
     if child == 0:
@@ -117,6 +141,23 @@ def kill_everywhere(folder, stride):
             assert len(list(path.glob("keys-*"))) <= 2
 
 
+def kill_pruning(folder, stride):
+    """Kill the pruning scenario at every `stride`-th moment, and check what is left each time."""
+    states = [pruned_state(store) for store in pruning_scenario(folder / "reference")]
+    allowed = [({}, {}, 0), *states]
+    for number, moment in enumerate(itertools.count(1, int(stride))):
+        path = folder / f"bank{moment}"
+        if not run_until_killed(path, moment, pruning_scenario):
+            print(number, flush=True)
+            return
+        with samples.create(path) as store:
+            pruned.check(store)
+            assert pruned_state(store) in allowed, moment
+            pruned.fill(store, 2)
+            store.prune("merge", Target(number=2))
+            pruned.check(store)
+
+
 def ingest(path, name, number):
     """Add `number` documents of one's own, and one that every worker replaces all the time."""
     with samples.create(path) as store:
@@ -135,6 +176,18 @@ def follow(path):
         while store.document("stop") is None:
             samples.verify(store)
             assert len(dict(store.search("chunk of shared", limit=5))) <= 5
+            rounds += 1
+        print(rounds, flush=True)
+
+
+def look(path):
+    """Verify and vacuum the store over and over until there is a document "stop"."""
+    with Store.open(path) as store:
+        print("ready", flush=True)
+        rounds = 0
+        while store.document("stop") is None:
+            assert list(store.verify()) == []
+            store.vacuum()
             rounds += 1
         print(rounds, flush=True)
 

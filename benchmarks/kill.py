@@ -1,0 +1,268 @@
+"""Kill -9 at random moments of everything that writes to a store, and look at what is left.
+
+    python -m benchmarks.kill --kills 200
+
+Each round takes one kind of work (ingest, remove, compaction of the keys, vacuum, import, copy,
+rebuild, migration), starts it in a child process on a copy of a small store, kills the child at a
+random moment within the time that the work takes, and checks that
+
+- `verify` finds nothing wrong, and every document reads as it was written;
+- each document is as it was before or as it is after the work;
+- the same work, done again in this process, ends in the state it ends in undisturbed.
+
+No language model is needed: the modulations follow from the document's name and version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import old_store
+from store import NewChunk, Store, StoreNotFoundError, keyblock
+from store.exportfile import ExportFile
+
+R, E, TOKENS = 16, 8, 6
+OLD, NEW = "fingerprint-1", "fingerprint-2"
+
+State = dict[str, int]
+"""Each document's version."""
+
+
+def make(source: str, version: int, fingerprint: str) -> list[NewChunk]:
+    """The chunks of a version of a document, as a checkpoint of that fingerprint amortizes them."""
+    seed = zlib.crc32(f"{source}/{version}".encode())
+    rng = np.random.default_rng([seed, zlib.crc32(fingerprint.encode())])
+    chunks = []
+    for n in range(3 + seed % 20):
+        text = f"Chunk {n} of {source}, version {version}."
+        latents = rng.integers(-127, 128, (TOKENS, R)).astype(np.int8)
+        scales = rng.random(TOKENS).astype(np.float16)
+        key = rng.standard_normal(E).astype(np.float16)
+        chunks.append(NewChunk(n * 50, n * 50 + len(text), text, latents, scales, key))
+    return chunks
+
+
+def put(store: Store, source: str, version: int) -> None:
+    chunks = make(source, version, store.fingerprint)
+    store.put(source, content_hash=str(version), chunking="c", chunks=chunks)
+
+
+def open_store(folder: Path, fingerprint: str = OLD) -> Store:
+    return Store.open(folder, fingerprint=fingerprint, key_size=E, latent_size=R, create=True)
+
+
+def look(folder: Path) -> State:
+    """Check everything in a store, and return what is in it."""
+    state = {}
+    with Store.open(folder) as store:
+        problems = list(store.verify())
+        assert not problems, problems
+        for document in store.documents():
+            version = int(document.content_hash)
+            expected = make(document.source, version, store.fingerprint)
+            rows = store.chunks(document.id)
+            assert [row.text for row in rows] == [chunk.text for chunk in expected]
+            stored = store.modulations([row.id for row in rows])
+            for (latents, scales), chunk in zip(stored, expected, strict=True):
+                assert np.array_equal(latents, chunk.latents)
+                assert np.array_equal(scales, chunk.scales)
+            assert store.search(f"chunk {document.source} version {version}", 1)
+            state[document.source] = version
+    return state
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that writes: what it starts from, and what it does (more often than once)."""
+
+    name: str
+    prepare: Callable[[Path], None]
+    do: Callable[[Path], None]
+
+
+BANK, OTHER = "bank", "other"
+
+
+def fill(folder: Path) -> None:
+    with open_store(folder / BANK) as store:
+        for n in range(12):
+            put(store, f"doc{n}", 1)
+
+
+def ingest(folder: Path) -> None:
+    with open_store(folder / BANK) as store:
+        for n in range(6, 24):
+            found = store.document(f"doc{n}")
+            if found is None or found.content_hash != "2":
+                put(store, f"doc{n}", 2)
+
+
+def remove(folder: Path) -> None:
+    with open_store(folder / BANK) as store:
+        for n in range(0, 12, 2):
+            store.remove(f"doc{n}")
+
+
+def compact(folder: Path) -> None:
+    """Replace and remove so much that the key file is written anew again and again."""
+    keyblock._MIN_DEAD = 4
+    with open_store(folder / BANK) as store:
+        for n in range(12):
+            put(store, f"doc{n % 4}", 3)
+            store.remove(f"doc{4 + n // 2}")
+
+
+def fill_and_remove(folder: Path) -> None:
+    fill(folder)
+    remove(folder)
+
+
+def vacuum(folder: Path) -> None:
+    with open_store(folder / BANK) as store:
+        store.vacuum()
+
+
+def fill_and_export(folder: Path) -> None:
+    fill(folder)
+    with open_store(folder / OTHER) as store:
+        for n in range(6, 24):
+            put(store, f"doc{n}", 2)
+        with open(folder / "export", "wb") as file:
+            store.export(file)
+    shutil.rmtree(folder / OTHER)
+
+
+def load(folder: Path) -> None:
+    with open(folder / "export", "rb") as file, open_store(folder / BANK) as store:
+        store.load(ExportFile(file, "export"))
+
+
+def copy(folder: Path) -> None:
+    with open_store(folder / BANK) as store:
+        if not (folder / OTHER).exists():
+            store.copy(folder / OTHER)
+    assert look(folder / OTHER) == {f"doc{n}": 1 for n in range(12)}
+
+
+def rebuild(folder: Path) -> None:
+    with Store.open(folder / BANK) as store:
+        if store.fingerprint == NEW:
+            return
+        with open_store(folder / BANK / "rebuild", NEW) as draft:
+            for document in store.documents():
+                if draft.document(document.source) is None:
+                    put(draft, document.source, int(document.content_hash))
+            assert store.adopt(draft)
+
+
+def fill_old(folder: Path) -> None:
+    made = {f"doc{n}": ("1", make(f"doc{n}", 1, OLD)) for n in range(12)}
+    old_store.write(folder / BANK, made, fingerprint=OLD, key_size=E, latent_size=R)
+
+
+def migrate(folder: Path) -> None:
+    Store.open(folder / BANK).close()
+
+
+WORKS = [
+    Work("ingest", fill, ingest),
+    Work("ingest into a new store", lambda folder: None, ingest),
+    Work("remove", fill, remove),
+    Work("compact", fill, compact),
+    Work("vacuum", fill_and_remove, vacuum),
+    Work("import", fill_and_export, load),
+    Work("copy", fill, copy),
+    Work("rebuild", fill, rebuild),
+    Work("migrate", fill_old, migrate),
+]
+
+
+def in_child(work: Work, folder: Path, after: float | None) -> tuple[bool, float]:
+    """Do the work in a child, killed after so many seconds; whether it was, and the time taken."""
+    begun = time.perf_counter()
+    child = os.fork()
+    if child == 0:
+        try:
+            work.do(folder)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    killed = os.WIFSIGNALED(status)
+    assert killed or os.WEXITSTATUS(status) == 0, f"{work.name} failed"
+    return killed, time.perf_counter() - begun
+
+
+def documents_of(folder: Path) -> State:
+    try:
+        return look(folder)
+    except StoreNotFoundError:
+        return {}
+
+
+def allowed(found: State, before: State, after: State) -> bool:
+    """Whether every document is as it was before or as it is afterwards."""
+    return all(
+        found.get(source) in (before.get(source), after.get(source))
+        for source in found.keys() | before.keys() | after.keys()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        base = Path(name)
+        starts: dict[str, tuple[Path, State, State, float]] = {}
+        for work in WORKS:
+            start = base / work.name.replace(" ", "-")
+            start.mkdir()
+            work.prepare(start)
+            trial = base / "trial"
+            shutil.copytree(start, trial)
+            before = {} if work.do is migrate else documents_of(trial / BANK)
+            _, seconds = in_child(work, trial, None)
+            after = look(trial / BANK)
+            starts[work.name] = start, after if work.do is migrate else before, after, seconds
+            shutil.rmtree(trial)
+        kills = {work.name: 0 for work in WORKS}
+        tries = 0
+        while sum(kills.values()) < arguments.kills:
+            work = WORKS[tries % len(WORKS)]
+            tries += 1
+            start, before, after, seconds = starts[work.name]
+            trial = base / "trial"
+            shutil.copytree(start, trial)
+            killed, _ = in_child(work, trial, chance.uniform(0, seconds))
+            kills[work.name] += killed
+            found = documents_of(trial / BANK)
+            assert allowed(found, before, after), (work.name, found)
+            work.do(trial)
+            assert look(trial / BANK) == after, work.name
+            shutil.rmtree(trial)
+    for kind, number in kills.items():
+        print(f"{kind:24} {number:4} kills, 0 losses")
+    print(f"{sum(kills.values())} kills in {time.perf_counter() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

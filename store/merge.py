@@ -1,0 +1,286 @@
+"""Several modulations into one. S: tokens of a modulation, T: tokens of a chunk, R: latent size.
+
+Modulations here have different lengths, unlike the paper's (arXiv 2403.04317, section 3.3 and
+appendix), whose average is taken element by element. Two ways:
+
+`average` does that, position by position, over the length of the longest: behind the end of a
+shorter one the others are averaged alone.
+
+`merge` puts the tokens of all into one set and joins the two that are nearest, again and again,
+until so many are left as are wanted. Nearest by Ward's criterion: joining i and j, which stand for
+n_i and n_j tokens, adds n_i n_j / (n_i + n_j) |z_i - z_j|^2 to the squared error over all tokens.
+
+`fit` makes of that what costs least for its bytes. Tokens of different texts are far apart: half as
+many tokens cost more than all of them in steps a few times as wide (the wider the steps, the fewer
+values there are, and the better zstandard packs them). So it tries several numbers of tokens, for
+each the finest steps that fit, and keeps what has the least squared error. Twins are joined, what
+is unlike stays apart and gets coarser.
+
+In both, a token that stands for several is their mean, each original token counting once, however
+often modulations are merged again. What comes out does not depend on the order of what goes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BLOCK = 1024
+# More tokens than these are not compared all with all: some parts are merged first.
+_MOST = 4096
+_RATIOS = (1.0, 0.8, 0.6, 0.4, 0.25)
+# Widths of steps, in root mean squares of a token's values; 0 is as fine as 8 bits allow.
+_STEPS = (0.0, *(0.1 * 1.15**n for n in range(28)))
+
+Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A modulation, and for each of its chunks which of the latents its tokens are.
+
+    Attributes:
+        latents: int8 [S, R]; the latents' values are `latents * scales[:, None]`.
+        scales: float16 [S].
+        members: by chunk id int64 [T], places in the modulation.
+    """
+
+    latents: NDArray[np.int8]
+    scales: NDArray[np.float16]
+    members: dict[int, NDArray[np.int64]]
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many tokens of its chunks each of the S tokens stands for, int64 [S]."""
+        counts = np.zeros(len(self.latents), np.int64)
+        for which in self.members.values():
+            counts += np.bincount(which, minlength=len(counts))
+        return counts
+
+
+def average(parts: Sequence[Part]) -> Part:
+    """The parts' mean, position by position."""
+    parts = _sorted(parts)
+    counts = [part.counts() for part in parts]
+    lengths = [int(np.flatnonzero(count)[-1]) + 1 for count in counts]
+    labels = np.concatenate([np.arange(length) for length in lengths])
+    latents = np.concatenate([p.latents[:n] for p, n in zip(parts, lengths, strict=True)])
+    scales = np.concatenate([p.scales[:n] for p, n in zip(parts, lengths, strict=True)])
+    # A place that no chunk has any more, between others, keeps its own latents: no division by 0.
+    weight = np.concatenate([c[:n] for c, n in zip(counts, lengths, strict=True)]).clip(min=1)
+    members = {chunk: which for part in parts for chunk, which in part.members.items()}
+    return Part(*_means(latents, scales, weight, labels), members)
+
+
+def merge(parts: Sequence[Part], tokens: int) -> Part:
+    """The parts in one set of at most `tokens` tokens, at least 1."""
+    if tokens < 1:
+        raise ValueError(f"a modulation needs at least 1 token, not {tokens}")
+    return _merged(_few(_sorted(parts), tokens), tokens)
+
+
+def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
+    """The parts in one set that takes `share` of their bytes, with the least squared error.
+
+    Args:
+        parts: at least one.
+        share: above 0 and at most 1.
+        size: how many bytes latents int8 [S, R] with scales float16 [S] take.
+    """
+    parts = _sorted(parts)
+    budget = share * sum(size(part.latents, part.scales) for part in parts)
+    total = sum(len(part.latents) for part in parts)
+    one = _union(_few(parts, max(1, round(share * total))))
+    z, weight = _values(one.latents, one.scales), one.counts()
+    labels = np.arange(len(z))
+    best, least = None, (True, np.inf)
+    high = len(_STEPS) - 1
+    for ratio in sorted({*(r for r in _RATIOS if r > share), share}, reverse=True):
+        tokens = max(1, round(ratio * total))
+        means, counts, _ = _mean_values(z, weight, labels)
+        labels = _cluster(means, counts, tokens)[labels]
+        means, _, same = _mean_values(z, weight, labels)
+        if not least[0] and weight @ ((means[labels] - z) ** 2).sum(-1) >= least[1]:
+            break  # fewer tokens alone cost more than that, and still fewer cost still more
+        low = 0  # and `high`: with fewer tokens the steps that fit are no wider
+        while low < high:  # the finest steps that fit
+            middle = (low + high) // 2
+            if size(*_quantised(one, means, same, _STEPS[middle])) <= budget:
+                high = middle
+            else:
+                low = middle + 1
+        made = _quantised(one, means, same, _STEPS[low])
+        error = float(weight @ ((_values(*made)[labels] - z) ** 2).sum(-1))
+        cost = size(*made) > budget, error
+        if best is None or cost < least:
+            best, least = (made, labels), cost
+    assert best is not None
+    (latents, scales), labels = best
+    order = _in_reading_order(labels, one.members)
+    places = np.empty(len(latents), np.int64)
+    places[order] = labels  # where in reading order each row stands
+    latents, scales = latents[places], scales[places]
+    return Part(latents, scales, {chunk: order[which] for chunk, which in one.members.items()})
+
+
+def _few(parts: list[Part], tokens: int) -> list[Part]:
+    """The parts, some of them merged already if there are too many tokens for one comparison."""
+    while len(parts) > 2 and sum(len(part.latents) for part in parts) > _MOST:
+        size, number = len(parts[0].latents), 1
+        while number < 2 or (number < len(parts) and size + len(parts[number].latents) <= _MOST):
+            size += len(parts[number].latents)
+            number += 1
+        parts = [_merged(parts[:number], max(tokens, _MOST // 2)), *parts[number:]]
+    return parts
+
+
+def _merged(parts: Sequence[Part], tokens: int) -> Part:
+    one = _union(parts)
+    labels = _cluster(_values(one.latents, one.scales), one.counts(), tokens)
+    labels = _in_reading_order(labels, one.members)
+    means = _means(one.latents, one.scales, one.counts(), labels)
+    return Part(*means, {chunk: labels[which] for chunk, which in one.members.items()})
+
+
+def _union(parts: Sequence[Part]) -> Part:
+    """The tokens of all parts side by side, without those that no chunk has any more."""
+    counts = np.concatenate([part.counts() for part in parts])
+    there = counts > 0  # a removed chunk's own tokens stand for nothing
+    latents = np.concatenate([part.latents for part in parts])[there]
+    scales = np.concatenate([part.scales for part in parts])[there]
+    new = np.cumsum(there) - 1
+    starts = np.cumsum([0, *(len(part.latents) for part in parts)])
+    members = {
+        chunk: new[which + start]
+        for part, start in zip(parts, starts[:-1].tolist(), strict=True)
+        for chunk, which in part.members.items()
+    }
+    return Part(latents, scales, members)
+
+
+def quantise(
+    z: NDArray[np.float32], step: float = 0.0
+) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Int8 with one float16 scale a token: latents [S, R] to (int8 [S, R], float16 [S]).
+
+    With `step`, values are at least so many root mean squares of their token apart.
+    """
+    widths = np.maximum(np.abs(z).max(-1) / 127.0, step * np.sqrt((z * z).mean(-1)))
+    scales = widths.astype(np.float16)
+    # The smallest normal float16 keeps an all-zero token from a division by zero.
+    scales = np.maximum(scales, np.finfo(np.float16).tiny)
+    latents = np.clip(np.rint(z / scales.astype(np.float32)[:, None]), -127, 127)
+    return latents.astype(np.int8), scales
+
+
+def _sorted(parts: Sequence[Part]) -> list[Part]:
+    return sorted(parts, key=lambda part: min(part.members))
+
+
+def _values(latents: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
+    return latents.astype(np.float32) * scales.astype(np.float32)[:, None]
+
+
+def _means(
+    latents: NDArray[np.int8],
+    scales: NDArray[np.float16],
+    weight: NDArray[np.int64],
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """Weighted means of the tokens with the same label (0 to the largest, none left out)."""
+    means, _, same = _mean_values(_values(latents, scales), weight, labels)
+    return _quantised(Part(latents, scales, {}), means, same, 0.0)
+
+
+def _mean_values(
+    z: NDArray[np.float32], weight: NDArray[np.int64], labels: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Weighted means of the rows of z with the same label.
+
+    Returns:
+        the means, float32 [S', R]; their weights, int64 [S']; int64 [S'], for each mean the first
+        of its rows if it is that of equal rows, else -1.
+    """
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(int(labels.max()) + 1))
+    sums = np.add.reduceat(z[order] * weight[order, None].astype(np.float32), starts)
+    totals = np.add.reduceat(weight[order], starts)
+    means = (sums / totals[:, None]).astype(np.float32)
+    first = order[starts]
+    same = np.logical_and.reduceat((z == z[first[labels]]).all(-1)[order], starts)
+    return means, totals, np.where(same, first, -1)
+
+
+def _quantised(
+    one: Part, means: NDArray[np.float32], same: NDArray[np.int64], step: float
+) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    latents, scales = quantise(means, step)
+    if not step:
+        # Where nothing was averaged nothing may be lost, not even by rounding.
+        kept = same >= 0
+        latents[kept], scales[kept] = one.latents[same[kept]], one.scales[same[kept]]
+    return latents, scales
+
+
+def _cluster(z: NDArray[np.float32], weight: NDArray[np.int64], tokens: int) -> NDArray[np.int64]:
+    """Join the nearest of z [S, R] until at most `tokens` are left; returns labels int64 [S]."""
+    labels = np.arange(len(z))
+    z, n = z.copy(), weight.astype(np.float32)
+    while len(z) > tokens:
+        cost, near = _nearest(z, n)
+        # Pairs that are each other's nearest can be joined at once: with Ward's criterion nothing
+        # gets nearer by it (reducibility). The dearer half waits for the result of the cheaper.
+        here = np.arange(len(z))
+        pairs = np.flatnonzero((near[near] == here) & (here < near))
+        if not len(pairs):  # rounding can break the symmetry of equal distances
+            pairs = np.array([cost.argmin()])
+        pairs = pairs[np.lexsort((pairs, cost[pairs]))][: (len(z) - tokens + 1) // 2]
+        others = near[pairs]
+        total = n[pairs] + n[others]
+        z[pairs] += (n[others] / total)[:, None] * (z[others] - z[pairs])
+        n[pairs] = total
+        kept = np.ones(len(z), bool)
+        kept[others] = False
+        new = np.cumsum(kept) - 1
+        new[others] = new[pairs]
+        labels = new[labels]
+        z, n = z[kept], n[kept]
+    return labels
+
+
+def _nearest(
+    z: NDArray[np.float32], n: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """For each token what joining it with its nearest costs [S], and which that is [S]."""
+    squares = np.einsum("sr,sr->s", z, z)
+    cost = np.empty(len(z), np.float32)
+    near = np.empty(len(z), np.int64)
+    for start in range(0, len(z), _BLOCK):
+        rows = slice(start, min(start + _BLOCK, len(z)))
+        d = np.maximum(squares[rows, None] + squares - 2 * (z[rows] @ z.T), 0)
+        d *= n[rows, None] * n / (n[rows, None] + n)
+        own = np.arange(rows.start, rows.stop)
+        d[own - start, own] = np.inf
+        near[rows] = d.argmin(1)
+        cost[rows] = d[own - start, near[rows]]
+    return cost, near
+
+
+def _in_reading_order(
+    labels: NDArray[np.int64], members: dict[int, NDArray[np.int64]]
+) -> NDArray[np.int64]:
+    """The same labels, numbered by where on average their tokens stand in the chunks."""
+    number = int(labels.max()) + 1
+    places, counts = np.zeros(number), np.zeros(number)
+    for which in members.values():
+        own = labels[which]
+        places += np.bincount(own, np.arange(len(own)), number)
+        counts += np.bincount(own, minlength=number)
+    rank = np.empty(number, np.int64)
+    rank[np.argsort(places / counts, kind="stable")] = np.arange(number)
+    return rank[labels]
