@@ -47,4 +47,5 @@ class Packing:
     def unpack(self, x: Tensor) -> Tensor:
         """[B, T, ...] of x [1, M, ...], with zeros as padding."""
         out = x.new_zeros(self._shape.numel(), *x.shape[2:])
-        return out.index_copy(0, self._places, x[0]).unflatten(0, self._shape)
+        out = out.index_copy(0, self._places, x[0])
+        return out.view(*self._shape, *x.shape[2:])

@@ -69,8 +69,8 @@ def initialise(
         # estimate from few examples would leave too little to the features it thinks unimportant.
         weights = sensitivity(stack, lm, asked).sqrt()
         weights = (weights / weights.mean()).clamp_min(0.05)
-        amortizer.scale /= weights
-        head.constant *= weights
+        amortizer.scale.div_(weights)
+        head.constant.mul_(weights)
     x /= amortizer.scale
     components, kept = principal_components(x, stack.config.latent_size, seed)
     amortizer.weight.copy_(components)

@@ -220,8 +220,7 @@ class BaseLM:
         Args:
             ids: [B, T] token ids, padded on the right.
             prefix: what the sequences attend to besides themselves; none is the base LM itself.
-            real: bool [B, T], which tokens are no padding; when given, padding goes through no
-                layer and comes back as zeros.
+            real: bool [B, T], which tokens are no padding; the others go through no layer.
             cache: when given, receives each layer's (keys [B, H, T, C] rotated, values) of `ids`.
             watch: when given, [B, S], grows by the attention that each sequence's last token pays
                 to each prefix token, summed over layers and heads.
