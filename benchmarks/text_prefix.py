@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 
 from models import checkpoint
 from models.batches import Sampler
@@ -26,7 +25,7 @@ from models.initialise import instruction_constant
 from models.latent import LatentStack
 from models.lm import BaseLM, Prefix
 from models.memory import Memory
-from models.objective import IGNORE, question_prompt, supervised_rows, until_last
+from models.objective import answer_loss, question_prompt
 
 
 def prompt_text(question: str, texts: Sequence[str]) -> str:
@@ -100,18 +99,14 @@ def main() -> None:
             scores = corpus.keys[seen] @ corpus.queries[question]
             ranked = [seen[i] for i in scores.argsort(descending=True).tolist()]
             pairs.append((prompt_text(asked.text, [corpus.chunks[c] for c in ranked]), asked))
-        ids, labels = supervised_rows(
+        prefix = constant_prefix(stack, lm)
+        loss = answer_loss(
             lm,
+            prefix._replace(bias=prefix.bias.expand(len(pairs), -1)),
             [(text, asked.answers[0]) for text, asked in pairs],
             prompt=lambda text: text,
             max_tokens=768,
         )
-        prefix = constant_prefix(stack, lm)
-        prefix = prefix._replace(bias=prefix.bias.expand(len(ids), -1))
-        wanted = labels != IGNORE
-        hidden = lm.forward(ids, prefix, real=until_last(wanted))
-        logits = lm.logits(hidden[wanted]).float()
-        loss = F.cross_entropy(logits, labels[wanted])
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_([constant], 1.0)

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from models.features import compute, document_ids
 from models.latent import LatentStack, pack
 from models.lm import BaseLM
-from models.objective import IGNORE, supervised_rows
+from models.objective import answer_loss
 
 INSTRUCTION = (
     "Answer the question with a few words taken from the text. Be brief, exact and correct.\n\n"
@@ -101,16 +100,11 @@ def sensitivity(
         part = order[start : start + batch]
         x = [stack.amortizer.normalise(x.float()) for x in compute(lm, [rows[i] for i in part])]
         features, place, document = pack([[row] for row in x])
-        ids, labels = supervised_rows(lm, [asked[i][1:] for i in part])
         with torch.enable_grad():
             features.requires_grad_(True)
             alone = features.new_zeros(len(part), 1)
             prefix = stack.attach(lm, features, place, document, alone)
-            hidden = lm.forward(ids, prefix)
-            wanted = labels != IGNORE
-            loss = F.cross_entropy(
-                lm.logits(hidden[wanted]).float(), labels[wanted], reduction="sum"
-            )
+            loss = answer_loss(lm, prefix, [asked[i][1:] for i in part], reduction="sum")
             (gradient,) = torch.autograd.grad(loss, features)
         total += gradient.pow(2).sum((0, 1))
         tokens += sum(map(len, x))

@@ -16,7 +16,7 @@ from models.batches import Batch
 from models.corpus import Corpus
 from models.features import FeatureCache
 from models.latent import LatentStack, pack
-from models.lm import BaseLM
+from models.lm import BaseLM, Prefix
 
 IGNORE = -100
 NEGATIVES = 256
@@ -73,9 +73,31 @@ def supervised_rows(
     return lm.pad(rows), targets.to(lm.device)
 
 
-def until_last(wanted: Tensor) -> Tensor:
-    """Bool [N, T]: each row of `wanted` up to its last true place, where its padding begins."""
-    return wanted.flip(1).cumsum(1).flip(1) > 0
+def answer_loss(
+    lm: BaseLM,
+    prefix: Prefix,
+    pairs: list[tuple[str, str]],
+    *,
+    prompt: Callable[[str], str] = question_prompt,
+    max_tokens: int = 128,
+    reduction: str = "mean",
+) -> Tensor:
+    """How surprising the answers are behind the prefix, in nats a token.
+
+    Args:
+        lm: the base LM.
+        prefix: of the N pairs' groups.
+        pairs: questions and answers.
+        prompt: see `supervised_rows`.
+        max_tokens: see `supervised_rows`.
+        reduction: "mean" over the answers' tokens, or their "sum".
+    """
+    ids, labels = supervised_rows(lm, pairs, prompt=prompt, max_tokens=max_tokens)
+    wanted = labels != IGNORE
+    # A row's padding begins behind its last label.
+    real = wanted.flip(1).cumsum(1).flip(1) > 0
+    hidden = lm.forward(ids, prefix, real=real)[wanted]
+    return F.cross_entropy(lm.logits(hidden).float(), labels[wanted], reduction=reduction)
 
 
 def amortize_batch(stack: LatentStack, features: list[Tensor], kept: list[bool]) -> list[Tensor]:
@@ -121,10 +143,7 @@ def loss(
 
     prefix = stack.prefix(lm, *pack([z[i : i + d] for i in range(0, len(z), d)]), bias)
     asked = [corpus.questions[q] for q in batch.questions]
-    ids, labels = supervised_rows(lm, [(q.text, q.answers[0]) for q in asked])
-    wanted = labels != IGNORE
-    hidden = lm.forward(ids, prefix, real=until_last(wanted))
-    answer = F.cross_entropy(lm.logits(hidden[wanted]).float(), labels[wanted])
+    answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in asked])
 
     own = (queries * keys[group_of * d + batch.own.to(device)]).sum(-1, keepdim=True)
     return Loss(answer, _contrastive(corpus, batch, own, queries))
