@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zstandard
 
+from benchmarks import process
 from models.chunking import split
 from models.modulation import quantise
 from models.relevance import RelevanceWeights, select
@@ -87,12 +85,12 @@ def measure(folder: Path, articles: Path, chunks: int) -> dict[str, float]:
         stats = store.stats()
     row["bytes a chunk on disk"] = stats.total_bytes / stats.chunks
     row["of it modulation"] = stats.modulation_bytes / stats.chunks
-    said, _, peak = _process(["-m", "benchmarks.scale", "--ask", str(folder)])
+    said, _, peak = process.run(["-m", "benchmarks.scale", "--ask", str(folder)])
     row.update(json.loads(said))
     row["peak MB of it"] = peak
     for name, command in COMMANDS.items():
-        _, seconds, _ = _process(["-m", "maccli", *command, "--store", str(folder)])
-        row[f"mac {name}, s"] = seconds
+        measured = process.run(["-m", "maccli", *command, "--store", str(folder)])
+        row[f"mac {name}, s"] = measured.seconds
     return row
 
 
@@ -166,23 +164,6 @@ def _texts(articles: Path) -> Iterator[str]:
 
 def _open(path: Path) -> Any:
     return zstandard.open(path, "rt") if path.suffix == ".zst" else path.open()
-
-
-def _process(arguments: Sequence[str]) -> tuple[str, float, float]:
-    """Output, seconds and peak memory (MB) of one Python process."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env={**os.environ}
-    )
-    assert process.stdout is not None
-    said = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} ended with {process.returncode}")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return said, seconds, usage.ru_maxrss * unit / 2**20
 
 
 if __name__ == "__main__":

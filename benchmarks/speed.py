@@ -15,8 +15,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks import bank as banks
+from benchmarks import process
 from models import checkpoint
 from models.batching import batch_tokens, length_batches
 from models.decode import Decoder
@@ -224,7 +223,7 @@ def start_up(run: Run) -> Iterator[Figure]:
     """Seconds of whole processes that need no model."""
     store = ["--store", str(run.folder / "bank")]
     for name, command in (("mac --help", ["--help"]), ("mac store ls", ["store", "ls", *store])):
-        seconds = statistics.median(_process(command, run.checkpoint)[0] for _ in range(10))
+        seconds = statistics.median(_mac(command, run.checkpoint).seconds for _ in range(10))
         yield Figure(name, f"{seconds:.2f} s", "0.4 s", seconds / 0.4, "< 1", seconds < 0.4)
 
 
@@ -237,7 +236,7 @@ def peak_memory(run: Run) -> Iterator[Figure]:
     for size in (SMALL, LARGE):
         folder = run.folder / f"chunks-{size}"
         fill(folder, run.bank, size)
-        peaks.append(_process(["ask", question, "--store", str(folder)], run.checkpoint)[1])
+        peaks.append(_mac(["ask", question, "--store", str(folder)], run.checkpoint).megabytes)
     small, large = peaks
     yield Figure(
         f"peak memory of mac ask, {LARGE:,} chunks",
@@ -297,24 +296,8 @@ def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - begun, result
 
 
-def _process(arguments: Sequence[str], model: Path) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of one `mac` process."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "maccli", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "MAC_MODEL": str(model)},
-    )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"mac {' '.join(arguments)}: {said.decode()}")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return seconds, usage.ru_maxrss * unit / 2**20
+def _mac(arguments: Sequence[str], model: Path) -> process.Measured:
+    return process.run(["-m", "maccli", *arguments], {"MAC_MODEL": str(model)})
 
 
 if __name__ == "__main__":
