@@ -67,7 +67,7 @@ class Codec:
         payload = latents.tobytes() + scales.astype("<f2", copy=False).tobytes()
         fields = _FIELDS.pack(MAGIC, VERSION, 0, tokens, self.latent_size, self.key_size)
         body = key.astype("<f2", copy=False).tobytes() + self._compressor.compress(payload)
-        return fields + _CHECKSUM.pack(_checksum(fields, body)) + body
+        return seal(fields, body)
 
     def decode(self, blob: bytes) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
         """Latents int8 [T, R] and scales float16 [T] of a blob.
@@ -78,16 +78,8 @@ class Codec:
             BlobError: the blob is damaged, or not of this store's shapes.
         """
         tokens = self._open(blob)
-        frame = memoryview(blob)[_HEADER_SIZE + 2 * self.key_size :]
         size = tokens * (self.latent_size + 2)
-        try:
-            # The frame's own claim decides how much is allocated, so it must be the right one.
-            claimed = zstandard.get_frame_parameters(frame).content_size
-            if claimed != size:
-                raise BlobError(f"it holds {claimed} bytes instead of {size}")
-            payload = self._decompressor.decompress(frame, allow_extra_data=False)
-        except zstandard.ZstdError as error:
-            raise BlobError(str(error)) from error
+        payload = decompress(self._decompressor, blob, self.key_size, size)
         values = np.frombuffer(bytearray(payload), dtype=np.int8)
         cut = tokens * self.latent_size
         scales = values[cut:].view("<f2").astype(np.float16, copy=False)
@@ -96,16 +88,11 @@ class Codec:
     def key(self, blob: bytes) -> NDArray[np.float16]:
         """The key float16 [E] of a blob. Raises `BlobError` like `decode`."""
         self._open(blob)
-        key = np.frombuffer(blob, dtype="<f2", count=self.key_size, offset=_HEADER_SIZE)
-        return key.astype(np.float16)
+        return key_in(blob, self.key_size)
 
     def _open(self, blob: bytes) -> int:
         """Check everything in front of the frame and the checksum of all; returns T."""
-        if len(blob) < _HEADER_SIZE + 2 * self.key_size:
-            raise BlobError(f"it is cut off after {len(blob)} bytes")
-        magic, version, _, tokens, latent_size, key_size = _FIELDS.unpack_from(blob)
-        if magic != MAGIC or version != VERSION:
-            raise BlobError(f"it starts with {blob[:3]!r}, which is no known format")
+        tokens, latent_size, key_size = unpack(blob, _FIELDS, (MAGIC, VERSION), self.key_size)
         if (latent_size, key_size) != (self.latent_size, self.key_size):
             raise BlobError(
                 f"it has latent size {latent_size} and key size {key_size}, not "
@@ -113,10 +100,64 @@ class Codec:
             )
         if not 1 <= tokens <= MAX_TOKENS:
             raise BlobError(f"it claims {tokens} tokens")
-        (stored,) = _CHECKSUM.unpack_from(blob, _FIELDS.size)
-        if stored != _checksum(blob[: _FIELDS.size], memoryview(blob)[_HEADER_SIZE:]):
-            raise BlobError("its checksum is wrong")
-        return int(tokens)
+        check_sum(blob)
+        return tokens
+
+
+# Every kind of blob is 12 bytes of fields, their and the body's checksum, a key and a frame.
+
+
+def seal(fields: bytes, body: bytes) -> bytes:
+    """A blob of its first fields and what follows the checksum."""
+    return fields + _CHECKSUM.pack(_checksum(fields, body)) + body
+
+
+def unpack(
+    blob: bytes, fields: struct.Struct, kind: tuple[bytes, int], key_size: int
+) -> tuple[int, ...]:
+    """What follows magic, version and zero in a blob's fields.
+
+    Raises:
+        BlobError: the blob is too short for its key, or of another magic or version than `kind`.
+    """
+    if len(blob) < _HEADER_SIZE + 2 * key_size:
+        raise BlobError(f"it is cut off after {len(blob)} bytes")
+    magic, version, _, *numbers = fields.unpack_from(blob)
+    if (magic, version) != kind:
+        raise BlobError(f"it starts with {blob[:3]!r}, which is no known format")
+    return tuple(numbers)
+
+
+def check_sum(blob: bytes) -> None:
+    """Raise `BlobError` unless a blob's checksum is right."""
+    (stored,) = _CHECKSUM.unpack_from(blob, _FIELDS.size)
+    if stored != _checksum(blob[: _FIELDS.size], memoryview(blob)[_HEADER_SIZE:]):
+        raise BlobError("its checksum is wrong")
+
+
+def key_in(blob: bytes, key_size: int) -> NDArray[np.float16]:
+    """The key float16 [E] of a checked blob."""
+    key = np.frombuffer(blob, dtype="<f2", count=key_size, offset=_HEADER_SIZE)
+    return key.astype(np.float16)
+
+
+def decompress(
+    decompressor: zstandard.ZstdDecompressor, blob: bytes, key_size: int, size: int
+) -> bytes:
+    """The `size` bytes in the frame of a checked blob.
+
+    Raises:
+        BlobError: the frame is damaged, or claims another size.
+    """
+    frame = memoryview(blob)[_HEADER_SIZE + 2 * key_size :]
+    try:
+        # The frame's own claim decides how much is allocated, so it must be the right one.
+        claimed = zstandard.get_frame_parameters(frame).content_size
+        if claimed != size:
+            raise BlobError(f"it holds {claimed} bytes instead of {size}")
+        return decompressor.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise BlobError(str(error)) from error
 
 
 def _checksum(fields: bytes, body: bytes | memoryview) -> int:

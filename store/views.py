@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zstandard
 
+from store import codec
 from store.codec import MAX_TOKENS, BlobError, Codec
 from store.documents import by_id
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 MAGIC = b"mv"
 VERSION = 1
 _FIELDS = struct.Struct("<2sBBII")
-_CHECKSUM = struct.Struct("<I")
-_HEADER_SIZE = _FIELDS.size + _CHECKSUM.size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +67,12 @@ class Views:
     """Encodes, decodes and reads the modulations that chunks share, and those that they do not.
 
     Args:
-        codec: of the store's modulations.
+        own: codec of the store's modulations.
     """
 
-    def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self.shared = Codec(codec.latent_size, 0)
+    def __init__(self, own: Codec) -> None:
+        self.codec = own
+        self.shared = Codec(own.latent_size, 0)
         self._compressor = zstandard.ZstdCompressor()
         self._decompressor = zstandard.ZstdDecompressor()
 
@@ -87,7 +85,7 @@ class Views:
         fields = _FIELDS.pack(MAGIC, VERSION, 0, len(which), len(key))
         body = key.astype("<f2", copy=False).tobytes()
         body += self._compressor.compress(which.astype("<u2").tobytes())
-        return fields + _CHECKSUM.pack(_checksum(fields, body)) + body
+        return codec.seal(fields, body)
 
     def decode_member(self, blob: bytes) -> NDArray[np.int64]:
         """The places int64 [T] in a blob of `encode_member`.
@@ -95,16 +93,9 @@ class Views:
         Raises:
             BlobError: the blob is damaged.
         """
-        tokens = _open(blob, self.codec.key_size)
-        frame = memoryview(blob)[_HEADER_SIZE + 2 * self.codec.key_size :]
-        try:
-            # The frame's own claim decides how much is allocated, so it must be the right one.
-            claimed = zstandard.get_frame_parameters(frame).content_size
-            if claimed != 2 * tokens:
-                raise BlobError(f"it holds {claimed} bytes instead of {2 * tokens}")
-            payload = self._decompressor.decompress(frame, allow_extra_data=False)
-        except zstandard.ZstdError as error:
-            raise BlobError(str(error)) from error
+        key_size = self.codec.key_size
+        tokens = _open(blob, key_size)
+        payload = codec.decompress(self._decompressor, blob, key_size, 2 * tokens)
         return np.frombuffer(payload, "<u2").astype(np.int64)
 
     def tokens(self, blob: bytes) -> int:
@@ -220,36 +211,25 @@ def problems(connection: sqlite3.Connection, views: Views) -> Iterator[tuple[int
             yield chunk_id, str(error)
 
 
-def key_of(blob: bytes, codec: Codec) -> NDArray[np.float16]:
+def key_of(blob: bytes, own: Codec) -> NDArray[np.float16]:
     """The key float16 [E] of a modulation, or of a chunk's part of a shared one.
 
     Raises:
         BlobError: the blob is damaged.
     """
     if blob[:2] != MAGIC:
-        return codec.key(blob)
-    _open(blob, codec.key_size)
-    key = np.frombuffer(blob, dtype="<f2", count=codec.key_size, offset=_HEADER_SIZE)
-    return key.astype(np.float16)
+        return own.key(blob)
+    _open(blob, own.key_size)
+    return codec.key_in(blob, own.key_size)
 
 
 def _open(blob: bytes, key_size: int) -> int:
     """Check everything in front of the frame and the checksum of all; returns T."""
-    if len(blob) < _HEADER_SIZE + 2 * key_size:
-        raise BlobError(f"it is cut off after {len(blob)} bytes")
-    magic, version, _, tokens, size = _FIELDS.unpack_from(blob)
-    if magic != MAGIC or version != VERSION:
-        raise BlobError(f"it starts with {blob[:3]!r}, which is no known format")
+    tokens, size = codec.unpack(blob, _FIELDS, (MAGIC, VERSION), key_size)
     if size != key_size or not 1 <= tokens <= MAX_TOKENS:
         raise BlobError(f"it claims {tokens} tokens and key size {size}")
-    (stored,) = _CHECKSUM.unpack_from(blob, _FIELDS.size)
-    if stored != _checksum(blob[: _FIELDS.size], memoryview(blob)[_HEADER_SIZE:]):
-        raise BlobError("its checksum is wrong")
-    return int(tokens)
-
-
-def _checksum(fields: bytes, body: bytes | memoryview) -> int:
-    return zlib.crc32(body, zlib.crc32(fields))
+    codec.check_sum(blob)
+    return tokens
 
 
 @contextmanager
