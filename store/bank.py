@@ -175,9 +175,7 @@ class Store(Upkeep):
             old = documents.find(self._connection, source)
             if old is None:
                 return False
-            many_dead = self._delete_chunks(old.id)
-            documents.record(self._connection, "removed", source)
-            documents.delete(self._connection, old.id)
+            many_dead = self._remove(old)
         if many_dead:
             self._rewrite_keys()
         return True
@@ -225,9 +223,7 @@ class Store(Upkeep):
                 return False
             replaced = documents.find(self._connection, to)
             if replaced is not None and replaced.id != old.id:
-                many_dead = self._delete_chunks(replaced.id)
-                documents.record(self._connection, "removed", to)
-                documents.delete(self._connection, replaced.id)
+                many_dead = self._remove(replaced)
             documents.rename(self._connection, old.id, to, title, media_type, encoding)
             self._label(old.id, old, labels)
             documents.record(self._connection, "renamed", to, was=source)
@@ -255,6 +251,13 @@ class Store(Upkeep):
         tags, day = (old.tags, old.date) if old else ((), None)
         if change.changes(tags, day):
             write_labels(self._connection, document_id, *change.applied(tags, day))
+
+    def _remove(self, document: Document) -> bool:
+        """Remove a document in the caller's transaction; returns what `_delete_chunks` does."""
+        many_dead = self._delete_chunks(document.id)
+        documents.record(self._connection, "removed", document.source)
+        documents.delete(self._connection, document.id)
+        return many_dead
 
     def _delete_chunks(self, document_id: int, keep: Container[int] = ()) -> bool:
         """Delete a document's chunks and their keys; whether the key file should be compacted."""

@@ -48,7 +48,7 @@ def plan(session: Session) -> Plan:
         StoreError: there is no store, or it cannot be used.
     """
     with Store.open(session.place.store) as store:
-        number = store.stats().documents
+        number = store.count()
         if store.fingerprint == session.fingerprint:
             return Plan(number, 0, store.fingerprint)
         try:

@@ -175,3 +175,12 @@ def mac(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def stored(mac: Callable[..., Ran], work: Path, memory: FakeMemory) -> Path:
+    """The working folder, with two ingested files."""
+    (work / "bridge.txt").write_text("Varnholt is small. The bridge was opened by Ida Brandt.")
+    (work / "prize.md").write_text("# Prizes\n\nThe poetry prize went to Tomas Reyl.")
+    assert mac("ingest", "bridge.txt", "prize.md").code == 0
+    return work

@@ -293,14 +293,6 @@ def test_a_damaged_index(mac: Mac, work: Path, memory: FakeMemory, tmp_path: Pat
 # ask
 
 
-@pytest.fixture
-def stored(mac: Mac, work: Path, memory: FakeMemory) -> Path:
-    (work / "bridge.txt").write_text("Varnholt is small. The bridge was opened by Ida Brandt.")
-    (work / "prize.md").write_text("# Prizes\n\nThe poetry prize went to Tomas Reyl.")
-    assert mac("ingest", "bridge.txt", "prize.md").code == 0
-    return work
-
-
 def test_ask_writes_answer_and_sources(mac: Mac, stored: Path) -> None:
     ran = mac("ask", "Who", "opened", "the bridge?", "-k", "1")
     assert (ran.code, ran.err) == (0, "")

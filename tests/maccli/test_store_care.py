@@ -28,14 +28,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "mac-home" / "store"
 
 
-@pytest.fixture
-def stored(mac: Mac, work: Path, memory: FakeMemory) -> Path:
-    (work / "bridge.txt").write_text("Varnholt is small. The bridge was opened by Ida Brandt.")
-    (work / "prize.md").write_text("# Prizes\n\nThe poetry prize went to Tomas Reyl.")
-    assert mac("ingest", "bridge.txt", "prize.md").code == 0
-    return work
-
-
 def sql(folder: Path, statement: str) -> None:
     connection = sqlite3.connect(folder / "index.db", isolation_level=None)
     try:

@@ -154,28 +154,36 @@ def test_a_failing_migration_changes_nothing(path, monkeypatch):
         assert store.stats().schema_version == len(schema.MIGRATIONS)
 
 
-def test_several_processes_make_the_store_at_once(path):
+def all_at_once(path, names, statement):
+    """Open the store in a process for each name at the same moment, and run a statement there."""
     code = (
         "import sys; from tests.store import samples; from pathlib import Path\n"
-        "sys.stdin.readline()\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
         "with samples.create(Path(sys.argv[1])) as store:\n"
-        "    samples.put(store, sys.argv[2], count=2)\n"
+        f"    {statement}\n"
     )
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(path), name],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=Path(__file__).parents[2],
         )
-        for name in "abcd"
+        for name in names
     ]
+    for worker in workers:
+        assert worker.stdout.readline() == b"ready\n"
     for worker in workers:
         worker.stdin.write(b"go\n")
         worker.stdin.flush()
     for worker in workers:
-        _, errors = worker.communicate(timeout=60)
+        _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 0, errors.decode()
+
+
+def test_several_processes_make_the_store_at_once(path):
+    all_at_once(path, "abcd", "samples.put(store, sys.argv[2], count=2)")
     with Store.open(path) as store:
         assert verify(store) == dict.fromkeys("abcd", 1)
 
@@ -243,30 +251,7 @@ def test_a_backup_that_cannot_be_made_stops_the_migration(path, monkeypatch):
 
 def test_several_processes_migrate_at_once(path):
     old_schema(path)
-    code = (
-        "import sys; from tests.store import samples; from pathlib import Path\n"
-        "print('ready', flush=True); sys.stdin.readline()\n"
-        "with samples.create(Path(sys.argv[1])) as store:\n"
-        "    samples.put(store, sys.argv[2], 2, count=2)\n"
-    )
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(path), name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-        )
-        for name in "abyz"
-    ]
-    for worker in workers:
-        assert worker.stdout.readline() == b"ready\n"
-    for worker in workers:
-        worker.stdin.write(b"go\n")
-        worker.stdin.flush()
-    for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors.decode()
+    all_at_once(path, "abyz", "samples.put(store, sys.argv[2], 2, count=2)")
     with Store.open(path) as store:
         assert list(store.verify()) == []
         assert verify(store) == {"a": 2, "b": 2, "c": 1, "d": 1, "y": 2, "z": 2}
