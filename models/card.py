@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from models.latent import LatentConfig
 
 _REPOSITORY = {
@@ -13,9 +15,6 @@ _REPOSITORY = {
 
 def card(config: LatentConfig) -> str:
     """What the checkpoint is, what it stands on, and how it was trained."""
-    training = dict(config.training)
-    command = training.pop("command", None)
-    settings = [f"- {name}: {value}" for name, value in training.items()]
     return "\n".join(
         [
             "---",
@@ -37,8 +36,18 @@ def card(config: LatentConfig) -> str:
             "",
             "## Training",
             "",
-            *(["```", str(command), "```", ""] if command else []),
-            *settings,
-            "",
+            *_runs(config.training),
         ]
     )
+
+
+def _runs(training: dict[str, Any]) -> list[str]:
+    """Commands and settings of the run that made the checkpoint, behind those it started from."""
+    settings = dict(training)
+    earlier, command = settings.pop("from", None), settings.pop("command", None)
+    return [
+        *([*_runs(earlier), "Then:", ""] if earlier else []),
+        *(["```", str(command), "```", ""] if command else []),
+        *(f"- {name}: {value}" for name, value in settings.items()),
+        "",
+    ]

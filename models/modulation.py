@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STEP = 0.25
+STEP = 0.5
 """Quantisation step, in root mean squares of a token's latents. On dev data the answers' loss rises
 by 0.9 % over steps of a 127th of the largest number, and a token takes 196 bytes instead of 287."""
 

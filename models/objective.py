@@ -17,6 +17,7 @@ from models.corpus import Corpus
 from models.features import FeatureCache
 from models.latent import LatentStack, pack
 from models.lm import BaseLM, Prefix
+from models.modulation import STEP
 
 IGNORE = -100
 NEGATIVES = 256
@@ -100,11 +101,23 @@ def answer_loss(
     return F.cross_entropy(lm.logits(hidden).float(), labels[wanted], reduction=reduction)
 
 
-def amortize_batch(stack: LatentStack, features: list[Tensor], kept: list[bool]) -> list[Tensor]:
+def amortize_batch(
+    stack: LatentStack,
+    features: list[Tensor],
+    kept: list[bool],
+    noise: torch.Generator | None = None,
+) -> list[Tensor]:
     """Latents [T, R] of documents of any lengths.
 
     Backpropagation dropout (section 3.3 of the paper): a document that is not kept is amortized
     under stop-gradient, so that memory and time of the backward pass grow with the kept ones only.
+
+    Args:
+        stack: whose amortizer.
+        features: [T, X] of each document.
+        kept: which documents a gradient may reach.
+        noise: draws the uniform noise of a quantisation step, so that training sees latents as
+            inexact as a store keeps them; None leaves them exact.
     """
     out: list[Tensor] = [features[0]] * len(features)
     for keep in (True, False):
@@ -113,9 +126,18 @@ def amortize_batch(stack: LatentStack, features: list[Tensor], kept: list[bool])
             continue
         with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
             z = stack.amortizer(torch.cat([features[i] for i in chosen]))
+            if noise is not None:
+                z = z + quantisation_step(z) * torch.rand(
+                    z.shape, generator=noise, device=z.device
+                ).sub(0.5)
         for i, latents in zip(chosen, z.split([len(features[i]) for i in chosen]), strict=True):
             out[i] = latents
     return out
+
+
+def quantisation_step(z: Tensor) -> Tensor:
+    """How far apart the values are that a store rounds latents [T, R] to, [T, 1]."""
+    return STEP * z.detach().square().mean(-1, keepdim=True).sqrt()
 
 
 def loss(
@@ -125,12 +147,16 @@ def loss(
     cache: FeatureCache,
     batch: Batch,
     kept: list[bool] | None = None,
+    noise: torch.Generator | None = None,
 ) -> Loss:
-    """The loss of one batch; gradients reach the stack's parameters only."""
+    """The loss of one batch; gradients reach the stack's parameters only.
+
+    `kept` and `noise` as in `amortize_batch`; by default all documents are kept and exact.
+    """
     device = lm.device
     texts = [corpus.chunks[c] for group in batch.chunks for c in group]
     features = cache.get(texts)
-    z = amortize_batch(stack, features, kept or [True] * len(texts))
+    z = amortize_batch(stack, features, kept or [True] * len(texts), noise)
     groups = len(batch.chunks)
 
     keys = torch.stack([corpus.keys[c] for group in batch.chunks for c in group]).to(device)

@@ -107,6 +107,7 @@ class Trainer:
         dev: examples that are never trained on; their answer loss is measured whenever the state
             is saved.
         note: told what happens before the first step.
+        start: networks to go on from, of the sizes in `model`; None: principal components.
     """
 
     config: TrainConfig
@@ -119,6 +120,7 @@ class Trainer:
     cache: Path | None = None
     dev: Sequence[Sequence[Example]] = ()
     note: Callable[[str], None] = print
+    start: LatentStack | None = None
     stack: LatentStack = field(init=False)
     step: int = field(init=False, default=0)
     examples: int = field(init=False, default=0)
@@ -147,6 +149,8 @@ class Trainer:
         optimiser = self._optimiser()
         if resume:
             self._resume(optimiser)
+        elif self.start is not None:
+            self.stack.load_state_dict(self.start.state_dict())
         else:
             self._initialise(corpus)
         features = FeatureCache(
@@ -160,7 +164,8 @@ class Trainer:
             while self.step < config.steps:
                 started = time.perf_counter()
                 batch = sampler.batch(self.step).part(world.process_index, parts)
-                terms = self._train_step(corpus, features, batch, optimiser, parts)
+                rng = random.Random(f"{config.seed}:step:{self.step}:{world.process_index}")
+                terms = self._train_step(corpus, features, batch, optimiser, rng, parts)
                 self.step += 1
                 self.examples += len(batch.questions) * parts
                 last = self.step == config.steps
@@ -195,15 +200,16 @@ class Trainer:
         features: FeatureCache,
         batch: Batch,
         optimiser: torch.optim.Optimizer,
+        rng: random.Random,
         processes: int,
     ) -> Loss:
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * self._rate(self.step)
-        rng = random.Random(f"{self.config.seed}:dropout:{self.step}")
         kept = [
             rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
         ]
-        terms = loss(self.stack, self.lm, corpus, features, batch, kept)
+        noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
+        terms = loss(self.stack, self.lm, corpus, features, batch, kept, noise)
         optimiser.zero_grad(set_to_none=True)
         terms.total.backward()
         _average_gradients(self.stack, processes)

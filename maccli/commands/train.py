@@ -62,6 +62,12 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 )
 @click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
 @click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
+@click.option(
+    "--from",
+    "start",
+    metavar="CHECKPOINT",
+    help="Train this checkpoint further; it decides the models, --rank and --chunk-tokens.",
+)
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True)
 @click.option(
     "--batch",
@@ -81,16 +87,12 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
-    default=384,
-    show_default=True,
-    help="Numbers kept of each token of a document.",
+    help="Numbers kept of each token of a document.  [default: 384]",
 )
 @click.option(
     "--chunk-tokens",
     type=click.IntRange(min=8),
-    default=192,
-    show_default=True,
-    help="Longest piece of a document, in tokens.",
+    help="Longest piece of a document, in tokens.  [default: 192]",
 )
 @click.option(
     "--backprop-dropout",
@@ -138,6 +140,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
     Examples:
       mac train --data questions.jsonl --out my-checkpoint --steps 200
       mac train --data squad.json:2 --data films.jsonl.zst --out my-checkpoint --resume
+      mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac ask -m ./my-checkpoint "Who won?"
     """
     from maccli import plots
@@ -181,6 +184,10 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     batch, documents = given["batch"], given["documents"]
     if batch % documents:
         raise click.UsageError(f"--batch {batch} is no multiple of --documents {documents}.")
+    for name in ("base", "encoder", "rank", "chunk_tokens"):
+        if given["start"] is not None and given[name] is not None:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
     sources = [data.parse_source(source) for source in given["sources"]]
     from models.train import TrainConfig
 
@@ -199,8 +206,9 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         out=given["out"],
         base=given["base"] or pinned.DEFAULT_LM,
         encoder=given["encoder"] or pinned.DEFAULT_ENCODER,
-        rank=given["rank"],
-        chunk_tokens=given["chunk_tokens"],
+        start=given["start"],
+        rank=given["rank"] or 384,
+        chunk_tokens=given["chunk_tokens"] or 192,
         device=config.text("device", given["device"]),
         resume=given["resume"],
         command=shlex.join(["mac", *sys.argv[1:]]),

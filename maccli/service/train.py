@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from maccli.errors import USAGE, MacError
 from maccli.service.session import Transfer, silence_libraries
 from models import checkpoint, data, weights
-from models.identity import identity
+from models.identity import check_identity, identity
 
 if TYPE_CHECKING:
     from models.train import Progress, TrainConfig
@@ -28,6 +28,8 @@ class Run:
         out: the new checkpoint's folder.
         base: the base LM: a pinned name, a Hub id or a folder.
         encoder: the sentence encoder, likewise.
+        start: a checkpoint whose networks are trained further; base, encoder, rank and chunk_tokens
+            are then its own.
         rank: latent size, numbers kept of each token.
         chunk_tokens: the longest document of one modulation.
         device: "auto", "cpu", "cuda" or "mps".
@@ -42,6 +44,7 @@ class Run:
     out: Path
     base: str
     encoder: str
+    start: str | None
     rank: int
     chunk_tokens: int
     device: str
@@ -68,6 +71,7 @@ def train(
 
     Raises:
         MacError: there is a checkpoint in the folder already.
+        CheckpointError: the checkpoint to start from cannot be used.
         DataError: the data cannot be used.
         WeightsError: the base weights cannot be had.
         ModelError: the base model or the settings cannot be used.
@@ -88,24 +92,35 @@ def train(
 
     silence_libraries()
     device = choose_device(run.device)
-    base = weights.resolve(run.base, progress=transfer)
-    encoder_folder = weights.resolve(run.encoder, progress=transfer)
+    start = checkpoint.load(checkpoint.find(run.start)) if run.start is not None else None
+    base_name, encoder_name = run.base, run.encoder
+    if start is not None:
+        base_name, encoder_name = start.config.base_lm, start.config.encoder
+    base = weights.resolve(base_name, progress=transfer)
+    encoder_folder = weights.resolve(encoder_name, progress=transfer)
     lm = BaseLM.load(base, device=device, dtype=choose_dtype(device))
     encoder = SentenceEncoder.load(encoder_folder, device=device)
-    shape = lm.shape
-    model = LatentConfig(
-        base_lm=run.base,
-        base_sha256=identity(run.base, base),
-        encoder=run.encoder,
-        encoder_sha256=identity(run.encoder, encoder_folder),
-        layers=shape.layers,
-        kv_heads=shape.kv_heads,
-        head_size=shape.head_size,
-        latent_size=run.rank,
-        key_size=encoder.size,
-        chunk_tokens=run.chunk_tokens,
-    )
-    model = replace(model, training={"command": run.command})
+    if start is not None:
+        model = start.config
+        check_identity(base_name, base, model.base_sha256)
+        check_identity(encoder_name, encoder_folder, model.encoder_sha256)
+        start.check(lm.shape)
+        training = {"command": run.command, "from": model.training}
+    else:
+        model = LatentConfig(
+            base_lm=base_name,
+            base_sha256=identity(base_name, base),
+            encoder=encoder_name,
+            encoder_sha256=identity(encoder_name, encoder_folder),
+            layers=lm.shape.layers,
+            kv_heads=lm.shape.kv_heads,
+            head_size=lm.shape.head_size,
+            latent_size=run.rank,
+            key_size=encoder.size,
+            chunk_tokens=run.chunk_tokens,
+        )
+        training = {"command": run.command}
+    model = replace(model, training=training)
     run.log.parent.mkdir(parents=True, exist_ok=True)
     with run.log.open("a" if run.resume else "w", encoding="utf-8") as log:
 
@@ -125,5 +140,6 @@ def train(
             run.cache,
             dev,
             note,
+            start,
         ).run(keep, resume=run.resume)
     return run.out
