@@ -58,6 +58,17 @@ def test_options_reach_the_trainer(mac: Mac, trained: list[tuple[Run, TrainConfi
     assert config.learning_rate == 0.001
 
 
+def test_a_checkpoint_to_start_from_decides_the_sizes(
+    mac: Mac, trained: list[tuple[Run, TrainConfig]]
+) -> None:
+    given = ("train", "--data", "a.jsonl", "--out", "made", "--from", "smollm2-135m")
+    assert mac(*given).code == 0
+    assert trained[0][0].start == "smollm2-135m"
+    ran = mac(*given, "--rank", "64")
+    assert ran.code == 2
+    assert "--rank" in ran.err
+
+
 def test_options_may_stand_in_a_file(
     mac: Mac, trained: list[tuple[Run, TrainConfig]], work: Path
 ) -> None:
