@@ -14,7 +14,8 @@ from maccli import plots
 from maccli.service import train as service
 from maccli.service.train import Run
 from models.data import Source
-from models.train import Progress, TrainConfig
+from models.optimise import TrainConfig
+from models.train import Progress
 
 from .conftest import Ran
 

@@ -25,7 +25,8 @@ from models.objective import (
     quantisation_step,
     supervised_rows,
 )
-from models.train import Progress, TrainConfig, Trainer
+from models.optimise import TrainConfig
+from models.train import Progress, Trainer
 
 NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
 
