@@ -1,64 +1,32 @@
-"""A memory bank of a question-answering set, made as `mac ingest` makes it, and its rivals.
+"""A memory bank of a question-answering set: the product's, with questions drawn.
 
-Shared by the quality and speed benchmarks: chunking, amortizing and storing go through the
-product's own code; nothing here is a model of it.
+Chunking, amortizing, storing and searching are `maccli.service.bank`'s; nothing here is a model of
+them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import random
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from maccli.service.evidence import relevant, selected
-from models.chunking import split
-from models.data import Example, read
+from maccli.service import bank
+from maccli.service.bank import create_store
+from maccli.service.stream import read_stream
+from models.data import Example
 from models.memory import Memory
-from models.modulation import Modulation, Selected, quantise
-from models.relevance import Candidate, RelevanceWeights, Retriever, select
-from store import NewChunk, Store
+from models.modulation import Modulation, quantise
 
 
-@dataclass
-class Bank:
+@dataclass(slots=True)
+class Bank(bank.Bank):
     """All documents of the set in one store, and the questions asked of it."""
 
-    memory: Memory
-    store: Store
-    examples: list[Example]
-    chunks_of: dict[str, list[int]]
-    seconds: float
-
-    def candidates(
-        self, question: str, k: int, retriever: Retriever, weights: RelevanceWeights
-    ) -> list[Candidate]:
-        """The k documents that the question selects from the whole bank."""
-        return relevant(self.memory, self.store, question, k, retriever=retriever, weights=weights)
-
-    def right(self, example: Example) -> list[Candidate]:
-        """Only the chunks of the document that answers, weighted by relevance."""
-        ids = set(self.chunks_of[example.document_id])
-        query = self.memory.encode_question(example.question)
-        blocks = []
-        for numbers, keys in self.store.keys():  # noqa: SIM118 - no dictionary
-            mine = [i for i, n in enumerate(numbers.tolist()) if n in ids]
-            blocks.append((numbers[mine], keys[mine]))
-        weights = RelevanceWeights()
-        return select(query, blocks, len(ids), {}, retriever="dense", weights=weights)
-
-    def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
-        """What `Memory.prefix` takes, for the selected documents."""
-        return selected(candidates, self.store.views([c.id for c in candidates]))
-
-    def texts(self, candidates: Sequence[Candidate]) -> list[str]:
-        """The text of the selected documents, for the prompt-based rivals."""
-        return [row.text for row in self.store.chunk_rows([c.id for c in candidates])]
+    examples: list[Example] = field(default_factory=list)
 
 
 def load(
@@ -69,7 +37,6 @@ def load(
     split_name: str | None,
     questions: int | None,
     seed: int,
-    standalone: bool = True,
     documents: int | None = None,
     keys_only: bool = False,
 ) -> Bank:
@@ -81,70 +48,40 @@ def load(
         data: files of question-answering data.
         split_name: only examples of this split.
         questions: how many, drawn at random; all if None.
-        seed: of the draw.
-        standalone: leave out questions that do not say what they are about.
+        seed: of the draws.
         documents: keep only so many documents of each file, drawn at random.
         keys_only: for retrieval alone: the modulations are one empty token each.
     """
-    rng = random.Random(seed)
-    examples: list[Example] = []
-    texts: dict[str, str] = {}
-    for path in data:
-        rows = read(path, split_name)
-        names = sorted({e.document_id for e in rows})
-        kept = set(rng.sample(names, min(documents, len(names))) if documents else names)
-        for example in rows:
-            if example.document_id in kept:
-                texts.setdefault(example.document_id, example.document)
-                if example.standalone or not standalone:
-                    examples.append(example)
-    if questions is not None and questions < len(examples):
-        examples = rng.sample(examples, questions)
-    config = memory.config
-    store = Store.open(
-        folder,
-        fingerprint=memory.fingerprint,
-        model="benchmark",
-        key_size=config.key_size,
-        latent_size=config.latent_size,
-        create=True,
+    stream = read_stream(data, split_name, documents=documents, seed=seed)
+    filled = Bank(
+        _KeysOnly(memory) if keys_only else memory,  # type: ignore[arg-type]
+        create_store(folder, memory),
+        examples=stream.draw(questions, seed),
     )
-    begun = time.perf_counter()
-    waiting: list[tuple[str, str]] = []
-    for name, text in tqdm(texts.items(), desc="ingest", unit="doc"):
-        if store.document(name) is None:
-            waiting.append((name, text))
-        if len(waiting) == 64:
-            _put(memory, store, waiting, keys_only)
-            waiting = []
-    _put(memory, store, waiting, keys_only)
-    seconds = time.perf_counter() - begun
-    chunks_of = {d.source: [c.id for c in store.chunks(d.id)] for d in store.documents()}
-    return Bank(memory, store, examples, chunks_of, seconds)
+    with tqdm(total=len(stream.documents), desc="ingest", unit="doc") as bar:
+        filled.fill(stream.documents, _Progress(bar))
+    filled.memory = memory
+    return filled
 
 
-def _put(
-    memory: Memory, store: Store, documents: Sequence[tuple[str, str]], keys_only: bool
-) -> None:
-    if not documents:
-        return
-    cut = [split(text, memory.count_tokens, memory.config.chunk_tokens) for _, text in documents]
-    texts = [c.text for chunks in cut for c in chunks]
-    if keys_only:
-        keys = memory.encoder.encode(texts).cpu().numpy().astype(np.float16)
-        nothing = quantise(np.zeros((1, memory.config.latent_size), np.float32))
-        made = iter([Modulation(*nothing, key) for key in keys])
-    else:
-        made = iter(memory.amortize(texts))
-    for (name, text), chunks in zip(documents, cut, strict=True):
-        rows = []
-        for chunk in chunks:
-            m = next(made)
-            rows.append(NewChunk(chunk.start, chunk.end, chunk.text, m.latents, m.scales, m.key))
-        store.put(
-            name,
-            content_hash=hashlib.sha256(text.encode()).hexdigest(),
-            chunking=memory.chunking,
-            chunks=rows,
-            characters=len(text),
-        )
+class _KeysOnly:
+    """A memory that embeds texts but leaves out what the base LM makes of them."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._memory, name)
+
+    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+        """One empty token and the key of each text."""
+        keys = self._memory.encoder.encode(texts).cpu().numpy().astype(np.float16)
+        nothing = quantise(np.zeros((1, self._memory.config.latent_size), np.float32))
+        return [Modulation(*nothing, key) for key in keys]
+
+
+class _Progress:
+    """A tqdm bar as the product's code wants it."""
+
+    def __init__(self, bar: Any) -> None:
+        self.advance, self.tell = bar.update, bar.set_postfix_str

@@ -11,42 +11,19 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from models import checkpoint
 from models.batches import Sampler
 from models.corpus import build
 from models.data import parse_source, read
 from models.initialise import instruction_constant
-from models.latent import LatentStack
-from models.lm import BaseLM, Prefix
 from models.memory import Memory
-from models.objective import answer_loss, question_prompt
-
-
-def prompt_text(question: str, texts: Sequence[str]) -> str:
-    """The most relevant text, the first, stands next to the question."""
-    return f"{' '.join(reversed(texts))}\n{question_prompt(question)}"
-
-
-def constant_prefix(stack: LatentStack, lm: BaseLM) -> Prefix:
-    """The constant prefix tokens alone, as a prefix of one group."""
-    none = torch.empty(1, 0, dtype=torch.long, device=lm.device)
-    latents = torch.empty(1, 0, stack.config.latent_size, device=lm.device)
-    return stack.prefix(lm, latents, none, none, torch.zeros(1, 1, device=lm.device))
-
-
-def load(path: Path, memory: Memory) -> Prefix:
-    """Trained constant tokens from a file."""
-    stack = LatentStack(memory.config)
-    stack.load_state_dict(memory.stack.state_dict())
-    stack.head.constant.data.copy_(load_file(path)["constant"])
-    with torch.no_grad():
-        return constant_prefix(stack.to(memory.lm.device), memory.lm)
+from models.objective import answer_loss
+from models.text_prefix import TENSOR, constant_prefix, prompt_text
 
 
 def main() -> None:
@@ -116,7 +93,7 @@ def main() -> None:
             flush=True,
         )
         if step % 25 == 24 or step == arguments.steps - 1:
-            save_file({"constant": constant.detach().clone()}, arguments.out)
+            save_file({TENSOR: constant.detach().clone()}, arguments.out)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         "store": "maccli.commands.store:store",
         "model": "maccli.commands.model:model",
         "train": "maccli.commands.train:train",
+        "eval": "maccli.commands.eval:evaluate",
         "config": "maccli.commands.config:config",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -1,6 +1,6 @@
-"""Answers to many questions at once, and their scores: what benchmarks stand on.
+"""Answers to many questions at once, and their scores: what `mac eval` stands on.
 
-Letters: B questions a batch, D documents, C chunks of the bank, E key size.
+Letters: B questions a batch, N questions.
 """
 
 from __future__ import annotations
@@ -11,23 +11,47 @@ from typing import NamedTuple
 import torch
 
 from models.generate import generate_batch
-from models.lm import Prefix
+from models.lm import BaseLM, Prefix
 from models.memory import Memory
-from models.metrics import exact_match, f1
+from models.metrics import bootstrap_interval, exact_match, f1, prefix_match
 from models.modulation import Selected
 from models.objective import question_prompt
 
+MAX_NEW_TOKENS = 24
+"""The longest answer that is scored, in tokens."""
+
 
 class Score(NamedTuple):
-    """Strict exact match and F1 of one answer in [0, 1]; SQuAD's, best over the answers."""
+    """Of one answer, in [0, 1]: SQuAD's strict exact match, prefix match, F1; see `metrics`."""
 
     exact: float
+    prefix: float
     f1: float
+
+
+class Figure(NamedTuple):
+    """A mean over questions in percent, and its bootstrap 95 % interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 def score(predicted: str, answers: Sequence[str]) -> Score:
     """Score one answer."""
-    return Score(exact_match(predicted, answers), f1(predicted, answers))
+    return Score(
+        exact_match(predicted, answers), prefix_match(predicted, answers), f1(predicted, answers)
+    )
+
+
+def figure(values: Sequence[float]) -> Figure:
+    """The mean of scores in [0, 1], [N], in percent; the same values give the same interval.
+
+    Raises:
+        ValueError: there are none.
+    """
+    low, high = bootstrap_interval(values, seed=0)
+    return Figure(100 * sum(values) / len(values), 100 * low, 100 * high)
 
 
 def answer_many(
@@ -35,7 +59,7 @@ def answer_many(
     questions: Sequence[str],
     banks: Sequence[Sequence[Selected]],
     *,
-    max_new_tokens: int = 24,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     batch: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
@@ -66,18 +90,18 @@ def answer_many(
 
 @torch.no_grad()
 def prompt_many(
-    memory: Memory,
+    lm: BaseLM,
     prompts: Sequence[Sequence[int]],
     prefix: Prefix | None,
     *,
-    max_new_tokens: int = 24,
+    max_new_tokens: int = MAX_NEW_TOKENS,
     batch: int = 8,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """Greedy continuations of prompts with the text in them, up to the first line's end.
 
     Args:
-        memory: for its base LM.
+        lm: the base LM.
         prompts: token ids.
         prefix: one that all share (trained constant prefix tokens), or none.
         max_new_tokens: the longest answer.
@@ -91,9 +115,9 @@ def prompt_many(
         shared = prefix
         if prefix is not None:
             shared = prefix._replace(bias=prefix.bias.expand(len(rows), -1))
-        ids = generate_batch(memory.lm, [prompts[i] for i in rows], shared, max_new_tokens)
+        ids = generate_batch(lm, [prompts[i] for i in rows], shared, max_new_tokens)
         for i, row in zip(rows, ids, strict=True):
-            out[i] = str(memory.lm.tokenizer.decode(row)).strip().split("\n")[0]
+            out[i] = str(lm.tokenizer.decode(row)).strip().split("\n")[0]
         if progress is not None:
             progress(start + len(rows))
     return out

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from maccli.service.session import Memory
     from models.modulation import Selected
     from models.relevance import Candidate, RelevanceWeights, Retriever
     from store.bank import Store
+    from store.keyblock import Block
     from store.records import ChunkRow
     from store.views import View
 
@@ -98,11 +103,13 @@ def relevant(
     retriever: Retriever,
     weights: RelevanceWeights,
     within: Within = EVERYTHING,
+    without: Collection[int] = (),
     timings: dict[str, float] | None = None,
 ) -> list[Candidate]:
     """The k chunks that are most relevant to a question, the most relevant first.
 
-    Arguments as in `find`; `weights` says how the scores mix.
+    Arguments as in `find`; `weights` says how the scores mix, and chunks that the answer is to be
+    found `without` are passed over.
     """
     from models import relevance
 
@@ -112,11 +119,16 @@ def relevant(
         timings["encode"] = time.perf_counter() - begun
     lexical = {}
     if retriever != "dense":
-        lexical = dict(store.search(question, _LEXICAL_CANDIDATES, within=within))
+        matches = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
+        kept = [(number, score) for number, score in matches if number not in without]
+        lexical = dict(kept[:_LEXICAL_CANDIDATES])
+    blocks = store.keys(within=within)
+    if without:
+        blocks = _but_for(blocks, np.array(sorted(without), np.int64))
     look = retriever == "hybrid" and weights.likelihood > 0
     candidates = relevance.select(
         query,
-        store.keys(within=within),
+        blocks,
         max(k, relevance.LOOKS) if look else k,
         lexical,
         retriever=retriever,
@@ -130,6 +142,12 @@ def relevant(
         documents = selected(level, store.views([candidate.id for candidate in level]))
         likelihoods = memory.question_likelihood(question, documents)
     return relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
+
+
+def _but_for(blocks: Iterable[Block], left_out: NDArray[np.int64]) -> Iterator[Block]:
+    for numbers, keys in blocks:
+        kept = ~np.isin(numbers, left_out)
+        yield numbers[kept], keys[kept]
 
 
 def selected(candidates: Sequence[Candidate], views: Sequence[View]) -> list[Selected]:

@@ -62,6 +62,7 @@ def test_the_promised_commands_are_there() -> None:
         "model",
         *(f"model {name}" for name in ("pull", "ls", "show", "path", "default")),
         "train",
+        "eval",
         "config",
         *(f"config {name}" for name in ("path", "show")),
     }

@@ -1,0 +1,295 @@
+"""`mac eval`: how well each method answers, side by side."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maccli import config, errors
+from maccli.commands import options
+from maccli.output import Output
+from store.pruning import STRATEGIES
+
+if TYPE_CHECKING:
+    from maccli.service.evaluate import Evaluation
+    from maccli.service.results import Results
+
+METHODS = (
+    "closed-book",
+    "rag-bm25",
+    "rag-dense",
+    "rag-hybrid",
+    "rag-prefix-bm25",
+    "rag-prefix-dense",
+    "rag-prefix-hybrid",
+    "mac",
+    "mac-dense",
+    "mac-bm25",
+    "oracle",
+    "rag-prefix-oracle",
+    "mac-oracle",
+    "uniform",
+)
+"""As in `maccli.service.methods`, which takes a second to import."""
+DEFAULT_METHODS = ("closed-book", "rag-hybrid", "mac", "oracle", "mac-oracle")
+
+
+def _picture(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a picture of a kind that cannot be drawn, before anything is measured."""
+    from maccli import plots
+
+    if path is not None and path.suffix.lower() not in plots.FORMATS:
+        raise click.BadParameter(f"{path}: a picture's name ends in {', '.join(plots.FORMATS)}.")
+    return path
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("eval")
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    type=_FILE,
+    metavar="FILE",
+    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to join.",
+)
+@click.option("--split", help="Only what belongs to this split of the data.")
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(METHODS),
+    metavar="METHOD",
+    help=f"One of {', '.join(METHODS)}. Repeat it to compare.  "
+    f"[default: {', '.join(DEFAULT_METHODS)}]",
+)
+@click.option(
+    "-k",
+    "ks",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Chunks a question selects; repeat it to compare.  [default: as trained]",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="So many questions, drawn at random.  [default: all]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--lexical", type=float, help="BM25's weight in hybrid.  [default: as trained]")
+@click.option(
+    "--rag-prefix",
+    type=_FILE,
+    metavar="FILE",
+    help="Trained constant tokens, which the rag-prefix methods need.",
+)
+@click.option(
+    "--lr",
+    "rates",
+    multiple=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Learning rate of uniform; repeat it to sweep.  [default: 1e-05]",
+)
+@click.option(
+    "--retention",
+    is_flag=False,
+    flag_value=200,
+    type=click.IntRange(min=1),
+    metavar="[N]",
+    help="Ask about the first N documents (200) early and at the end.",
+)
+@click.option(
+    "--abstention", is_flag=True, help="Ask with the right document in the bank, and without it."
+)
+@click.option(
+    "--bank-size",
+    "bank_sizes",
+    multiple=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ask of banks of N documents; repeat it to compare.",
+)
+@click.option(
+    "--prune-curve", is_flag=True, help="Instead of methods: what pruning costs in answers."
+)
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    type=click.Choice(STRATEGIES),
+    help="Of --prune-curve; repeat it to compare.  [default: all]",
+)
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    type=click.IntRange(1, 100),
+    metavar="PERCENT",
+    help="Of --prune-curve: what is left; repeat it.  [default: 100, 75, 50, 25, 10]",
+)
+@click.option(
+    "--store",
+    "store_folder",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the bank here and use it again.  [default: a temporary one]",
+)
+@options.apply(options.model_option, options.device_option)
+@click.option("--out", type=_FILE, metavar="FILE", help="Keep all figures and answers as JSON.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--plot", type=_FILE, metavar="FILE", callback=_picture, help="Draw F1: .png, .svg or .pdf."
+)
+@click.option("--report", type=_FILE, metavar="FILE", help="Write all of it as one HTML page.")
+@options.apply(options.json_option, options.quiet_option)
+@click.pass_context
+def evaluate(
+    ctx: click.Context,
+    /,
+    plot: Path | None,
+    report: Path | None,
+    as_json: bool,
+    quiet: bool,
+    **given: Any,
+) -> None:
+    """Measure on your questions how well each method answers, all with the same frozen model.
+
+    All documents of the data go into an empty memory, in order; then the questions that stand on
+    their own are asked. rag reads the text of what it finds in its prompt, mac its modulations;
+    -bm25, -dense and -hybrid say how it is found (mac: hybrid), and oracle is given the right
+    document. uniform trains a copy of the model on the documents instead.
+
+    \b
+    Examples:
+      mac eval --data questions.jsonl --method mac --method rag-hybrid -k 1 -k 3 --limit 300
+      mac eval --data questions.jsonl --out result.json --resume --report result.html
+      mac eval --data questions.jsonl --prune-curve --strategy merge --size 50 --plot curve.png
+    """
+    from maccli import plots
+
+    _check(given)
+    drawn = given["methods"] or given["bank_sizes"]
+    if plot and not drawn and (given["retention"] or given["abstention"]):
+        raise click.UsageError("--plot draws methods, bank sizes or a prune curve: name some.")
+    if plot is not None or report is not None:
+        plots.require()
+    out = Output(json=as_json, quiet=quiet)
+    try:
+        results = _measure(out, given)
+    except KeyboardInterrupt:
+        where = given["out"]
+        kept = f" What was measured is in {where}: add --resume to go on." if where else ""
+        out.warn(f"interrupted.{kept}")
+        ctx.exit(errors.INTERRUPTED)
+    if plot is not None:
+        plots.evaluation(results.data, plot)
+    if report is not None:
+        from maccli.service.page import page
+
+        report.write_text(page(results.data, plots.evaluation_svg(results.data)), "utf-8")
+    if out.json:
+        out.record(results.data)
+    else:
+        _show(out, results)
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: they do not.
+    """
+    if given["resume"] and given["out"] is None:
+        raise click.UsageError("--resume needs the file to go on with: --out FILE.")
+    if not given["rag_prefix"] and any(m.startswith("rag-prefix") for m in given["methods"]):
+        raise click.UsageError("The rag-prefix methods need --rag-prefix FILE.")
+    if given["prune_curve"]:
+        for name in ("methods", "retention", "abstention", "bank_sizes", "rates"):
+            if given[name]:
+                option = {"methods": "method", "bank_sizes": "bank-size", "rates": "lr"}
+                raise click.UsageError(
+                    f"--{option.get(name, name)} does not go with --prune-curve."
+                )
+        if len(given["ks"]) > 1:
+            raise click.UsageError("--prune-curve takes one -k.")
+    elif given["strategies"] or given["sizes"]:
+        raise click.UsageError("--strategy and --size are options of --prune-curve.")
+
+
+def _measure(out: Output, given: dict[str, Any]) -> Results:
+    """Run what the options ask for and return its results."""
+    from maccli.service import session as sessions
+    from maccli.service.evaluate import Evaluation, Plan
+    from maccli.service.results import Results
+    from maccli.service.session import Session
+
+    others = given["retention"] or given["abstention"] or given["bank_sizes"]
+    plan = Plan(
+        data=given["data"],
+        split=given["split"],
+        methods=given["methods"] or (() if others else DEFAULT_METHODS),
+        ks=given["ks"],
+        limit=given["limit"],
+        seed=given["seed"],
+        lexical=given["lexical"],
+        rag_prefix=given["rag_prefix"],
+        rates=given["rates"] or (1e-5,),
+    )
+    with ExitStack() as stack:
+        folder = given["store_folder"]
+        if folder is None:
+            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="mac-eval-"))
+            folder = Path(temporary) / "store"
+        place = sessions.place(
+            folder.expanduser().absolute(),
+            config.text("model", given["model"]),
+            device=config.text("device", given["device"]),
+        )
+        transfer = stack.enter_context(out.transfers())
+        session = stack.enter_context(Session(place, transfer=transfer))
+        kind = "prune-curve" if given["prune_curve"] else "methods"
+        settings = plan.settings(session, kind)
+        command = shlex.join(["mac", *sys.argv[1:]])
+        results = Results.begin(given["out"], settings, command, resume=given["resume"])
+        evaluation = stack.enter_context(
+            Evaluation(session, plan, results, bars=out.progress, note=out.note)
+        )
+        _run(evaluation, given)
+    return results
+
+
+def _run(evaluation: Evaluation, given: dict[str, Any]) -> None:
+    from maccli.service import compare, prune_curve, studies
+
+    if given["prune_curve"]:
+        prune_curve.run(evaluation, given["strategies"], given["sizes"])
+        return
+    compare.run(evaluation)
+    if given["bank_sizes"]:
+        studies.bank_sizes(evaluation, given["bank_sizes"])
+    if given["retention"]:
+        studies.retention(evaluation, given["retention"])
+    if given["abstention"]:
+        studies.abstention(evaluation)
+
+
+def _show(out: Output, results: Results) -> None:
+    """Write the tables, in Markdown."""
+    from maccli.service.tables import tables
+
+    for number, table in enumerate(tables(results.data)):
+        if number:
+            out.text()
+        out.text(table.about)
+        out.text()
+        for line in table.markdown():
+            out.text(line)

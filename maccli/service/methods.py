@@ -1,0 +1,243 @@
+"""The methods that `mac eval` compares: what each is given, and how the frozen LM reads it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from maccli.output import Progress
+from maccli.service.bank import Bank
+from models.evaluate import answer_many, figure, prompt_many, score
+from models.objective import question_prompt
+from models.relevance import Candidate, RelevanceWeights, Retriever
+from models.text_prefix import prompt_text
+
+if TYPE_CHECKING:
+    from models.data import Example
+    from models.lm import BaseLM, Prefix
+    from models.memory import Memory
+
+Reader = Literal["closed-book", "text", "prefix", "mac", "tuned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to answer.
+
+    Attributes:
+        name: as the user knows it.
+        reader: what the LM answers from: nothing, text in a few-shot prompt, text behind trained
+            constant prefix tokens, modulations, or weights that were tuned on the documents.
+        retriever: how chunks are found; "oracle" takes those of the right document; None: none.
+    """
+
+    name: str
+    reader: Reader
+    retriever: Retriever | Literal["oracle"] | None
+
+    @property
+    def searches(self) -> bool:
+        """Whether it finds k chunks in the bank."""
+        return self.retriever not in (None, "oracle")
+
+    @property
+    def banked(self) -> bool:
+        """Whether it needs the bank at all."""
+        return self.retriever is not None
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("closed-book", "closed-book", None),
+        Method("rag-bm25", "text", "bm25"),
+        Method("rag-dense", "text", "dense"),
+        Method("rag-hybrid", "text", "hybrid"),
+        Method("rag-prefix-bm25", "prefix", "bm25"),
+        Method("rag-prefix-dense", "prefix", "dense"),
+        Method("rag-prefix-hybrid", "prefix", "hybrid"),
+        Method("mac", "mac", "hybrid"),
+        Method("mac-dense", "mac", "dense"),
+        Method("mac-bm25", "mac", "bm25"),
+        Method("oracle", "text", "oracle"),
+        Method("rag-prefix-oracle", "prefix", "oracle"),
+        Method("mac-oracle", "mac", "oracle"),
+        Method("uniform", "tuned", None),
+    )
+}
+"""By name, in the order in which they are shown."""
+
+
+@dataclass(slots=True)
+class Answered:
+    """Answers to N questions, and what they took.
+
+    Attributes:
+        predictions: the answers.
+        found: whether a chunk of the right document was among those found; none without a bank.
+        prompt_tokens: mean length of the prompts.
+        prefix_tokens: mean number of keys and values in front of each layer.
+        seconds: in all.
+    """
+
+    predictions: list[str]
+    found: list[bool]
+    prompt_tokens: float
+    prefix_tokens: float
+    seconds: float
+
+
+def answer(
+    bank: Bank,
+    examples: Sequence[Example],
+    method: Method,
+    k: int,
+    weights: RelevanceWeights,
+    *,
+    prefix: Prefix | None = None,
+    progress: Progress,
+) -> Answered:
+    """Answer questions from the bank.
+
+    Args:
+        bank: all documents.
+        examples: the questions.
+        method: one that needs the bank.
+        k: how many chunks are found.
+        weights: how dense and lexical relevance mix.
+        prefix: the trained constant tokens, for a method that reads behind them.
+        progress: is advanced by 2 for every question: once when its chunks are found.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    begun = time.perf_counter()
+    chosen: list[list[Candidate]] = []
+    for example in examples:
+        if method.retriever == "oracle":
+            chosen.append(bank.right(example))
+        else:
+            assert method.retriever is not None
+            chosen.append(bank.candidates(example.question, k, method.retriever, weights))
+        progress.advance(1)
+    found = [
+        not {c.id for c in candidates}.isdisjoint(bank.chunks_of[example.document_id])
+        for candidates, example in zip(chosen, examples, strict=True)
+    ]
+    questions = [example.question for example in examples]
+    if method.reader == "mac":
+        predictions, prompts, before = _from_modulations(bank, questions, chosen, progress)
+    else:
+        texts = [bank.texts(candidates) for candidates in chosen]
+        predictions, prompts, before = _from_texts(bank.memory, questions, texts, prefix, progress)
+    return Answered(predictions, found, prompts, before, time.perf_counter() - begun)
+
+
+def closed_book(
+    memory: Memory, lm: BaseLM, examples: Sequence[Example], progress: Progress
+) -> Answered:
+    """Answer questions from nothing but the weights of an LM, in the same few-shot prompt.
+
+    Args:
+        memory: whose prompt it is.
+        lm: the frozen base LM, or a tuned copy of it.
+        examples: the questions.
+        progress: is advanced by 2 for every question.
+    """
+    begun = time.perf_counter()
+    prompts = [memory.rag_prompt(example.question, []) for example in examples]
+    progress.advance(len(prompts))
+    predictions = prompt_many(lm, prompts, None, progress=_Steps(progress).reached)
+    return Answered(predictions, [], _mean(prompts), 0.0, time.perf_counter() - begun)
+
+
+def scored(examples: Sequence[Example], answered: Answered) -> dict[str, Any]:
+    """Return the figures of a row in percent, each with its interval, and every prediction."""
+    scores = [
+        score(predicted, example.answers)
+        for predicted, example in zip(answered.predictions, examples, strict=True)
+    ]
+    row: dict[str, Any] = {"questions": len(examples)}
+    for name, values in (
+        ("em", [s.exact for s in scores]),
+        ("prefix_em", [s.prefix for s in scores]),
+        ("f1", [s.f1 for s in scores]),
+    ):
+        value, low, high = figure(values)
+        row[name], row[f"{name}_interval"] = value, [low, high]
+    found: Sequence[bool | None] = answered.found
+    row["found"] = 100 * sum(answered.found) / len(found) if found else None
+    row["seconds_a_question"] = answered.seconds / len(examples)
+    row["prompt_tokens"] = answered.prompt_tokens
+    row["prefix_tokens"] = answered.prefix_tokens
+    row["predictions"] = [
+        {
+            "id": example.id,
+            "prediction": predicted,
+            "em": one.exact,
+            "prefix_em": one.prefix,
+            "f1": one.f1,
+            "found": right,
+        }
+        for example, predicted, one, right in zip(
+            examples, answered.predictions, scores, found or [None] * len(examples), strict=True
+        )
+    ]
+    return row
+
+
+def _from_modulations(
+    bank: Bank, questions: list[str], chosen: list[list[Candidate]], progress: Progress
+) -> tuple[list[str], float, float]:
+    """Answers, mean prompt tokens, mean prefix tokens.
+
+    Where BM25 finds no chunk there is nothing to answer from, and the answer is empty.
+    """
+    memory = bank.memory
+    places = [i for i, candidates in enumerate(chosen) if candidates]
+    asked = [questions[i] for i in places]
+    selected = [bank.modulations(chosen[i]) for i in places]
+    made = answer_many(memory, asked, selected, progress=_Steps(progress).reached)
+    progress.advance(len(questions) - len(places))
+    out = [""] * len(questions)
+    for i, text in zip(places, made, strict=True):
+        out[i] = text
+    constant = memory.config.constant_tokens
+    sizes = [constant + sum(len(s.latents) for s in one) for one in selected]
+    prompts = memory.lm.tokenize([question_prompt(question) for question in asked])
+    return out, _mean(prompts), sum(sizes) / max(1, len(sizes))
+
+
+def _from_texts(
+    memory: Memory,
+    questions: list[str],
+    texts: list[list[str]],
+    prefix: Prefix | None,
+    progress: Progress,
+) -> tuple[list[str], float, float]:
+    """Answers, mean prompt tokens, mean prefix tokens."""
+    pairs = zip(questions, texts, strict=True)
+    if prefix is None:
+        prompts = [memory.rag_prompt(question, found) for question, found in pairs]
+    else:
+        prompts = memory.lm.tokenize([prompt_text(question, found) for question, found in pairs])
+    made = prompt_many(memory.lm, prompts, prefix, progress=_Steps(progress).reached)
+    return made, _mean(prompts), prefix.bias.shape[1] if prefix is not None else 0.0
+
+
+def _mean(prompts: Sequence[Sequence[int]]) -> float:
+    return sum(map(len, prompts)) / max(1, len(prompts))
+
+
+class _Steps:
+    """Turns "so many are done" into "so many more are done"."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._done = 0
+
+    def reached(self, done: int) -> None:
+        self._progress.advance(done - self._done)
+        self._done = done

@@ -1,0 +1,226 @@
+"""What else a bank is judged by: retention, abstention, and how it bears growing."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maccli.errors import USAGE, MacError
+from maccli.service import compare, methods
+from maccli.service.bank import Bank
+from maccli.service.compare import Step
+from maccli.service.evaluate import Evaluation
+from maccli.service.methods import METHODS
+from maccli.service.peak import peak
+from models.evaluate import figure
+
+if TYPE_CHECKING:
+    from models.data import Example
+
+
+def retention(evaluation: Evaluation, first: int) -> None:
+    """Measure what is left of the first documents' answers at the end of the stream.
+
+    That is F1 on their questions after the whole stream, over F1 on the same questions right after
+    these documents: for `mac`, or for those of the plan's methods that search or tune, at the first
+    `k`. Kept in the results as `retention`.
+
+    Args:
+        evaluation: the run.
+        first: how many documents those are.
+
+    Raises:
+        MacError: there are no more documents than that, or no questions about the first.
+        DataError, StoreError, WeightsError: as `maccli.service.compare.run`.
+    """
+    names = list(evaluation.stream.documents)
+    if first >= len(names):
+        raise MacError(
+            f"Retention after {first:,} documents needs more than that; there are {len(names):,}.",
+            "Give a smaller number: --retention 50",
+            USAGE,
+        )
+    early = set(names[:first])
+    asked = [e for e in evaluation.stream.examples if e.document_id in early]
+    if not asked:
+        raise MacError(f"No question is about the first {first:,} documents.")
+    if evaluation.plan.limit is not None and evaluation.plan.limit < len(asked):
+        asked = random.Random(evaluation.plan.seed).sample(asked, evaluation.plan.limit)
+    rows: list[dict[str, Any]] = list(evaluation.results.data.get("retention", ()))
+    for step in _lasting(evaluation):
+        key = {**step.key, "documents": first}
+        if any(all(row.get(name) == value for name, value in key.items()) for row in rows):
+            continue
+        when = (f"{step.title}, first {first:,} documents", f"{step.title}, all documents")
+        if step.rate is not None:
+            before, after = _tuned_twice(evaluation, step.rate, first, asked, when)
+        else:
+            with _part(evaluation.bank, names[:first]) as small:
+                before = _row(evaluation, small, asked, step, when[0])
+            after = _row(evaluation, evaluation.bank, asked, step, when[1])
+        kept = after["f1"] / before["f1"] if before["f1"] else None
+        rows.append({**key, "before": before, "after": after, "retention": kept})
+        evaluation.results.keep("retention", rows)
+        evaluation.note(f"{step.title}: F1 {before['f1']:.1f}, at the end {after['f1']:.1f}")
+
+
+def _lasting(evaluation: Evaluation) -> list[Step]:
+    """Return the plan's rows that take documents in, at the first k; `mac` if there are none."""
+    k = evaluation.ks[0]
+    found = [
+        step
+        for step in compare.steps(evaluation)
+        if step.rate is not None or (step.method.searches and step.k == k)
+    ]
+    return found or [Step(METHODS["mac"], k)]
+
+
+def _tuned_twice(
+    evaluation: Evaluation, rate: float, first: int, asked: list[Example], when: tuple[str, str]
+) -> list[dict[str, Any]]:
+    """Return the figures of an LM tuned on the first documents, and then on the rest, too."""
+    from models.finetune import Tuner
+
+    tuner = Tuner(evaluation.memory.lm, rate)
+    documents = list(evaluation.stream.documents.values())
+    rows = []
+    for part, title in zip((documents[:first], documents[first:]), when, strict=True):
+        with evaluation.bars(len(part), "doc", f"{title}: learns") as progress:
+            tuner.learn(part, lambda bar=progress: bar.advance(1))  # type: ignore[misc]
+        with evaluation.bars(2 * len(asked), "step", title) as progress:
+            answered = methods.closed_book(evaluation.memory, tuner.lm, asked, progress)
+        rows.append(methods.scored(asked, answered))
+    return rows
+
+
+def abstention(evaluation: Evaluation) -> None:
+    """Measure when a question is refused: with its document in the bank, and without it.
+
+    A question is refused where the best dense score of what it finds is below the checkpoint's
+    threshold, as in `mac ask`. Another document may hold the answer, too; so not every question
+    should be refused when its own is left out. Kept in the results as `abstention`.
+
+    Raises:
+        MacError: the checkpoint has no threshold.
+        DataError, StoreError, WeightsError: as `maccli.service.compare.run`.
+    """
+    k = evaluation.ks[0]
+    done = evaluation.results.data.get("abstention")
+    if done and done["k"] == k:
+        return
+    threshold = evaluation.memory.config.abstain_below
+    if threshold is None:
+        raise MacError(
+            "This checkpoint never abstains: it has no threshold.",
+            "Choose one: python -m benchmarks.settings --data FILE --checkpoint DIR --write",
+        )
+    bank, questions = evaluation.bank, evaluation.questions
+    there: list[bool] = []
+    left_out: list[bool] = []
+    with evaluation.bars(len(questions), "question", "abstention") as progress:
+        for example in questions:
+            own = bank.chunks_of[example.document_id]
+            for refused, without in ((there, ()), (left_out, own)):
+                found = bank.candidates(example.question, k, "hybrid", evaluation.weights, without)
+                refused.append(max((c.dense for c in found), default=-1e9) < threshold)
+            progress.advance(1)
+    wrongly, rightly = figure([float(r) for r in there]), figure([float(r) for r in left_out])
+    evaluation.results.keep(
+        "abstention",
+        {
+            "k": k,
+            "threshold": threshold,
+            "questions": len(questions),
+            "wrongly_abstained": wrongly.value,
+            "wrongly_abstained_interval": [wrongly.low, wrongly.high],
+            "rightly_abstained": rightly.value,
+            "rightly_abstained_interval": [rightly.low, rightly.high],
+        },
+    )
+
+
+def bank_sizes(evaluation: Evaluation, sizes: Sequence[int]) -> None:
+    """Ask the same questions of ever larger banks. Kept in the results as `bank_sizes`.
+
+    The questions are those drawn whose documents fit in the smallest bank; the other documents are
+    drawn at random, and a larger bank holds those of all smaller ones.
+
+    Args:
+        evaluation: whose methods that search the bank are measured, at the first `k`.
+        sizes: numbers of documents.
+
+    Raises:
+        MacError: there are fewer documents.
+        DataError, StoreError, WeightsError: as `maccli.service.compare.run`.
+    """
+    sizes = sorted(set(sizes))
+    names = list(evaluation.stream.documents)
+    if sizes[-1] > len(names):
+        raise MacError(
+            f"A bank of {sizes[-1]:,} documents needs more than there are ({len(names):,}).",
+            "Give smaller sizes, or more --data.",
+            USAGE,
+        )
+    k = evaluation.ks[0]
+    asked_about = dict.fromkeys(e.document_id for e in evaluation.questions)
+    others = [name for name in names if name not in asked_about]
+    random.Random(evaluation.plan.seed).shuffle(others)
+    order = [*asked_about, *others]
+    fitting = set(order[: sizes[0]])
+    asked = [e for e in evaluation.questions if e.document_id in fitting]
+    rows: list[dict[str, Any]] = list(evaluation.results.data.get("bank_sizes", ()))
+    known = {(row["method"], row["k"], row["size"], row["smallest"]) for row in rows}
+    searching = [step for step in _lasting(evaluation) if step.rate is None]
+    for size in sizes:
+        todo = [
+            step
+            for step in searching or [Step(METHODS["mac"], k)]
+            if (step.method.name, k, size, sizes[0]) not in known
+        ]
+        if not todo:
+            continue
+        with _part(evaluation.bank, order[:size]) as bank:
+            chunks = bank.store.stats().chunks
+            for step in todo:
+                title = f"{step.title}, {size:,} documents"
+                row = {**step.key, "size": size, "smallest": sizes[0], "chunks": chunks}
+                row |= _row(evaluation, bank, asked, step, title)
+                rows.append(row)
+                evaluation.results.keep("bank_sizes", rows)
+                evaluation.note(f"{title}: F1 {row['f1']:.1f}")
+
+
+def _row(
+    evaluation: Evaluation, bank: Bank, asked: list[Example], step: Step, title: str
+) -> dict[str, Any]:
+    """Return the figures of one method on one bank."""
+    prefix = evaluation.prefix if step.method.reader == "prefix" else None
+    with (
+        evaluation.bars(2 * len(asked), "step", title) as progress,
+        peak(evaluation.on_cuda) as used,
+    ):
+        answered = methods.answer(
+            bank,
+            asked,
+            step.method,
+            step.k or 1,
+            evaluation.weights,
+            prefix=prefix,
+            progress=progress,
+        )
+    return {**methods.scored(asked, answered), "memory": used.process}
+
+
+@contextmanager
+def _part(bank: Bank, names: Sequence[str]) -> Iterator[Bank]:
+    """Give a bank of some of the documents, in a folder that is deleted afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
+        part = bank.part(Path(folder) / "store", names)
+        try:
+            yield part
+        finally:
+            part.store.close()
