@@ -21,7 +21,7 @@ from maccli.service.results import Results
 from maccli.service.session import Session
 from maccli.service.stream import Stream, identity, read_stream
 from models import checkpoint, text_prefix
-from models.evaluate import MAX_NEW_TOKENS
+from models.evaluate import BATCH, MAX_NEW_TOKENS
 from models.relevance import RelevanceWeights
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Plan:
             "model": session.fingerprint,
             "lexical": lexical,
             "max_new_tokens": MAX_NEW_TOKENS,
+            "batch": BATCH,
         }
 
 
@@ -118,11 +119,15 @@ class Evaluation:
         """
         stream = read_stream(self.plan.data, self.plan.split)
         if stream.dependent:
-            self.note(f"{stream.dependent:,} questions make sense only beside their document.")
+            self.note(
+                f"Left out: {stream.dependent:,} questions that make sense only beside their "
+                "document."
+            )
         if stream.unsupported:
             self.note(
-                f"{stream.unsupported:,} of {len(stream.examples):,} questions have no answer that "
-                "stands in their document word for word."
+                f"{len(stream.unsupported):,} of {len(stream.examples):,} questions have no answer "
+                "that stands in their document word for word; the first is "
+                f"{stream.unsupported[0]!r}."
             )
         return stream
 

@@ -21,13 +21,13 @@ class Stream:
         documents: name to text, in the order of the files.
         examples: the questions that say what they are about, in the same order.
         dependent: how many were left out because they make sense only beside their document.
-        unsupported: how many of `examples` have no answer that stands in their document.
+        unsupported: ids of those of `examples` without an answer that stands in their document.
     """
 
     documents: dict[str, str]
     examples: list[Example]
     dependent: int
-    unsupported: int
+    unsupported: list[str]
 
     def draw(self, number: int | None, seed: int) -> list[Example]:
         """Return so many questions drawn at random; all, in their order, if there are no more."""
@@ -58,7 +58,8 @@ def read_stream(
     rng = random.Random(seed)
     texts: dict[str, str] = {}
     examples: list[Example] = []
-    dependent = unsupported = 0
+    unsupported: list[str] = []
+    dependent = 0
     for path in paths:
         rows = read(path, split)
         names = sorted({example.document_id for example in rows})
@@ -77,7 +78,9 @@ def read_stream(
                 dependent += 1
                 continue
             examples.append(example)
-            unsupported += not any(a.lower() in example.document.lower() for a in example.answers)
+            document = example.document.lower()
+            if not any(answer.lower() in document for answer in example.answers):
+                unsupported.append(example.id)
     if not examples:
         raise DataError(
             f"{', '.join(map(str, paths))}: no question stands on its own",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maccli.commands import eval as command
+from maccli.commands import eval_options as command
 from maccli.service import methods, session
 from models import checkpoint
 from models.metrics import exact_match, f1
@@ -135,11 +135,12 @@ def test_methods_side_by_side(mac: Mac, data: Path, tiny: Any, work: Path) -> No
 
 def test_a_drawn_part_of_the_questions(mac: Mac, data: Path, tiny: Any) -> None:
     options = ("--data", str(data), "--method", "closed-book", "--limit", "3")
-    first, again = (mac("eval", *options, "--json", "--seed", "1").json for _ in range(2))
+    twice = ("--method", "closed-book", "--seed", "1")
+    first, again = (mac("eval", *options, *twice, "--json").json for _ in range(2))
     other = mac("eval", *options, "--json", "--seed", "2").json
     ids = [[q["id"] for q in result["questions"]] for result in (first, again, other)]
     assert ids[0] == ids[1] != ids[2]
-    assert len(set(ids[0])) == 3
+    assert (len(set(ids[0])), len(first["rows"])) == (3, 1)
     table = mac("eval", *options).out.splitlines()
     (score,) = [line for line in table if line.startswith("| closed-book") and "." in line][:1]
     assert score.count("|") == 10
@@ -202,6 +203,11 @@ def test_data_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, line: str, sa
     assert ran.code == 1
     assert says in ran.err
     assert len(ran.err.splitlines()) == 2
+    # What is mended is measured, though nothing tells to resume.
+    out = ("--method", "closed-book", "--out", "result.json")
+    assert mac("eval", "--data", str(data), *out).code == 1
+    data.write_text(f"{first}\n")
+    assert mac("eval", "--data", str(data), *out).code == 0
 
 
 def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path) -> None:
@@ -218,7 +224,9 @@ def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path
     assert "ends in .png" in refused("--plot", "curve.gif")
     assert "name some" in refused("--plot", "curve.png", "--retention", "2")
     assert "there are 6" in refused("--retention", "6")
-    assert "there are (6)" in refused("--bank-size", "7")
+    assert "there are (6)" in refused("--bank-sizes", "3,7")
+    assert "no list of numbers" in refused("--bank-sizes", "3,x")
+    assert "There is no folder gone" in refused("--report", "gone/page.html")
     assert "has no threshold" in refused("--abstention", code=1)
     (work / "prefix").write_text("no tensors")
     method = ("--method", "rag-prefix-oracle", "--rag-prefix", "prefix")
@@ -244,7 +252,7 @@ def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any) ->
     tiny.config = replace(tiny.config, abstain_below=1e9)
     ran = mac(
         *("eval", "--data", str(data), "--json", "--retention", "2", "--abstention", "-k", "2"),
-        *("--bank-size", "3", "--bank-size", "6"),
+        *("--bank-sizes", "6,3"),
     )
     assert ran.code == 0, ran.err
     result = ran.json
@@ -314,7 +322,7 @@ def test_a_picture_and_a_page(mac: Mac, data: Path, tiny: Any, work: Path) -> No
     write(data, rows)
     ran = mac(
         *("eval", "--data", str(data), "--method", "mac", "--method", "closed-book", "-k", "2"),
-        *("--bank-size", "6", "--plot", "quality.png", "--report", "page.html"),
+        *("--bank-sizes", "6", "--plot", "quality.png", "--report", "page.html"),
     )
     assert ran.code == 0, ran.err
     assert (work / "quality.png").read_bytes().startswith(b"\x89PNG")
