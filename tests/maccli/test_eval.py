@@ -173,6 +173,7 @@ def test_an_interrupted_run_goes_on(
     assert refused.err.startswith("Error: There is a file result.json already.\nHint: ")
     went_on = mac(*options, "--resume", "--json")
     assert went_on.code == 0, went_on.err
+    assert "1 of 2 rows left, about 0 min" in went_on.err
     assert calls == ["rag-bm25", "mac", "mac"]
     assert [r["method"] for r in went_on.json["rows"]] == ["rag-bm25", "mac", "closed-book"]
     # The bank was there already, but how long it took is still known.
@@ -231,9 +232,15 @@ def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path
     (work / "prefix").write_text("no tensors")
     method = ("--method", "rag-prefix-oracle", "--rag-prefix", "prefix")
     assert "no constant prefix tokens" in refused(*method, code=1)
-    (work / "result.json").write_text("{}")
     out = ("--method", "closed-book", "--out", "result.json", "--resume")
-    assert "holds no results of mac eval" in refused(*out, code=1)
+    for held, says in (
+        ("[", "result.json holds no results: Expecting value"),
+        ("{}", "result.json holds no results of mac eval."),
+        ('{"format": "mac-eval", "version": 9}', "results of version 9, not 1."),
+        ('{"format": "mac-eval", "version": 1, "settings": {}, "rows": [1]}', "are missing"),
+    ):
+        (work / "result.json").write_text(held)
+        assert says in refused(*out, code=1)
     nowhere = mac("eval", "--data", "nowhere.jsonl")
     assert (nowhere.code, nowhere.err) == (1, "Error: nowhere.jsonl: No such file or directory\n")
     write(work / "alone.jsonl", [{**json.loads(data.read_text().splitlines()[-1])}])
