@@ -34,6 +34,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="FILE",
     help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to join.",
 )
+@click.option(
+    "--distractors",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="Documents without questions, in the memory, too: JSON lines with doc or text.",
+)
 @click.option("--split", help="Only what belongs to this split of the data.")
 @click.option(
     "--method",
@@ -185,6 +192,7 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
     once = {name: tuple(dict.fromkeys(given[name])) for name in ("methods", "ks", "rates")}
     plan = Plan(
         data=given["data"],
+        distractors=given["distractors"],
         split=given["split"],
         methods=once["methods"] or (() if others else DEFAULT_METHODS),
         ks=once["ks"],

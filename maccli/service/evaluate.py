@@ -39,6 +39,7 @@ class Plan:
 
     Attributes:
         data: files of questions with documents.
+        distractors: files of documents without questions, which are in the bank, too.
         split: only what belongs to this split.
         methods: names in `METHODS`.
         ks: how many chunks a question selects, one after the other; none: as trained.
@@ -50,6 +51,7 @@ class Plan:
     """
 
     data: tuple[Path, ...]
+    distractors: tuple[Path, ...] = ()
     split: str | None = None
     methods: tuple[str, ...] = ()
     ks: tuple[int, ...] = ()
@@ -75,6 +77,7 @@ class Plan:
         return {
             "kind": kind,
             "data": identity(self.data),
+            "distractors": identity(self.distractors),
             "split": self.split,
             "limit": self.limit,
             "seed": self.seed,
@@ -117,7 +120,8 @@ class Evaluation:
         Raises:
             DataError: the data cannot be used.
         """
-        stream = read_stream(self.plan.data, self.plan.split)
+        plan = self.plan
+        stream = read_stream(plan.data, plan.split, distractors=plan.distractors)
         if stream.dependent:
             self.note(
                 f"Left out: {stream.dependent:,} questions that make sense only beside their "

@@ -115,8 +115,8 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
     for name in sorted({*there, *here}):
         old, new = there.get(name), here.get(name)
         if old != new:
-            if name == "data":
-                what = "other data"
+            if name in ("data", "distractors"):
+                what = f"other {name}"
             else:
                 what = f"{name} {json.dumps(old)}, not {json.dumps(new)}"
             raise MacError(

@@ -253,13 +253,14 @@ def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path
     assert mixed.code == 1 and "holds documents of other data" in mixed.err
 
 
-def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any) -> None:
+def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any, work: Path) -> None:
     from dataclasses import replace
 
     tiny.config = replace(tiny.config, abstain_below=1e9)
+    write(work / "news.jsonl", [{"text": "A poet was hurt."}, {"text": "Rain in June."}])
     ran = mac(
         *("eval", "--data", str(data), "--json", "--retention", "2", "--abstention", "-k", "2"),
-        *("--bank-sizes", "6,3"),
+        *("--bank-sizes", "8,3", "--distractors", "news.jsonl"),
     )
     assert ran.code == 0, ran.err
     result = ran.json
@@ -273,11 +274,9 @@ def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any) ->
     refused = result["abstention"]
     assert (refused["wrongly_abstained"], refused["rightly_abstained"]) == (100, 100)
     sizes = result["bank_sizes"]
-    assert [(r["size"], r["questions"], r["method"]) for r in sizes] == [
-        (3, 3, "mac"),
-        (6, 3, "mac"),
-    ]
-    assert [r["chunks"] for r in sizes] == [3, 6]
+    figures = [(r["size"], r["questions"], r["method"]) for r in sizes]
+    assert figures == [(3, 3, "mac"), (8, 3, "mac")]
+    assert [r["chunks"] for r in sizes] == [3, 8]
     tiny.config = replace(tiny.config, abstain_below=-1e9)
     none = mac("eval", "--data", str(data), "--abstention").out
     assert "| 0.0-0.0 " in none and "Percent of 6 questions" in none
