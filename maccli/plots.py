@@ -95,10 +95,10 @@ def _bank_sizes(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """A line a method."""
     for name in dict.fromkeys(row["method"] for row in rows):
         own = sorted((row for row in rows if row["method"] == name), key=lambda row: row["size"])
-        xs = [row["size"] for row in own]
+        xs = [row["chunks"] for row in own]
         axes.errorbar(xs, [row["f1"] for row in own], _errors(own), marker="o", label=name)
     axes.set_xscale("log")
-    axes.set_xlabel("documents in the bank")
+    axes.set_xlabel("chunks in the bank")
     axes.set_title("F1 against the bank's size")
 
 

@@ -14,7 +14,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,10 +22,10 @@ from typing import Any, TextIO
 
 import zstandard
 
-from models.data_formats import READERS, Example
+from models.data_formats import READERS, Example, json_documents
 from models.errors import DataError
 
-__all__ = ["Example", "Source", "parse_source", "read", "stream"]
+__all__ = ["Example", "Source", "documents", "parse_source", "read", "stream"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,31 @@ def stream(
         raise DataError(
             f"{path}: not a known kind of data file", "use .jsonl, .json (SQuAD) or .csv, or .zst"
         )
+    with _explained(path), ExitStack() as stack:
+        for example in reader(_open(path, stack), path, skipped):
+            if split is None or example.split in (split, None):
+                yield example
+
+
+def documents(path: Path) -> Iterator[tuple[str, str]]:
+    """Id and text of the documents of a file that has no questions, one by one.
+
+    Args:
+        path: JSON lines with ``doc`` or ``text``, and ``doc_id`` where there is one; or ``.zst``.
+
+    Raises:
+        DataError: the file cannot be read or a text is missing; the message names the file and the
+            line.
+    """
+    with _explained(path), ExitStack() as stack:
+        yield from json_documents(_open(path, stack), path)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what can go wrong with a file into a `DataError`."""
     try:
-        with ExitStack() as stack:
-            for example in reader(_open(path, stack), path, skipped):
-                if split is None or example.split in (split, None):
-                    yield example
+        yield
     except zstandard.ZstdError as error:
         raise DataError(f"{path}: damaged Zstandard data ({error})") from error
     except UnicodeDecodeError as error:

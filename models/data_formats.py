@@ -19,6 +19,7 @@ from models.errors import DataError
 
 _MAX_LINE = 16 * 1024 * 1024  # characters; a longer line is not one question with its document
 _LINE_FIELDS = "a line needs doc, question and answers (a list of strings)"
+_DOCUMENT_FIELDS = "a line needs doc or text"
 _CSV_COLUMNS = (
     "needs question, answers, text (StreamingQA) or question, answer, ans_paragraph (ArchivalQA)"
 )
@@ -81,6 +82,25 @@ def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Ex
         )
         if example:
             yield example
+
+
+def json_documents(lines: TextIO, path: Path) -> Iterator[tuple[str, str]]:
+    """Id and text of documents without questions: JSON lines with ``doc`` or ``text``.
+
+    Raises:
+        DataError: a line is none, or has no text; the message names the file and the line.
+    """
+    for number, line in enumerate(_bounded(lines, path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}: not JSON ({error})", _DOCUMENT_FIELDS) from error
+        key = "doc" if isinstance(row, dict) and "doc" in row else "text"
+        text = _text(row, key, where, _DOCUMENT_FIELDS)
+        yield _optional(row, "doc_id", where) or _digest(text), text
 
 
 def _bounded(lines: TextIO, path: Path) -> Iterator[str]:

@@ -19,6 +19,8 @@ from models.objective import question_prompt
 
 MAX_NEW_TOKENS = 24
 """The longest answer that is scored, in tokens."""
+BATCH = 8
+"""Questions that are decoded together."""
 
 
 class Score(NamedTuple):
@@ -60,7 +62,7 @@ def answer_many(
     banks: Sequence[Sequence[Selected]],
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
-    batch: int = 8,
+    batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """Greedy answers to many questions, each from its own selected modulations.
@@ -95,7 +97,7 @@ def prompt_many(
     prefix: Prefix | None,
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
-    batch: int = 8,
+    batch: int = BATCH,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """Greedy continuations of prompts with the text in them, up to the first line's end.

@@ -13,42 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli import config, errors
-from maccli.commands import options
+from maccli.commands import eval_options, options
+from maccli.commands.eval_options import DEFAULT_METHODS, METHODS
 from maccli.output import Output
 from store.pruning import STRATEGIES
 
 if TYPE_CHECKING:
     from maccli.service.evaluate import Evaluation
     from maccli.service.results import Results
-
-METHODS = (
-    "closed-book",
-    "rag-bm25",
-    "rag-dense",
-    "rag-hybrid",
-    "rag-prefix-bm25",
-    "rag-prefix-dense",
-    "rag-prefix-hybrid",
-    "mac",
-    "mac-dense",
-    "mac-bm25",
-    "oracle",
-    "rag-prefix-oracle",
-    "mac-oracle",
-    "uniform",
-)
-"""As in `maccli.service.methods`, which takes a second to import."""
-DEFAULT_METHODS = ("closed-book", "rag-hybrid", "mac", "oracle", "mac-oracle")
-
-
-def _picture(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse a picture of a kind that cannot be drawn, before anything is measured."""
-    from maccli import plots
-
-    if path is not None and path.suffix.lower() not in plots.FORMATS:
-        raise click.BadParameter(f"{path}: a picture's name ends in {', '.join(plots.FORMATS)}.")
-    return path
-
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -61,6 +33,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=_FILE,
     metavar="FILE",
     help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to join.",
+)
+@click.option(
+    "--distractors",
+    multiple=True,
+    type=_FILE,
+    metavar="FILE",
+    help="Documents without questions, in the memory, too: JSON lines with doc or text.",
 )
 @click.option("--split", help="Only what belongs to this split of the data.")
 @click.option(
@@ -111,12 +90,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--abstention", is_flag=True, help="Ask with the right document in the bank, and without it."
 )
 @click.option(
-    "--bank-size",
-    "bank_sizes",
-    multiple=True,
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Ask of banks of N documents; repeat it to compare.",
+    "--bank-sizes",
+    callback=eval_options.sizes,
+    metavar="N,N...",
+    help="Ask the same questions of banks of so many documents.",
 )
 @click.option(
     "--prune-curve", is_flag=True, help="Instead of methods: what pruning costs in answers."
@@ -147,7 +124,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--out", type=_FILE, metavar="FILE", help="Keep all figures and answers as JSON.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
-    "--plot", type=_FILE, metavar="FILE", callback=_picture, help="Draw F1: .png, .svg or .pdf."
+    "--plot",
+    type=_FILE,
+    metavar="FILE",
+    callback=eval_options.picture,
+    help="Draw F1: .png, .svg or .pdf.",
 )
 @click.option("--report", type=_FILE, metavar="FILE", help="Write all of it as one HTML page.")
 @options.apply(options.json_option, options.quiet_option)
@@ -161,12 +142,12 @@ def evaluate(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Measure on your questions how well each method answers, all with the same frozen model.
+    """Measure how well each method answers your questions.
 
-    All documents of the data go into an empty memory, in order; then the questions that stand on
-    their own are asked. rag reads the text of what it finds in its prompt, mac its modulations;
-    -bm25, -dense and -hybrid say how it is found (mac: hybrid), and oracle is given the right
-    document. uniform trains a copy of the model on the documents instead.
+    All methods have the same frozen model. All documents of the data go into an empty memory, in
+    order; then the questions that stand on their own are asked. rag reads the text of what it finds
+    in its prompt, mac its modulations; -bm25, -dense and -hybrid say how it is found (mac: hybrid),
+    and oracle is given the right document. uniform trains a copy of the model on the documents.
 
     \b
     Examples:
@@ -176,10 +157,8 @@ def evaluate(
     """
     from maccli import plots
 
-    _check(given)
-    drawn = given["methods"] or given["bank_sizes"]
-    if plot and not drawn and (given["retention"] or given["abstention"]):
-        raise click.UsageError("--plot draws methods, bank sizes or a prune curve: name some.")
+    eval_options.check(given, plot)
+    eval_options.check_folders(given["out"], plot, report)
     if plot is not None or report is not None:
         plots.require()
     out = Output(json=as_json, quiet=quiet)
@@ -202,29 +181,6 @@ def evaluate(
         _show(out, results)
 
 
-def _check(given: dict[str, Any]) -> None:
-    """Refuse options that do not go together.
-
-    Raises:
-        UsageError: they do not.
-    """
-    if given["resume"] and given["out"] is None:
-        raise click.UsageError("--resume needs the file to go on with: --out FILE.")
-    if not given["rag_prefix"] and any(m.startswith("rag-prefix") for m in given["methods"]):
-        raise click.UsageError("The rag-prefix methods need --rag-prefix FILE.")
-    if given["prune_curve"]:
-        for name in ("methods", "retention", "abstention", "bank_sizes", "rates"):
-            if given[name]:
-                option = {"methods": "method", "bank_sizes": "bank-size", "rates": "lr"}
-                raise click.UsageError(
-                    f"--{option.get(name, name)} does not go with --prune-curve."
-                )
-        if len(given["ks"]) > 1:
-            raise click.UsageError("--prune-curve takes one -k.")
-    elif given["strategies"] or given["sizes"]:
-        raise click.UsageError("--strategy and --size are options of --prune-curve.")
-
-
 def _measure(out: Output, given: dict[str, Any]) -> Results:
     """Run what the options ask for and return its results."""
     from maccli.service import session as sessions
@@ -233,16 +189,18 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
     from maccli.service.session import Session
 
     others = given["retention"] or given["abstention"] or given["bank_sizes"]
+    once = {name: tuple(dict.fromkeys(given[name])) for name in ("methods", "ks", "rates")}
     plan = Plan(
         data=given["data"],
+        distractors=given["distractors"],
         split=given["split"],
-        methods=given["methods"] or (() if others else DEFAULT_METHODS),
-        ks=given["ks"],
+        methods=once["methods"] or (() if others else DEFAULT_METHODS),
+        ks=once["ks"],
         limit=given["limit"],
         seed=given["seed"],
         lexical=given["lexical"],
         rag_prefix=given["rag_prefix"],
-        rates=given["rates"] or (1e-5,),
+        rates=once["rates"] or (1e-5,),
     )
     with ExitStack() as stack:
         folder = given["store_folder"]

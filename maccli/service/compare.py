@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,10 +67,15 @@ def run(evaluation: Evaluation) -> None:
             {"id": e.id, "question": e.question, "answers": e.answers} for e in evaluation.questions
         ]
         evaluation.results.keep("questions", asked)
+    begun = time.perf_counter()
     for number, step in enumerate(todo, start=1):
         row = _measured(evaluation, step, f"{step.title} ({number} of {len(todo)})")
         evaluation.results.add(row)
-        evaluation.note(f"{step.title}: EM {row['em']:.1f}, F1 {row['f1']:.1f}")
+        words = f"{step.title}: EM {row['em']:.1f}, F1 {row['f1']:.1f}"
+        if left := len(todo) - number:
+            seconds = (time.perf_counter() - begun) / number * left
+            words += f"; {left} of {len(todo)} rows left, about {seconds / 60:.0f} min"
+        evaluation.note(words)
 
 
 def steps(evaluation: Evaluation) -> Iterator[Step]:

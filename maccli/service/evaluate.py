@@ -21,7 +21,7 @@ from maccli.service.results import Results
 from maccli.service.session import Session
 from maccli.service.stream import Stream, identity, read_stream
 from models import checkpoint, text_prefix
-from models.evaluate import MAX_NEW_TOKENS
+from models.evaluate import BATCH, MAX_NEW_TOKENS
 from models.relevance import RelevanceWeights
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Plan:
 
     Attributes:
         data: files of questions with documents.
+        distractors: files of documents without questions, which are in the bank, too.
         split: only what belongs to this split.
         methods: names in `METHODS`.
         ks: how many chunks a question selects, one after the other; none: as trained.
@@ -50,6 +51,7 @@ class Plan:
     """
 
     data: tuple[Path, ...]
+    distractors: tuple[Path, ...] = ()
     split: str | None = None
     methods: tuple[str, ...] = ()
     ks: tuple[int, ...] = ()
@@ -75,12 +77,14 @@ class Plan:
         return {
             "kind": kind,
             "data": identity(self.data),
+            "distractors": identity(self.distractors),
             "split": self.split,
             "limit": self.limit,
             "seed": self.seed,
             "model": session.fingerprint,
             "lexical": lexical,
             "max_new_tokens": MAX_NEW_TOKENS,
+            "batch": BATCH,
         }
 
 
@@ -116,13 +120,18 @@ class Evaluation:
         Raises:
             DataError: the data cannot be used.
         """
-        stream = read_stream(self.plan.data, self.plan.split)
+        plan = self.plan
+        stream = read_stream(plan.data, plan.split, distractors=plan.distractors)
         if stream.dependent:
-            self.note(f"{stream.dependent:,} questions make sense only beside their document.")
+            self.note(
+                f"Left out: {stream.dependent:,} questions that make sense only beside their "
+                "document."
+            )
         if stream.unsupported:
             self.note(
-                f"{stream.unsupported:,} of {len(stream.examples):,} questions have no answer that "
-                "stands in their document word for word."
+                f"{len(stream.unsupported):,} of {len(stream.examples):,} questions have no answer "
+                "that stands in their document word for word; the first is "
+                f"{stream.unsupported[0]!r}."
             )
         return stream
 

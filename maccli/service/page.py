@@ -50,8 +50,9 @@ def page(data: Mapping[str, Any], picture: str) -> str:
 
 
 def _circumstances(data: Mapping[str, Any]) -> Iterator[str]:
-    files = ", ".join(file["file"] for file in data["settings"]["data"])
-    settings = {k: v for k, v in data["settings"].items() if k != "data" and v is not None}
+    settings = {k: v for k, v in data["settings"].items() if v is not None}
+    read = [*settings.pop("data"), *settings.pop("distractors")]
+    files = ", ".join(file["file"] for file in read)
     facts = {
         "Data": files,
         "Settings": _listed(settings),

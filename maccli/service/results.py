@@ -40,7 +40,7 @@ class Results:
         Raises:
             MacError: there is a file already and it is not to be gone on with, or it is no file of
                 results, or of other settings.
-            OSError: the file cannot be read or written.
+            OSError: the file cannot be read.
         """
         settings = json.loads(json.dumps(settings))  # tuples become lists, as in the file
         if path is not None and path.exists():
@@ -63,9 +63,7 @@ class Results:
             "settings": settings,
             "rows": [],
         }
-        results = cls(data, path)
-        results.save()  # a folder that is not there is better noticed now
-        return results
+        return cls(data, path)  # written with the first figure: what fails before is no run
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -117,8 +115,8 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
     for name in sorted({*there, *here}):
         old, new = there.get(name), here.get(name)
         if old != new:
-            if name == "data":
-                what = "other data"
+            if name in ("data", "distractors"):
+                what = f"other {name}"
             else:
                 what = f"{name} {json.dumps(old)}, not {json.dumps(new)}"
             raise MacError(

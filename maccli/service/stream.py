@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.data import Example, read
+from models import data
+from models.data import Example
 from models.errors import DataError
 
 
@@ -21,13 +22,13 @@ class Stream:
         documents: name to text, in the order of the files.
         examples: the questions that say what they are about, in the same order.
         dependent: how many were left out because they make sense only beside their document.
-        unsupported: how many of `examples` have no answer that stands in their document.
+        unsupported: ids of those of `examples` without an answer that stands in their document.
     """
 
     documents: dict[str, str]
     examples: list[Example]
     dependent: int
-    unsupported: int
+    unsupported: list[str]
 
     def draw(self, number: int | None, seed: int) -> list[Example]:
         """Return so many questions drawn at random; all, in their order, if there are no more."""
@@ -40,6 +41,7 @@ def read_stream(
     paths: Sequence[Path],
     split: str | None = None,
     *,
+    distractors: Sequence[Path] = (),
     documents: int | None = None,
     seed: int = 0,
 ) -> Stream:
@@ -48,6 +50,7 @@ def read_stream(
     Args:
         paths: the files.
         split: only what belongs to this split.
+        distractors: files of documents without questions, which come last.
         documents: keep only so many documents of each file, drawn at random; all if None.
         seed: of that draw.
 
@@ -58,32 +61,41 @@ def read_stream(
     rng = random.Random(seed)
     texts: dict[str, str] = {}
     examples: list[Example] = []
-    dependent = unsupported = 0
+    unsupported: list[str] = []
+    dependent = 0
     for path in paths:
-        rows = read(path, split)
+        rows = data.read(path, split)
         names = sorted({example.document_id for example in rows})
         kept = set(rng.sample(names, min(documents, len(names))) if documents else names)
         for example in rows:
             name = example.document_id
             if name not in kept:
                 continue
-            if texts.setdefault(name, example.document) != example.document:
-                raise DataError(
-                    f"{path}: question {example.id!r}: document {name!r} has another text than "
-                    "before",
-                    "give documents of different texts different ids (doc_id)",
-                )
+            _add(texts, name, example.document, f"{path}: question {example.id!r}")
             if not example.standalone:
                 dependent += 1
                 continue
             examples.append(example)
-            unsupported += not any(a.lower() in example.document.lower() for a in example.answers)
+            document = example.document.lower()
+            if not any(answer.lower() in document for answer in example.answers):
+                unsupported.append(example.id)
     if not examples:
         raise DataError(
             f"{', '.join(map(str, paths))}: no question stands on its own",
             "every one of them says `standalone: false`",
         )
+    for path in distractors:
+        for name, text in data.documents(path):
+            _add(texts, name, text, str(path))
     return Stream(texts, examples, dependent, unsupported)
+
+
+def _add(texts: dict[str, str], name: str, text: str, where: str) -> None:
+    if texts.setdefault(name, text) != text:
+        raise DataError(
+            f"{where}: document {name!r} has another text than before",
+            "give documents of different texts different ids (doc_id)",
+        )
 
 
 def identity(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -71,8 +71,9 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> Table:
 def _costs(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(
         "Costs",
-        "Adaptation: taking in all documents, in seconds and peak MB; answering: seconds, prompt "
-        "tokens and prefix tokens a question, peak MB; bytes kept a document.",
+        "Adaptation: taking in all documents, in seconds and peak MB; answering, several questions "
+        "at once: seconds, prompt tokens and prefix tokens a question, peak MB; bytes kept a "
+        "document.",
         (
             "method",
             "k",

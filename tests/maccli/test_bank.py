@@ -95,10 +95,17 @@ def test_a_stream_keeps_the_order_and_draws_by_seed(work: Path) -> None:
     first, second = write(work / "a.jsonl", rows[:4]), write(work / "b.jsonl", rows[3:])
     stream = read_stream([first, second])
     assert list(stream.documents.values()) == DOCUMENTS
-    assert (len(stream.examples), stream.unsupported, stream.dependent) == (7, 1, 0)
+    assert (len(stream.examples), stream.unsupported, stream.dependent) == (7, ["a-3"], 0)
     assert stream.draw(3, 0) == stream.draw(3, 0) != stream.draw(3, 1)
     assert stream.draw(9, 0) == stream.draw(None, 1) == stream.examples
     assert len(read_stream([first], documents=2).documents) == 2
+    news = write(work / "news.jsonl", [{"doc_id": "n1", "text": "News."}, {"doc": "More."}])
+    more = read_stream([first], distractors=[news])
+    assert list(more.documents.values()) == [*DOCUMENTS[:4], "News.", "More."]
+    assert more.examples == read_stream([first]).examples
+    news.write_text('{"text": "News."}\n{"title": "None"}\n')
+    with pytest.raises(DataError, match=r"news.jsonl:2: 'text' is missing or empty"):
+        read_stream([first], distractors=[news])
     with pytest.raises(DataError, match="no questions"):
         read_stream([write(work / "none.jsonl", [])])
 

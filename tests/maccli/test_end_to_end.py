@@ -1,4 +1,4 @@
-"""Train, ingest and ask with real networks, tiny and random: every part meets every other."""
+"""Train, ingest, ask, evaluate with real networks, tiny and random: all parts meet each other."""
 
 from __future__ import annotations
 
@@ -61,3 +61,10 @@ def test_train_ingest_ask(
     assert asked.json["prefix_tokens"] > 20
     for mode in ("rag", "closed-book"):
         assert mac("ask", FACTS[0][1], "-m", "made", "--mode", mode).code == 0
+    measured = mac(
+        *("eval", "--data", str(data), "-m", "made", "--device", "cpu", "--json", "-k", "2"),
+        *("--method", "mac-bm25", "--method", "rag-dense", "--method", "mac-oracle"),
+    )
+    assert measured.code == 0, measured.err
+    assert [row["questions"] for row in measured.json["rows"]] == [4, 4, 4]
+    assert measured.json["rows"][0]["found"] == measured.json["rows"][2]["found"] == 100

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maccli.commands import eval as command
+from maccli.commands import eval_options as command
 from maccli.service import methods, session
 from models import checkpoint
 from models.metrics import exact_match, f1
@@ -69,8 +69,7 @@ def row(result: Any, method: str, k: int | None = None) -> Any:
 
 
 def test_the_commands_methods_are_the_services() -> None:
-    assert tuple(methods.METHODS) == tuple(m for m in methods.METHODS if m in command.METHODS)
-    assert set(methods.METHODS) == set(command.METHODS)
+    assert tuple(methods.METHODS) == command.METHODS
     assert set(command.DEFAULT_METHODS) <= set(command.METHODS)
 
 
@@ -135,11 +134,12 @@ def test_methods_side_by_side(mac: Mac, data: Path, tiny: Any, work: Path) -> No
 
 def test_a_drawn_part_of_the_questions(mac: Mac, data: Path, tiny: Any) -> None:
     options = ("--data", str(data), "--method", "closed-book", "--limit", "3")
-    first, again = (mac("eval", *options, "--json", "--seed", "1").json for _ in range(2))
+    twice = ("--method", "closed-book", "--seed", "1")
+    first, again = (mac("eval", *options, *twice, "--json").json for _ in range(2))
     other = mac("eval", *options, "--json", "--seed", "2").json
     ids = [[q["id"] for q in result["questions"]] for result in (first, again, other)]
     assert ids[0] == ids[1] != ids[2]
-    assert len(set(ids[0])) == 3
+    assert (len(set(ids[0])), len(first["rows"])) == (3, 1)
     table = mac("eval", *options).out.splitlines()
     (score,) = [line for line in table if line.startswith("| closed-book") and "." in line][:1]
     assert score.count("|") == 10
@@ -172,6 +172,7 @@ def test_an_interrupted_run_goes_on(
     assert refused.err.startswith("Error: There is a file result.json already.\nHint: ")
     went_on = mac(*options, "--resume", "--json")
     assert went_on.code == 0, went_on.err
+    assert "1 of 2 rows left, about 0 min" in went_on.err
     assert calls == ["rag-bm25", "mac", "mac"]
     assert [r["method"] for r in went_on.json["rows"]] == ["rag-bm25", "mac", "closed-book"]
     # The bank was there already, but how long it took is still known.
@@ -202,6 +203,11 @@ def test_data_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, line: str, sa
     assert ran.code == 1
     assert says in ran.err
     assert len(ran.err.splitlines()) == 2
+    # What is mended is measured, though nothing tells to resume.
+    out = ("--method", "closed-book", "--out", "result.json")
+    assert mac("eval", "--data", str(data), *out).code == 1
+    data.write_text(f"{first}\n")
+    assert mac("eval", "--data", str(data), *out).code == 0
 
 
 def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path) -> None:
@@ -218,14 +224,22 @@ def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path
     assert "ends in .png" in refused("--plot", "curve.gif")
     assert "name some" in refused("--plot", "curve.png", "--retention", "2")
     assert "there are 6" in refused("--retention", "6")
-    assert "there are (6)" in refused("--bank-size", "7")
+    assert "there are (6)" in refused("--bank-sizes", "3,7")
+    assert "no list of numbers" in refused("--bank-sizes", "3,x")
+    assert "There is no folder gone" in refused("--report", "gone/page.html")
     assert "has no threshold" in refused("--abstention", code=1)
     (work / "prefix").write_text("no tensors")
     method = ("--method", "rag-prefix-oracle", "--rag-prefix", "prefix")
     assert "no constant prefix tokens" in refused(*method, code=1)
-    (work / "result.json").write_text("{}")
     out = ("--method", "closed-book", "--out", "result.json", "--resume")
-    assert "holds no results of mac eval" in refused(*out, code=1)
+    for held, says in (
+        ("[", "result.json holds no results: Expecting value"),
+        ("{}", "result.json holds no results of mac eval."),
+        ('{"format": "mac-eval", "version": 9}', "results of version 9, not 1."),
+        ('{"format": "mac-eval", "version": 1, "settings": {}, "rows": [1]}', "are missing"),
+    ):
+        (work / "result.json").write_text(held)
+        assert says in refused(*out, code=1)
     nowhere = mac("eval", "--data", "nowhere.jsonl")
     assert (nowhere.code, nowhere.err) == (1, "Error: nowhere.jsonl: No such file or directory\n")
     write(work / "alone.jsonl", [{**json.loads(data.read_text().splitlines()[-1])}])
@@ -238,13 +252,14 @@ def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path
     assert mixed.code == 1 and "holds documents of other data" in mixed.err
 
 
-def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any) -> None:
+def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any, work: Path) -> None:
     from dataclasses import replace
 
     tiny.config = replace(tiny.config, abstain_below=1e9)
+    write(work / "news.jsonl", [{"text": "A poet was hurt."}, {"text": "Rain in June."}])
     ran = mac(
         *("eval", "--data", str(data), "--json", "--retention", "2", "--abstention", "-k", "2"),
-        *("--bank-size", "3", "--bank-size", "6"),
+        *("--bank-sizes", "8,3", "--distractors", "news.jsonl"),
     )
     assert ran.code == 0, ran.err
     result = ran.json
@@ -258,11 +273,9 @@ def test_retention_abstention_and_bank_sizes(mac: Mac, data: Path, tiny: Any) ->
     refused = result["abstention"]
     assert (refused["wrongly_abstained"], refused["rightly_abstained"]) == (100, 100)
     sizes = result["bank_sizes"]
-    assert [(r["size"], r["questions"], r["method"]) for r in sizes] == [
-        (3, 3, "mac"),
-        (6, 3, "mac"),
-    ]
-    assert [r["chunks"] for r in sizes] == [3, 6]
+    figures = [(r["size"], r["questions"], r["method"]) for r in sizes]
+    assert figures == [(3, 3, "mac"), (8, 3, "mac")]
+    assert [r["chunks"] for r in sizes] == [3, 8]
     tiny.config = replace(tiny.config, abstain_below=-1e9)
     none = mac("eval", "--data", str(data), "--abstention").out
     assert "| 0.0-0.0 " in none and "Percent of 6 questions" in none
@@ -314,7 +327,7 @@ def test_a_picture_and_a_page(mac: Mac, data: Path, tiny: Any, work: Path) -> No
     write(data, rows)
     ran = mac(
         *("eval", "--data", str(data), "--method", "mac", "--method", "closed-book", "-k", "2"),
-        *("--bank-size", "6", "--plot", "quality.png", "--report", "page.html"),
+        *("--bank-sizes", "6", "--plot", "quality.png", "--report", "page.html"),
     )
     assert ran.code == 0, ran.err
     assert (work / "quality.png").read_bytes().startswith(b"\x89PNG")
