@@ -76,7 +76,9 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-_ANSWERING = frozenset({"training", "documents", "lexical_weight", "abstain_below"})
+_ANSWERING = frozenset(
+    {"training", "documents", "lexical_weight", "likelihood_weight", "abstain_below"}
+)
 
 
 def config_of(path: Path) -> LatentConfig:

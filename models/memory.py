@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from models import checkpoint, chunking
@@ -41,6 +43,9 @@ SHOTS = (
     "Question: Who won the indoor finals?\nAnswer: Ines Kovar\n\n"
 )
 """The few-shot prompt of `rag`: invented examples, so that no answer is in them."""
+
+LIKELIHOOD_TOKENS = 64
+"""Of a longer question the end says enough to tell documents apart."""
 
 
 class AnswerStream:
@@ -132,7 +137,7 @@ class Memory:
         self.lm, self.encoder, self.fingerprint = lm, encoder, fingerprint
         self.config: LatentConfig = stack.config
         self.chunking = f"{chunking.VERSION}:{self.config.chunk_tokens}"
-        self.relevance = RelevanceWeights(lexical=self.config.lexical_weight)
+        self.relevance = RelevanceWeights(self.config.lexical_weight, self.config.likelihood_weight)
         self.decoder = Decoder(lm)
 
     @classmethod
@@ -224,6 +229,20 @@ class Memory:
         counts = [torch.from_numpy(np.concatenate([s.counts() for s in bank])) for bank in banks]
         log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
         return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
+
+    @torch.no_grad()
+    def question_likelihood(self, question: str, documents: Sequence[Selected]) -> list[float]:
+        """Log p(question | document) of each document alone, in nats: what a second look goes by.
+
+        It costs a forward pass over the question a document, all in one batch.
+        """
+        prompt = self.lm.tokenize([question_prompt(question)])[0][-LIKELIHOOD_TOKENS:]
+        ids = self.lm.pad([prompt] * len(documents))
+        prefix = self.prefix([[replace(document, log_weight=0.0)] for document in documents])
+        logits = self.lm.logits(self.lm.forward(ids, prefix)[:, :-1]).float()
+        surprise = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        likelihoods: list[float] = surprise.sum(-1).neg().tolist()
+        return likelihoods
 
     def answer(
         self,

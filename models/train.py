@@ -27,54 +27,12 @@ from models.initialise import initialise
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, loss
+from models.optimise import TrainConfig, adamw, average_gradients, rate
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """What a run is made of; saved in the checkpoint's config.json under `training`.
-
-    Attributes:
-        steps: optimiser steps.
-        groups: G, groups of confusable documents a step.
-        documents: D, documents of a group, with a question each.
-        learning_rate: of amortizer and prefix head (AdamW, linear decay after `warmup`).
-        constant_learning_rate: of the constant prefix tokens.
-        relevance_learning_rate: of the bilinear form.
-        backprop_dropout: p, the share of a batch's documents amortized under stop-gradient (paper,
-            3.3).
-        alone: how often a question sees its own document only.
-        limit: at most so many documents of a source; by default as many as the steps can use.
-        save_minutes: how often the state is saved.
-    """
-
-    steps: int = 2000
-    groups: int = 4
-    documents: int = 4
-    learning_rate: float = 1e-4
-    constant_learning_rate: float = 1e-3
-    relevance_learning_rate: float = 1e-4
-    warmup: int = 50
-    backprop_dropout: float = 0.0
-    alone: float = 0.3
-    limit: int | None = None
-    seed: int = 0
-    save_minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "groups", "documents"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.documents < 2:
-            raise ValueError(
-                f"documents must be at least 2 (one is the answer's), not {self.documents}"
-            )
-        if not 0 <= self.backprop_dropout < 1:
-            raise ValueError(f"backprop_dropout must be in [0, 1), not {self.backprop_dropout}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +104,7 @@ class Trainer:
         slots = config.steps * config.groups * config.documents * parts
         corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
         sampler = self._sampler(corpus, self.weights, config.groups * parts)
-        optimiser = self._optimiser()
+        optimiser = adamw(self.stack, config)
         if resume:
             self._resume(optimiser)
         elif self.start is not None:
@@ -180,7 +138,7 @@ class Trainer:
                         round(float(terms.relevance.detach()), 4),
                         self.examples,
                         round(len(batch.questions) * parts / seconds, 2),
-                        round(config.learning_rate * self._rate(self.step - 1), 8),
+                        round(config.learning_rate * rate(config, self.step - 1), 8),
                         round(seconds, 3),
                         self.dev_loss if due else None,
                     )
@@ -204,7 +162,7 @@ class Trainer:
         processes: int,
     ) -> Loss:
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * self._rate(self.step)
+            group["lr"] = group["peak"] * rate(self.config, self.step)
         kept = [
             rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
         ]
@@ -212,7 +170,7 @@ class Trainer:
         terms = loss(self.stack, self.lm, corpus, features, batch, kept, noise)
         optimiser.zero_grad(set_to_none=True)
         terms.total.backward()
-        _average_gradients(self.stack, processes)
+        average_gradients(self.stack, processes)
         torch.nn.utils.clip_grad_norm_(self.stack.parameters(), 1.0)
         optimiser.step()
         return terms
@@ -289,33 +247,3 @@ class Trainer:
         ]
         kept = initialise(self.stack, self.lm, texts, asked, seed=self.config.seed)
         self.note(f"{self.model.latent_size} components keep {kept:.1%} of the variance")
-
-    def _optimiser(self) -> torch.optim.Optimizer:
-        stack, config = self.stack, self.config
-        projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
-        return torch.optim.AdamW(
-            [
-                {"params": projections, "peak": config.learning_rate},
-                {"params": [stack.head.constant], "peak": config.constant_learning_rate},
-                {"params": stack.relevance.parameters(), "peak": config.relevance_learning_rate},
-            ],
-            weight_decay=0.0,
-            betas=(0.9, 0.98),
-        )
-
-    def _rate(self, step: int) -> float:
-        """Share of the peak learning rate: linear warm-up, then linear decay to a hundredth."""
-        steps = self.config.steps
-        warmup = min(self.config.warmup, max(1, steps // 10))
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(0.01, (steps - step) / (steps - warmup))
-
-
-def _average_gradients(stack: LatentStack, processes: int) -> None:
-    if processes == 1:
-        return
-    for parameter in stack.parameters():
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= processes

@@ -16,7 +16,8 @@ from maccli.commands import options
 from maccli.output import Output
 
 if TYPE_CHECKING:
-    from models.train import Progress, TrainConfig
+    from models.optimise import TrainConfig
+    from models.train import Progress
 
 
 def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -189,7 +190,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
     sources = [data.parse_source(source) for source in given["sources"]]
-    from models.train import TrainConfig
+    from models.optimise import TrainConfig
 
     settings = TrainConfig(
         steps=given["steps"],

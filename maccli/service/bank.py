@@ -18,6 +18,7 @@ import numpy as np
 
 from maccli.errors import MacError
 from maccli.output import NoProgress, Progress
+from maccli.service.evidence import relevant, selected
 from models.chunking import split
 from models.modulation import Selected
 from models.relevance import Candidate, RelevanceWeights, Retriever, select
@@ -25,12 +26,13 @@ from store.bank import Store
 from store.records import NewChunk
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from models.data import Example
     from models.memory import Memory
 
 GROUP = 64
 """Documents that are amortized together."""
-_LEXICAL_CANDIDATES = 100
 
 
 @dataclass(slots=True)
@@ -119,7 +121,9 @@ class Bank:
         Raises:
             StoreError: the new store cannot be written.
         """
-        keys = {int(i): key for ids, block in self._blocks() for i, key in zip(ids, block)}  # noqa: B905
+        keys: dict[int, NDArray[np.float16]] = {}
+        for numbers, block in self.store.keys():  # noqa: SIM118 - no dictionary
+            keys |= zip(numbers.tolist(), block, strict=True)
         bank = Bank(self.memory, create_store(folder, self.memory))
         for name in names:
             ids = self.chunks_of[name]
@@ -159,34 +163,30 @@ class Bank:
             weights: how dense and lexical relevance mix.
             without: chunks that are left out.
         """
-        query = self.memory.encode_question(question)
-        lexical = {}
-        if retriever != "dense":
-            found = self.store.search(question, _LEXICAL_CANDIDATES + len(without))
-            kept = [(i, score) for i, score in found if i not in without]
-            lexical = dict(kept[:_LEXICAL_CANDIDATES])
-        blocks = self._blocks()
-        if without:
-            left_out = np.array(sorted(without))
-            masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
-            blocks = ((ids[kept], keys[kept]) for ids, keys, kept in masks)
-        return select(query, blocks, k, lexical, retriever=retriever, weights=weights)
+        return relevant(
+            self.memory,
+            self.store,
+            question,
+            k,
+            retriever=retriever,
+            weights=weights,
+            without=without,
+        )
 
     def right(self, example: Example) -> list[Candidate]:
         """Return only the chunks of the document that answers, weighted by relevance."""
         own = np.array(self.chunks_of[example.document_id])
         query = self.memory.encode_question(example.question)
-        masks = ((ids, keys, np.isin(ids, own)) for ids, keys in self._blocks())
+        masks = (
+            (ids, keys, np.isin(ids, own))
+            for ids, keys in self.store.keys()  # noqa: SIM118 - no dictionary
+        )
         blocks = ((ids[mine], keys[mine]) for ids, keys, mine in masks)
         return select(query, blocks, len(own), {}, retriever="dense", weights=RelevanceWeights())
 
     def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
         """Return what `Memory.prefix` takes, for the selected chunks."""
-        stored = self.store.views([c.id for c in candidates])
-        return [
-            Selected(view.latents, view.scales, c.log_weight, view.which)
-            for c, view in zip(candidates, stored, strict=True)
-        ]
+        return selected(candidates, self.store.views([c.id for c in candidates]))
 
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:
         """Return the texts of the selected chunks, for the rivals that read them in the prompt."""
@@ -202,9 +202,6 @@ class Bank:
             self.memory.encoder.encode([row.text for row in rows])
             progress.advance(len(group))
         return time.perf_counter() - begun
-
-    def _blocks(self) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        return self.store.keys()
 
 
 def create_store(folder: Path, memory: Memory) -> Store:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -83,6 +83,7 @@ class Plan:
             "seed": self.seed,
             "model": session.fingerprint,
             "lexical": lexical,
+            "likelihood": config.get("likelihood_weight", 0.0),
             "max_new_tokens": MAX_NEW_TOKENS,
             "batch": BATCH,
         }
@@ -148,8 +149,8 @@ class Evaluation:
     @property
     def weights(self) -> RelevanceWeights:
         """How dense and lexical relevance mix."""
-        given = self.plan.lexical
-        return self.memory.relevance if given is None else RelevanceWeights(lexical=given)
+        given, trained = self.plan.lexical, self.memory.relevance
+        return trained if given is None else replace(trained, lexical=given)
 
     @property
     def ks(self) -> tuple[int, ...]:

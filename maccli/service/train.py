@@ -15,7 +15,8 @@ from models import checkpoint, data, weights
 from models.identity import check_identity, identity
 
 if TYPE_CHECKING:
-    from models.train import Progress, TrainConfig
+    from models.optimise import TrainConfig
+    from models.train import Progress
 
 
 @dataclass(frozen=True, slots=True)
