@@ -25,6 +25,8 @@ from store.bank import Store
 from store.records import NewChunk
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from models.data import Example
     from models.memory import Memory
     from models.modulation import Selected
@@ -119,7 +121,9 @@ class Bank:
         Raises:
             StoreError: the new store cannot be written.
         """
-        keys = {int(i): key for ids, block in self._blocks() for i, key in zip(ids, block)}  # noqa: B905
+        keys: dict[int, NDArray[np.float16]] = {}
+        for numbers, block in self.store.keys():  # noqa: SIM118 - no dictionary
+            keys |= zip(numbers.tolist(), block, strict=True)
         bank = Bank(self.memory, create_store(folder, self.memory))
         for name in names:
             ids = self.chunks_of[name]
@@ -173,7 +177,10 @@ class Bank:
         """Return only the chunks of the document that answers, weighted by relevance."""
         own = np.array(self.chunks_of[example.document_id])
         query = self.memory.encode_question(example.question)
-        masks = ((ids, keys, np.isin(ids, own)) for ids, keys in self._blocks())
+        masks = (
+            (ids, keys, np.isin(ids, own))
+            for ids, keys in self.store.keys()  # noqa: SIM118 - no dictionary
+        )
         blocks = ((ids[mine], keys[mine]) for ids, keys, mine in masks)
         return select(query, blocks, len(own), {}, retriever="dense", weights=RelevanceWeights())
 
@@ -195,9 +202,6 @@ class Bank:
             self.memory.encoder.encode([row.text for row in rows])
             progress.advance(len(group))
         return time.perf_counter() - begun
-
-    def _blocks(self) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-        return self.store.keys()
 
 
 def create_store(folder: Path, memory: Memory) -> Store:

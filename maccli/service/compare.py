@@ -137,15 +137,17 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
     """Return what the bank cost, as far as this method needs it.
 
     What is read as text need not be amortized, only stored, and embedded where it is found by its
-    embedding. The peak memory was measured for all of it together. Where the store was there
-    before, nothing is known of either.
+    embedding; unless `hybrid` takes a second look, which goes by the modulations. The peak memory
+    was measured for all of it together. Where the store was there before, nothing is known of
+    either.
     """
     ingest = evaluation.results.data["ingest"]
     dense = method.retriever in ("dense", "hybrid")
+    looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
     seconds, memory = ingest["seconds"], ingest["memory"]
-    if method.reader == "mac":
+    if method.reader == "mac" or looks:
         kept = ["modulation_bytes", "key_bytes"]
-        if method.retriever in ("bm25", "hybrid"):
+        if method.reader != "mac" or method.retriever in ("bm25", "hybrid"):
             kept.append("text_bytes")
     else:
         kept = ["text_bytes", "key_bytes"] if dense else ["text_bytes"]

@@ -83,6 +83,7 @@ class Plan:
             "seed": self.seed,
             "model": session.fingerprint,
             "lexical": lexical,
+            "likelihood": config.get("likelihood_weight", 0.0),
             "max_new_tokens": MAX_NEW_TOKENS,
             "batch": BATCH,
         }
@@ -147,13 +148,9 @@ class Evaluation:
 
     @property
     def weights(self) -> RelevanceWeights:
-        """How the scores of relevance mix."""
-        given = self.plan.lexical
-        return (
-            self.memory.relevance
-            if given is None
-            else replace(self.memory.relevance, lexical=given)
-        )
+        """How dense and lexical relevance mix."""
+        given, trained = self.plan.lexical, self.memory.relevance
+        return trained if given is None else replace(trained, lexical=given)
 
     @property
     def ks(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from models.modulation import Selected
     from models.relevance import Candidate, RelevanceWeights, Retriever
     from store.bank import Store
-    from store.keyblock import Block
     from store.records import ChunkRow
     from store.views import View
 
@@ -108,8 +107,8 @@ def relevant(
 ) -> list[Candidate]:
     """The k chunks that are most relevant to a question, the most relevant first.
 
-    Arguments as in `find`; `weights` says how the scores mix, and chunks that the answer is to be
-    found `without` are passed over.
+    Arguments as in `find`; `weights` says how the scores mix, and `without` are chunks that are
+    left out, as if they were not in the store.
     """
     from models import relevance
 
@@ -119,12 +118,16 @@ def relevant(
         timings["encode"] = time.perf_counter() - begun
     lexical = {}
     if retriever != "dense":
-        matches = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
-        kept = [(number, score) for number, score in matches if number not in without]
-        lexical = dict(kept[:_LEXICAL_CANDIDATES])
-    blocks = store.keys(within=within)
+        limit = _LEXICAL_CANDIDATES + len(without)
+        matches = store.search(question, limit, within=within)
+        lexical = dict(
+            [match for match in matches if match[0] not in without][:_LEXICAL_CANDIDATES]
+        )
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]] = store.keys(within=within)
     if without:
-        blocks = _but_for(blocks, np.array(sorted(without), np.int64))
+        left_out = np.array(sorted(without))
+        masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
+        blocks = ((ids[kept], keys[kept]) for ids, keys, kept in masks)
     look = retriever == "hybrid" and weights.likelihood > 0
     candidates = relevance.select(
         query,
@@ -142,12 +145,6 @@ def relevant(
         documents = selected(level, store.views([candidate.id for candidate in level]))
         likelihoods = memory.question_likelihood(question, documents)
     return relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
-
-
-def _but_for(blocks: Iterable[Block], left_out: NDArray[np.int64]) -> Iterator[Block]:
-    for numbers, keys in blocks:
-        kept = ~np.isin(numbers, left_out)
-        yield numbers[kept], keys[kept]
 
 
 def selected(candidates: Sequence[Candidate], views: Sequence[View]) -> list[Selected]:

@@ -64,6 +64,16 @@ def test_without_chunks_as_if_they_were_not_there(bank: Bank, how: str) -> None:
     assert sum(np.exp(weight) for _, weight in rest) == pytest.approx(1)
 
 
+def test_a_second_look_leaves_out_what_is_left_out(bank: Bank) -> None:
+    weights = RelevanceWeights(lexical=2.0, likelihood=0.5)
+    question = "Who opened the town?"
+    chosen = bank.candidates(question, 3, "hybrid", weights)
+    assert len(chosen) == 3
+    gone = {candidate.id for candidate in chosen}
+    rest = bank.candidates(question, 3, "hybrid", weights, gone)
+    assert len(rest) == 3 and gone.isdisjoint(candidate.id for candidate in rest)
+
+
 def test_a_part_answers_like_a_bank_of_its_own(bank: Bank, work: Path) -> None:
     names = ["d4", "d0", "d2"]
     part = bank.part(work / "part", names)

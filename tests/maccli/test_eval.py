@@ -132,6 +132,17 @@ def test_methods_side_by_side(mac: Mac, data: Path, tiny: Any, work: Path) -> No
     assert {"versions", "hardware", "command", "settings"} <= set(result)
 
 
+def test_a_second_look_costs_text_its_modulations(mac: Mac, data: Path, tiny: Any) -> None:
+    from dataclasses import replace
+
+    tiny.relevance = replace(tiny.relevance, likelihood=0.5)
+    options = ("--method", "rag-hybrid", "--method", "rag-dense", "--method", "mac", "-k", "2")
+    result = mac("eval", "--data", str(data), *options, "--json").json
+    costs = {r["method"]: (r["adaptation_seconds"], r["bytes_a_document"]) for r in result["rows"]}
+    assert costs["rag-hybrid"][1] == costs["mac"][1] > costs["rag-dense"][1]
+    assert costs["mac"][0] == result["ingest"]["seconds"] <= costs["rag-hybrid"][0]
+
+
 def test_a_drawn_part_of_the_questions(mac: Mac, data: Path, tiny: Any) -> None:
     options = ("--data", str(data), "--method", "closed-book", "--limit", "3")
     twice = ("--method", "closed-book", "--seed", "1")
