@@ -148,7 +148,7 @@ class Evaluation:
 
     @property
     def weights(self) -> RelevanceWeights:
-        """How dense and lexical relevance mix."""
+        """How the scores of relevance mix."""
         given, trained = self.plan.lexical, self.memory.relevance
         return trained if given is None else replace(trained, lexical=given)
 
