@@ -35,7 +35,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=400, help="modulations")
     arguments = parser.parse_args()
     with Store.open(arguments.store) as store:
-        ids = np.concatenate([block for block, _ in store.keys()])[: arguments.limit]
+        blocks = [block for block, _ in store.keys()]  # noqa: SIM118 - no dictionary
+        ids = np.concatenate(blocks)[: arguments.limit]
         stored = store.modulations(ids.tolist())
         key = np.zeros(store.key_size, np.float16)
     stored = [(q[: arguments.tokens], s[: arguments.tokens]) for q, s in stored]

@@ -128,7 +128,8 @@ class ExportFile:
             or not names[0]
         ):
             raise self.damaged("its first line states impossible facts")
-        return Header(*names, *sizes, *counts, version=version)
+        facts: list[Any] = [*names, *sizes, *counts, version]
+        return Header(*facts)
 
     def _check(self, line: dict[str, Any]) -> None:
         if line.get("check") != self._before:

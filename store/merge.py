@@ -12,7 +12,7 @@ n_i and n_j tokens, adds n_i n_j / (n_i + n_j) |z_i - z_j|^2 to the squared erro
 
 `fit` makes of that what costs least for its bytes. Tokens of different texts are far apart: half as
 many tokens cost more than all of them in steps a few times as wide (the wider the steps, the fewer
-values there are, and the better zstandard packs them). So it tries several numbers of tokens, for
+values there are, and the fewer bits they take). So it tries several numbers of tokens, for
 each the finest steps that fit, and keeps what has the least squared error. Twins are joined, what
 is unlike stays apart and gets coarser.
 
@@ -86,6 +86,13 @@ def merge(parts: Sequence[Part], tokens: int) -> Part:
 
 def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     """The parts in one set that takes `share` of their bytes, with the least squared error.
+
+    Measured on 32 dev questions with the right document given (one chunk of at most 90 tokens), at
+    25 % of its bytes, in nats a token of the answer: 0.71 whole; 2.02 by this; 2.06 by coarser steps
+    alone; 2.18 with scales refitted to them, or with a wider zero; 2.17 and 2.45 if 30 % of the
+    tokens are counted into others (those like the token before or after, those near the corpus'
+    mean); 2.35 if 20 % are joined; 3.34 if small components are left out. Differences below about
+    0.1 mean nothing.
 
     Args:
         parts: at least one.
