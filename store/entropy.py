@@ -41,6 +41,7 @@ _STATES = 1 << _BITS
 # The decay of each model in 32nds: at 0 nearly all is zero, at 24 the spread is about 3.
 _DECAYS = (0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24)
 _SHIFTS = 6
+_MAGNITUDES = 129
 _FEWEST_STEPS, _MOST_STEPS = 5, 12  # as powers of 2
 
 
@@ -160,13 +161,9 @@ def _chosen(
     Which are chosen may differ between machines by rounding; what is written says it.
     """
     groups = len(sizes)
-    owner = np.repeat(np.arange(groups) * SYMBOLS, sizes)
-    costs, prices = [], _prices()
-    for shift in range(_SHIFTS):
-        symbols = np.minimum(magnitudes >> shift, _ESCAPE)
-        counts = np.bincount(owner + symbols, minlength=groups * SYMBOLS)
-        costs.append(counts.reshape(groups, SYMBOLS) @ prices + shift * sizes[:, None])
-    cost = np.concatenate(costs, axis=1)
+    owner = np.repeat(np.arange(groups) * _MAGNITUDES, sizes)
+    counts = np.bincount(owner + magnitudes, minlength=groups * _MAGNITUDES)
+    cost = counts.reshape(groups, _MAGNITUDES).astype(np.float64) @ _prices()
     best = cost.argmin(1)
     shift, model = np.divmod(best, len(_DECAYS))
     return model.astype(np.uint8), shift.astype(np.uint8), float(cost.min(1).sum())
@@ -174,11 +171,14 @@ def _chosen(
 
 @cache
 def _prices() -> NDArray[np.float64]:
-    """How many bits each symbol takes in each model, float64 [16, models]."""
+    """How many bits each magnitude takes without its sign, float64 [129, shifts x models]."""
     frequencies = np.stack([_frequencies(decay) for decay in _DECAYS])
     prices = (_BITS - np.log2(frequencies)).T
     prices[_ESCAPE] += 8  # the magnitude behind the bits
-    return prices
+    all_of_them = np.arange(_MAGNITUDES)
+    return np.concatenate(
+        [prices[np.minimum(all_of_them >> k, _ESCAPE)] + k for k in range(_SHIFTS)], axis=1
+    )
 
 
 def _frequencies(decay: int) -> NDArray[np.int64]:
