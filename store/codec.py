@@ -1,33 +1,44 @@
 """Modulations as bytes. T: tokens a modulation, R: latent size, E: key size.
 
-A blob is a header of 16 bytes (little-endian), the key, and a zstandard frame:
+A blob is a header of 16 bytes (little-endian), the key, the scales and the latents:
 
-    2s  b"mz"      B  format version (1)     B  zero
+    2s  b"mz"      B  format version (2)     B  zero
     I   T          H  R                      H  E
     I   CRC-32 of the 12 bytes before and of everything behind
     E x float16    the key, uncompressed: a key file is rebuilt without decompressing anything
-    frame          T x R int8 latents, then T float16 scales
+    T x float16    the scales
+    streams        T x R int8 latents, entropy coded (see entropy.py) in pieces of 512 tokens (the
+                   last may have fewer), in each piece component by component, in groups of 16
+                   components; in front of all streams but the last their lengths, uint32
+
+In version 1, which is still read, a zstandard frame follows the key: T x R latents as they are,
+then the T scales.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import zstandard
 
+from store import entropy
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAGIC = b"mz"
-VERSION = 1
+VERSION = 2
 MAX_TOKENS = 1 << 16
 _FIELDS = struct.Struct("<2sBBIHH")
 _CHECKSUM = struct.Struct("<I")
 _HEADER_SIZE = _FIELDS.size + _CHECKSUM.size
-_LEVEL = 3
+_LENGTH = struct.Struct("<I")
+_PIECE = 512
+_GROUP = 16
 
 
 class BlobError(ValueError):
@@ -45,7 +56,6 @@ class Codec:
     def __init__(self, latent_size: int, key_size: int) -> None:
         self.latent_size = latent_size
         self.key_size = key_size
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL)
         self._decompressor = zstandard.ZstdDecompressor()
 
     def encode(
@@ -64,10 +74,25 @@ class Codec:
             raise ValueError(f"a modulation has 1 to {MAX_TOKENS} tokens, not {tokens}")
         if not (np.isfinite(key).all() and np.isfinite(scales).all()):
             raise ValueError("a modulation's key and scales must be finite numbers")
-        payload = latents.tobytes() + scales.astype("<f2", copy=False).tobytes()
+        streams = [
+            entropy.encode(np.ascontiguousarray(latents[piece].T).ravel(), self._groups(piece))
+            for piece in _pieces(tokens)
+        ]
         fields = _FIELDS.pack(MAGIC, VERSION, 0, tokens, self.latent_size, self.key_size)
-        body = key.astype("<f2", copy=False).tobytes() + self._compressor.compress(payload)
-        return seal(fields, body)
+        numbers = (key.astype("<f2", copy=False), scales.astype("<f2", copy=False))
+        lengths = (_LENGTH.pack(len(stream)) for stream in streams[:-1])
+        return seal(fields, b"".join((*(n.tobytes() for n in numbers), *lengths, *streams)))
+
+    def size(self, latents: NDArray[np.int8]) -> int:
+        """About how many bytes `encode` needs for latents int8 [T, R]; a fraction of its work."""
+        return (
+            _HEADER_SIZE
+            + 2 * (self.key_size + len(latents))
+            + sum(
+                entropy.size(np.ascontiguousarray(latents[piece].T).ravel(), self._groups(piece))
+                for piece in _pieces(len(latents))
+            )
+        )
 
     def decode(self, blob: bytes) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
         """Latents int8 [T, R] and scales float16 [T] of a blob.
@@ -77,7 +102,42 @@ class Codec:
         Raises:
             BlobError: the blob is damaged, or not of this store's shapes.
         """
-        tokens = self._open(blob)
+        version, tokens = self._open(blob)
+        if version == 1:
+            return self._decode_first(blob, tokens)
+        rest = memoryview(blob)[_HEADER_SIZE + 2 * self.key_size :]
+        pieces = list(_pieces(tokens))
+        start = 2 * tokens + _LENGTH.size * (len(pieces) - 1)
+        if len(rest) < start:
+            raise BlobError(f"it is cut off after {len(blob)} bytes")
+        scales = np.frombuffer(rest, "<f2", tokens).astype(np.float16)
+        latents = np.empty((tokens, self.latent_size), np.int8)
+        for number, piece in enumerate(pieces, start=1):
+            end = len(rest)
+            if number < len(pieces):
+                at = 2 * tokens + _LENGTH.size * (number - 1)
+                end = min(end, start + _LENGTH.unpack_from(rest, at)[0])
+            try:
+                values = entropy.decode(rest[start:end], self._groups(piece))
+            except entropy.StreamError as error:
+                raise BlobError(str(error)) from error
+            latents[piece] = values.reshape(self.latent_size, -1).T
+            start = end
+        return latents, scales
+
+    def tokens(self, blob: bytes) -> int:
+        """T of a blob whose checksum is right. Raises `BlobError` like `decode`."""
+        return self._open(blob)[1]
+
+    def key(self, blob: bytes) -> NDArray[np.float16]:
+        """The key float16 [E] of a blob. Raises `BlobError` like `decode`."""
+        self._open(blob)
+        return key_in(blob, self.key_size)
+
+    def _decode_first(
+        self, blob: bytes, tokens: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+        """`decode` for version 1."""
         size = tokens * (self.latent_size + 2)
         payload = decompress(self._decompressor, blob, self.key_size, size)
         values = np.frombuffer(bytearray(payload), dtype=np.int8)
@@ -85,14 +145,17 @@ class Codec:
         scales = values[cut:].view("<f2").astype(np.float16, copy=False)
         return values[:cut].reshape(tokens, self.latent_size), scales
 
-    def key(self, blob: bytes) -> NDArray[np.float16]:
-        """The key float16 [E] of a blob. Raises `BlobError` like `decode`."""
-        self._open(blob)
-        return key_in(blob, self.key_size)
+    def _groups(self, piece: slice) -> NDArray[np.int64]:
+        """How many latents each group of a piece has."""
+        groups = np.full(-(-self.latent_size // _GROUP), _GROUP)
+        groups[-1] -= len(groups) * _GROUP - self.latent_size
+        groups *= piece.stop - piece.start
+        return groups
 
-    def _open(self, blob: bytes) -> int:
-        """Check everything in front of the frame and the checksum of all; returns T."""
-        tokens, latent_size, key_size = unpack(blob, _FIELDS, (MAGIC, VERSION), self.key_size)
+    def _open(self, blob: bytes) -> tuple[int, int]:
+        """Check everything before the scales and the checksum of all; returns version and T."""
+        kinds = (MAGIC, 1), (MAGIC, VERSION)
+        tokens, latent_size, key_size = unpack(blob, _FIELDS, kinds, self.key_size)
         if (latent_size, key_size) != (self.latent_size, self.key_size):
             raise BlobError(
                 f"it has latent size {latent_size} and key size {key_size}, not "
@@ -101,10 +164,15 @@ class Codec:
         if not 1 <= tokens <= MAX_TOKENS:
             raise BlobError(f"it claims {tokens} tokens")
         check_sum(blob)
-        return tokens
+        return blob[2], tokens
 
 
-# Every kind of blob is 12 bytes of fields, their and the body's checksum, a key and a frame.
+def _pieces(tokens: int) -> Iterator[slice]:
+    for start in range(0, tokens, _PIECE):
+        yield slice(start, min(start + _PIECE, tokens))
+
+
+# Every kind of blob is 12 bytes of fields, their and the body's checksum, a key and the rest.
 
 
 def seal(fields: bytes, body: bytes) -> bytes:
@@ -113,17 +181,17 @@ def seal(fields: bytes, body: bytes) -> bytes:
 
 
 def unpack(
-    blob: bytes, fields: struct.Struct, kind: tuple[bytes, int], key_size: int
+    blob: bytes, fields: struct.Struct, kinds: Sequence[tuple[bytes, int]], key_size: int
 ) -> tuple[int, ...]:
     """What follows magic, version and zero in a blob's fields.
 
     Raises:
-        BlobError: the blob is too short for its key, or of another magic or version than `kind`.
+        BlobError: the blob is too short for its key, or its magic and version are none of `kinds`.
     """
     if len(blob) < _HEADER_SIZE + 2 * key_size:
         raise BlobError(f"it is cut off after {len(blob)} bytes")
     magic, version, _, *numbers = fields.unpack_from(blob)
-    if (magic, version) != kind:
+    if (magic, version) not in kinds:
         raise BlobError(f"it starts with {blob[:3]!r}, which is no known format")
     return tuple(numbers)
 

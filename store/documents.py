@@ -146,9 +146,12 @@ def write_chunks(
     document_id: int,
     positions: Sequence[int],
     chunks: Sequence[NewChunk],
-    blobs: Sequence[bytes],
+    blobs: Sequence[bytes | None],
 ) -> list[int]:
-    """Write chunks of a document at their positions, and return their ids, which grow."""
+    """Write chunks of a document at their positions, and return their ids, which grow.
+
+    A chunk whose blob is None has no modulation of its own.
+    """
     ids: list[int] = []
     for position, chunk, blob in zip(positions, chunks, blobs, strict=True):
         cursor = connection.execute(
@@ -161,15 +164,14 @@ def write_chunks(
                 chunk.end,
                 chunk.text,
                 len(chunk.scales),
-                len(blob),
+                len(blob or b""),
             ),
         )
         # After the trigger that feeds the full-text index, this is still the chunk's id.
         ids.append(int(cursor.lastrowid or 0))
-    connection.executemany(
-        "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
-    )
-    digests.write(connection, zip(ids, blobs, strict=True))
+    own = [(i, blob) for i, blob in zip(ids, blobs, strict=True) if blob is not None]
+    connection.executemany("INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", own)
+    digests.write(connection, own)
     return ids
 
 

@@ -29,6 +29,7 @@ class Header:
     latent_size: int
     documents: int
     chunks: int
+    version: int
 
 
 class ExportFile:
@@ -78,9 +79,11 @@ class ExportFile:
                 left = chunks
                 while left:
                     part, raw = self._line()
-                    rows: Any = part.get("part")
                     size: Any = part.get("bytes")
-                    if not isinstance(rows, list) or not 0 < len(rows) <= left:
+                    rows: Any = part.get("part")
+                    if "shared" in part and self.header.version >= portable.PRUNED_FORMAT:
+                        rows = []
+                    elif not isinstance(rows, list) or not 0 < len(rows) <= left:
                         raise self.damaged("a part was expected")
                     if not _is_count(size) or size > portable.MAX_PART:
                         raise self.damaged(f"a part claims {str(size)[:40]} bytes")
@@ -109,10 +112,10 @@ class ExportFile:
             )
         line, _ = self._line(first)
         version = line[portable.MAGIC]
-        if version != portable.FORMAT:
+        if type(version) is not int or not portable.FORMAT <= version <= portable.PRUNED_FORMAT:
             raise ExportFormatError(
-                f"{self.name} is an export of version {str(version)[:40]}; "
-                f"this program reads version {portable.FORMAT}",
+                f"{self.name} is an export of version {str(version)[:40]}; this program reads "
+                f"versions up to {portable.PRUNED_FORMAT}",
                 hint="Upgrade this program.",
             )
         sizes: list[Any] = [line.get("key_size"), line.get("latent_size")]
@@ -125,7 +128,8 @@ class ExportFile:
             or not names[0]
         ):
             raise self.damaged("its first line states impossible facts")
-        return Header(*names, *sizes, *counts)
+        facts: list[Any] = [*names, *sizes, *counts, version]
+        return Header(*facts)
 
     def _check(self, line: dict[str, Any]) -> None:
         if line.get("check") != self._before:

@@ -7,25 +7,24 @@ array is made before its size was compared with what the store's shapes allow.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from store import documents, exporting, portable
+from store import documents, exporting, portable, prunes
 from store.database import writing
 from store.errors import FingerprintMismatchError
 from store.exportfile import ExportFile, parsed
 from store.keyblock import discard
 from store.labels import Labels
-from store.records import NewChunk
 
 if TYPE_CHECKING:
-    from store.codec import Codec
     from store.keyblock import KeyBlock
     from store.opening import Identity
+    from store.shares import Arrived
+    from store.views import Views
 
 Policy = Literal["replace", "skip"]
-
-_HEADER_SLACK = 64 << 10
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ def check(export: ExportFile, identity: Identity) -> None:
 def load(
     export: ExportFile,
     connection: sqlite3.Connection,
-    codec: Codec,
+    views: Views,
     key_block: KeyBlock,
     policy: Policy,
 ) -> Imported:
@@ -68,34 +67,40 @@ def load(
         ExportFormatError: the file is damaged, or holds what the store cannot.
         sqlite3.Error, OSError: of the store.
     """
+    from store.shares import Arrived
+
     layout = portable.layout(connection)
     done = Imported()
-    for line, parts in export.documents():
-        try:
-            values = layout.document.row(line["document"])
-            source = values.get("source")
-            if not isinstance(source, str) or not source:
-                raise portable.ValueRefused("a document has no name")
-            _check_labels(values, line)
-            stored = exporting.record(connection, layout, source)
-            if stored is not None and _same(line, stored[1]):
-                done.unchanged += 1
-            elif stored is not None and policy == "skip":
-                done.skipped += 1
-            else:
-                incoming = _Incoming(connection, codec, key_block, layout)
-                done.many_dead |= incoming.write(values, line, parts)
-                done.added += stored is None
-                done.updated += stored is not None
-        except (portable.ValueRefused, sqlite3.IntegrityError) as error:
-            raise export.damaged(str(error)) from error
+    with Arrived(views.shared) as shared:
+        incoming = _Incoming(connection, views, key_block, layout, shared)
+        for line, parts in export.documents():
+            try:
+                values = layout.document.row(line["document"])
+                source = values.get("source")
+                if not isinstance(source, str) or not source:
+                    raise portable.ValueRefused("a document has no name")
+                _check_labels(values, line)
+                stored = exporting.record(connection, layout, source)
+                same = stored is not None and _same(line, stored[1])
+                if stored is not None and (same or policy == "skip"):
+                    incoming.pass_over(parts, stored[0] if same else None)
+                    done.unchanged += same
+                    done.skipped += not same
+                else:
+                    done.many_dead |= incoming.write(values, line, parts)
+                    done.added += stored is None
+                    done.updated += stored is not None
+            except (portable.ValueRefused, sqlite3.IntegrityError) as error:
+                raise export.damaged(str(error)) from error
     return done
 
 
 def _same(line: dict[str, Any], stored: dict[str, Any]) -> bool:
     """Whether the store holds what a document's line says; it may know more columns."""
-    here = {**stored["document"], "chunks": stored["chunks"], "related": stored["related"]}
-    there = {**line["document"], "chunks": line["chunks"], "related": line.get("related", {})}
+    here = {**stored["document"], "related": stored["related"]}
+    there = {**line["document"], "related": line.get("related", {})}
+    if any(stored.get(count, 0) != line.get(count, 0) for count in ("chunks", *exporting.PRUNED)):
+        return False
     return all(name in here and here[name] == value for name, value in there.items())
 
 
@@ -110,19 +115,39 @@ def _check_labels(values: dict[str, Any], line: dict[str, Any]) -> None:
 
 
 class _Incoming:
-    """One document on its way into the store."""
+    """Documents on their way into the store."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
-        codec: Codec,
+        views: Views,
         key_block: KeyBlock,
         layout: portable.Layout,
+        shared: Arrived,
     ) -> None:
         self._connection = connection
-        self._codec = codec
+        self._views = views
         self._key_block = key_block
         self._layout = layout
+        self._shared = shared
+
+    def pass_over(self, parts: IO[bytes], document_id: int | None) -> None:
+        """Leave a document out, but for what others may share with it.
+
+        Args:
+            parts: of the document.
+            document_id: of the store's document, if that is the same.
+        """
+        numbers: list[int | None] = []
+        for line, data in _lines(parts):
+            if "shared" in line:
+                self._shared.add(line["shared"], data)
+            else:
+                for row in line["part"]:
+                    number = row.get("shared") if isinstance(row, dict) else None
+                    numbers.append(number)
+        if document_id is not None:
+            self._shared.recognise(self._connection, document_id, numbers)
 
     def write(self, values: dict[str, Any], line: dict[str, Any], parts: IO[bytes]) -> bool:
         """Write the document; whether the key file should be compacted."""
@@ -135,8 +160,11 @@ class _Incoming:
             rewritten = self._key_block.prepare()
             document_id = documents.write_columns(self._connection, values)
             position = 0
-            while raw := parts.readline():
-                position += self._part(document_id, position, raw, parts)
+            for part, data in _lines(parts):
+                if "shared" in part:
+                    self._shared.add(part["shared"], data)
+                else:
+                    position += self._part(document_id, position, part["part"], data)
             documents.count_again(self._connection, source)
             portable.write_related(
                 self._connection, self._layout.of_documents, document_id, line.get("related", {})
@@ -146,70 +174,38 @@ class _Incoming:
             self._key_block.clean()
         return many_dead
 
-    def _part(self, document_id: int, position: int, raw: bytes, parts: IO[bytes]) -> int:
-        line = parsed(raw) or {}
-        rows = [_row(self._layout, row) for row in line["part"]]
-        chunks = self._chunks(rows, parts.read(line["bytes"]))
-        blobs = []
-        for chunk in chunks:
-            try:
-                blobs.append(self._codec.encode(chunk.latents, chunk.scales, chunk.key))
-            except ValueError as error:
-                raise portable.ValueRefused(str(error)) from error
+    def _part(self, document_id: int, position: int, given: list[Any], data: bytes) -> int:
+        from store import parts
+
+        chunks = parts.read(given, data, self._layout, self._views, self._shared)
         positions = range(position, position + len(chunks))
-        ids = documents.write_chunks(self._connection, document_id, positions, chunks, blobs)
-        self._key_block.append(ids, [chunk.key for chunk in chunks])
-        for chunk_id, row, given in zip(ids, rows, line["part"], strict=True):
-            documents.set_columns(self._connection, chunk_id, row)
-            if "related" in given:
+        ids = documents.write_chunks(
+            self._connection,
+            document_id,
+            positions,
+            [c.new for c in chunks],
+            [c.blob for c in chunks],
+        )
+        placed = list(zip(ids, chunks, strict=True))
+        there = [(chunk_id, chunk.new.key) for chunk_id, chunk in placed if not chunk.dropped]
+        self._key_block.append([chunk_id for chunk_id, _ in there], [key for _, key in there])
+        self._shared.take_in(
+            self._connection,
+            [(chunk_id, c.shared, c.part) for chunk_id, c in placed if c.shared is not None],
+        )
+        # 0: by a prune that cannot be undone.
+        prunes.drop(self._connection, 0, [chunk_id for chunk_id, c in placed if c.dropped])
+        for chunk_id, chunk in placed:
+            documents.set_columns(self._connection, chunk_id, chunk.row)
+            if chunk.related is not None:
                 portable.write_related(
-                    self._connection, self._layout.of_chunks, chunk_id, given["related"]
+                    self._connection, self._layout.of_chunks, chunk_id, chunk.related
                 )
         return len(ids)
 
-    def _chunks(self, rows: list[dict[str, Any]], data: bytes) -> list[NewChunk]:
-        """The chunks of a part, their arrays being views of the part's."""
-        import numpy as np
-        from safetensors import SafetensorError
-        from safetensors.numpy import load as load_tensors
 
-        total, chunks = sum(row["tokens"] for row in rows), len(rows)
-        latent_size, key_size = self._codec.latent_size, self._codec.key_size
-        expected = total * (latent_size + 2) + chunks * key_size * 2
-        if not expected <= len(data) <= expected + _HEADER_SLACK:
-            raise portable.ValueRefused(f"a part of {len(data):,} bytes holds {expected:,}")
-        try:
-            tensors = load_tensors(data)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            raise portable.ValueRefused("a part is no safetensors file") from error
-        wanted = {
-            "latents": (np.dtype(np.int8), (total, latent_size)),
-            "scales": (np.dtype(np.float16), (total,)),
-            "keys": (np.dtype(np.float16), (chunks, key_size)),
-        }
-        if {name: (array.dtype, array.shape) for name, array in tensors.items()} != wanted:
-            raise portable.ValueRefused("a part's arrays have other shapes than the store's")
-        made, at = [], 0
-        for row, key in zip(rows, tensors["keys"], strict=True):
-            end = at + row["tokens"]
-            latents, scales = tensors["latents"][at:end], tensors["scales"][at:end]
-            made.append(NewChunk(row["start"], row["end"], row["text"], latents, scales, key))
-            at = end
-        return made
-
-
-def _row(layout: portable.Layout, given: Any) -> dict[str, Any]:
-    """A chunk's columns, checked."""
-    from store.codec import MAX_TOKENS
-
-    if not isinstance(given, dict):
-        raise portable.ValueRefused("a chunk is no object")
-    row = layout.chunk.row({name: value for name, value in given.items() if name != "related"})
-    for name in ("start", "end", "text", "tokens"):
-        if name not in row:
-            raise portable.ValueRefused(f"a chunk has no {name}")
-    numbers: Any = (row["start"], row["end"], row["tokens"])
-    start, end, tokens = numbers
-    if not (0 <= start <= end and 1 <= tokens <= MAX_TOKENS):
-        raise portable.ValueRefused(f"a chunk goes from {start} to {end} and has {tokens} tokens")
-    return row
+def _lines(parts: IO[bytes]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The lines of a document's parts, each with the bytes behind it."""
+    while raw := parts.readline():
+        line = parsed(raw) or {}
+        yield line, parts.read(line["bytes"])

@@ -12,7 +12,7 @@ n_i and n_j tokens, adds n_i n_j / (n_i + n_j) |z_i - z_j|^2 to the squared erro
 
 `fit` makes of that what costs least for its bytes. Tokens of different texts are far apart: half as
 many tokens cost more than all of them in steps a few times as wide (the wider the steps, the fewer
-values there are, and the better zstandard packs them). So it tries several numbers of tokens, for
+values there are, and the fewer bits they take). So it tries several numbers of tokens, for
 each the finest steps that fit, and keeps what has the least squared error. Twins are joined, what
 is unlike stays apart and gets coarser.
 
@@ -86,6 +86,14 @@ def merge(parts: Sequence[Part], tokens: int) -> Part:
 
 def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     """The parts in one set that takes `share` of their bytes, with the least squared error.
+
+    Measured on 32 dev questions with the right document given (one chunk of at most 90 tokens), in
+    nats a token of the answer, 0.71 whole. At 25 % of the bytes: 2.02 by this; 2.06 by wider steps
+    alone; 2.18 with scales refitted to them, or with a wider zero; 2.17 and 2.45 if 30 % of the
+    tokens are counted into others (those like the token before or after, those near the corpus'
+    mean); 2.35 if 20 % are joined; 3.34 if small components are left out. At 50 %: 1.07 by this,
+    1.40 by wider steps alone, 1.77 with 30 % of the tokens counted into others. So few questions
+    say which is far worse, not which of two near ones is better.
 
     Args:
         parts: at least one.

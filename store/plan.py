@@ -205,7 +205,7 @@ def merged(
         if averaged:
             one = merge.average(parts)
         else:
-            one = merge.fit(parts, share, lambda q, s: len(views.encode_shared(q, s)))
+            one = merge.fit(parts, share, lambda latents, _: views.shared.size(latents))
         yield encoded(views, one, keys)
 
 

@@ -17,9 +17,12 @@ from datetime import datetime
 from typing import Any
 
 FORMAT = 1
+PRUNED_FORMAT = 2
+"""Of an export with merged modulations or chunks that were dropped; else it is `FORMAT`."""
 MAGIC = "mac-store-export"
 MAX_LINE = 4 << 20
 MAX_PART = 128 << 20
+_HEADER_SLACK = 64 << 10
 
 Value = str | int | float | bytes | None
 
@@ -144,6 +147,28 @@ def as_json(table: Table, row: Sequence[Value]) -> dict[str, Any]:
         else value
         for column, value in zip(table.columns, row, strict=True)
     }
+
+
+def arrays(data: bytes, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Any]:
+    """The arrays in a safetensors file, which must be these: by name dtype and shape.
+
+    Raises:
+        ValueRefused: they are not. No array is made before the file has the size that they need.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    expected = sum(np.dtype(kind).itemsize * math.prod(shape) for kind, shape in wanted.values())
+    if not expected <= len(data) <= expected + _HEADER_SLACK:
+        raise ValueRefused(f"a part of {len(data):,} bytes holds {expected:,}")
+    try:
+        found = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueRefused("a part is no safetensors file") from error
+    if {name: (str(array.dtype), array.shape) for name, array in found.items()} != wanted:
+        raise ValueRefused("a part's arrays have other shapes than the store's")
+    return found
 
 
 def _columns(connection: sqlite3.Connection, table: str, left_out: set[str]) -> tuple[Column, ...]:

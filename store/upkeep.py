@@ -162,7 +162,7 @@ class Upkeep(Pruning):
 
         Raises:
             StoreCorruptError: a modulation is damaged.
-            StoreError: the store is pruned.
+            StoreError: a chunk is too large for the format.
             OSError: of the stream.
         """
         from store import exporting
@@ -170,7 +170,7 @@ class Upkeep(Pruning):
 
         try:
             with self.snapshot():
-                exporting.write(file, self._connection, self._codec, self._identity, advance)
+                exporting.write(file, self._connection, self._views, self._identity, advance)
         except BlobError as error:
             raise corrupt(self.path, str(error)) from error
 
@@ -192,7 +192,7 @@ class Upkeep(Pruning):
 
         importing.check(export, self._identity)
         with translated(self.path):
-            done = importing.load(export, self._connection, self._codec, self._key_block, policy)
+            done = importing.load(export, self._connection, self._views, self._key_block, policy)
         if done.many_dead:
             self._rewrite_keys()
         return done

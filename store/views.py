@@ -225,7 +225,7 @@ def key_of(blob: bytes, own: Codec) -> NDArray[np.float16]:
 
 def _open(blob: bytes, key_size: int) -> int:
     """Check everything in front of the frame and the checksum of all; returns T."""
-    tokens, size = codec.unpack(blob, _FIELDS, (MAGIC, VERSION), key_size)
+    tokens, size = codec.unpack(blob, _FIELDS, [(MAGIC, VERSION)], key_size)
     if size != key_size or not 1 <= tokens <= MAX_TOKENS:
         raise BlobError(f"it claims {tokens} tokens and key size {size}")
     codec.check_sum(blob)

@@ -208,15 +208,20 @@ def stats(store_folder: str | None, as_json: bool) -> None:
             else []
         ),
         ("tokens", f"{numbers.tokens:,}"),
-        ("text", size(numbers.text_bytes)),
-        ("modulations", size(numbers.modulation_bytes)),
-        ("keys", size(numbers.key_bytes)),
+        ("text", _of_each(numbers.text_bytes, numbers.chunks)),
+        ("modulations", _of_each(numbers.modulation_bytes, numbers.chunks - numbers.pruned)),
+        ("keys", _of_each(numbers.key_bytes, numbers.chunks - numbers.pruned)),
         ("on disk", size(numbers.total_bytes)),
         ("model", f"{numbers.model} ({numbers.fingerprint})"),
         ("made", numbers.created_at),
     ]
     for name, value in rows:
         out.text(f"{name:12} {value}")
+
+
+def _of_each(octets: int, chunks: int) -> str:
+    """Return a size, and how much of it a chunk has."""
+    return f"{size(octets)}, {size(octets // chunks)} a chunk" if chunks else size(octets)
 
 
 @store.command("path")

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -403,7 +404,10 @@ def test_store_show_and_stats(mac: Mac, stored: Path) -> None:
     assert (unknown.code, unknown.out) == (1, "")
     stats = mac("store", "stats", "--json").json
     assert (stats["documents"], stats["chunks"]) == (2, 2)
-    assert "documents    2\n" in mac("store", "stats").out
+    shown = mac("store", "stats").out
+    assert "documents    2\n" in shown
+    for name in ("text", "modulations", "keys"):
+        assert re.search(rf"^{name} +[\d.]+ k?B, [\d.]+ k?B a chunk$", shown, re.M)
 
 
 def test_store_rm(mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,9 +308,12 @@ def test_a_pruned_store_goes_the_whole_way(mac: Mac, stored: Path, tmp_path: Pat
     assert mac("store", "verify").code == 0
     found = mac("ask", "Who opened the bridge?", "--tag", "river", "-k", "1", "--json").json
     assert found["sources"][0]["source"].endswith("bridge.txt")
-    refused = mac("store", "export", str(tmp_path / "x.mac"))
-    assert refused.code == 1 and refused.err.splitlines()[0].startswith("Error: A pruned store")
-    assert not (tmp_path / "x.mac").exists()
+    assert mac("store", "export", str(tmp_path / "x.mac")).code == 0
+    elsewhere = ("--store", str(tmp_path / "elsewhere"))
+    assert mac("store", "import", str(tmp_path / "x.mac"), *elsewhere).code == 0
+    question = ("ask", "Who opened the bridge?", "--tag", "river", "-k", "1", "--json")
+    there, here = mac(*question, *elsewhere).json, mac(*question).json
+    assert (there["answer"], there["sources"]) == (here["answer"], here["sources"])
     (stored / "bridge.txt").write_text("Varnholt is large. The bridge was closed by Ida Brandt.")
     assert mac("ingest", "bridge.txt").out.startswith("1 document: 1 updated")
     assert mac("store", "vacuum").code == 0
