@@ -43,9 +43,7 @@ def card(config: LatentConfig | PaperConfig) -> str:
 
 def _sizes(config: LatentConfig | PaperConfig) -> str:
     if isinstance(config, LatentConfig):
-        return (
-            f"latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens"
-        )
+        return f"latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens"
     return (
         f"amortizer {config.amortizer}, {config.tokens} latents of size {config.latent_size} a "
         f"document, {config.prefix_tokens} prefix tokens a layer"

@@ -1,4 +1,4 @@
-"""Many documents' modulations to the one that answers (h_psi of arXiv 2403.04317, sections 3.2, 3.3).
+"""Many documents' modulations to the one that answers (h_psi of arXiv 2403.04317, section 3).
 
 Three ways through the same weights: all documents at once; block by block with a running softmax,
 which gives the same result in bounded memory at the price of reading the bank once a layer; and
@@ -33,9 +33,7 @@ class Aggregator(nn.Module):
 
     def __init__(self, size: int, blocks: int = 4, heads: int = 8, head_size: int = 96) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            CrossBlock(size, size, heads, head_size) for _ in range(blocks)
-        )
+        self.blocks = nn.ModuleList(CrossBlock(size, size, heads, head_size) for _ in range(blocks))
 
     def forward(self, question: Tensor, bank: Tensor, visible: Tensor | None = None) -> Tensor:
         """Aggregate all documents at once (eq. 3); memory grows with K T.
@@ -118,7 +116,7 @@ class Aggregator(nn.Module):
                 self._push(question, levels, 0, document, group)
         _require_documents(len(levels[0]))
         for level, entries in enumerate(levels):  # grows while the rest is handed upwards
-            merged = self(question, torch.stack(entries, -3))
+            merged: Tensor = self(question, torch.stack(entries, -3))
             if level + 1 == len(levels):
                 return merged
             self._push(question, levels, level + 1, merged, group)

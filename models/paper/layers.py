@@ -43,8 +43,10 @@ class PerToken(nn.Module):
         self.norm_bias = nn.Parameter(torch.zeros(tokens, inputs))
         self.up, self.up_bias = _matrices(tokens, inputs, hidden)
         self.down, self.down_bias = _matrices(tokens, hidden, outputs)
-        skip = _matrices(tokens, inputs, outputs) if inputs != outputs else (None, None)
-        self.skip, self.skip_bias = skip
+        self.skip: nn.Parameter | None = None
+        self.skip_bias: nn.Parameter | None = None
+        if inputs != outputs:
+            self.skip, self.skip_bias = _matrices(tokens, inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, T, O] of tokens [N, T, I], each through its own network."""
@@ -124,4 +126,5 @@ class CrossBlock(nn.Module):
         return self.finish(x, y)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+        split: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+        return split

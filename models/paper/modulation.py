@@ -80,7 +80,7 @@ class PrefixHead(ModulationHead):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Keys and values [L, 2, N, H, P, C] of latents [N, T, d]; index 0 is the key."""
-        x = self.mlps(latents[:, self.source])
+        x: Tensor = self.mlps(latents[:, self.source])
         shape = self.shape
         x = x.view(-1, self.prefix_tokens, shape.layers, 2, shape.kv_heads, shape.head_size)
         return x.permute(2, 3, 0, 4, 1, 5)

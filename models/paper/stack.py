@@ -19,7 +19,7 @@ from models.paper.networks import Inputs
 
 
 class Amortizer(nn.Module):
-    """A text to T latents of size d (g_theta and, for questions, the input encoder; section 3.1)."""
+    """A text to T latents of size d (g_theta; for questions the input encoder; section 3.1)."""
 
     def __init__(self, config: PaperConfig) -> None:
         super().__init__()

@@ -130,9 +130,7 @@ def _by_levels(aggregator: Aggregator, question: Tensor, bank: Tensor, group: in
 
 @settings(max_examples=40, deadline=None)
 @given(documents=st.integers(1, 40), group=st.integers(2, 9), block=st.integers(1, 12))
-def test_groups_of_documents_are_those_of_the_paper(
-    documents: int, group: int, block: int
-) -> None:
+def test_groups_of_documents_are_those_of_the_paper(documents: int, group: int, block: int) -> None:
     aggregator = _aggregator(1)
     question, bank = _inputs(documents)
     found = aggregator.hierarchical(question, bank.split(block), group)

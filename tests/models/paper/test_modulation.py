@@ -54,9 +54,7 @@ def test_every_latent_serves_and_the_first_serve_more(tiny_llama: Path) -> None:
     latents = torch.randn(1, 3, D, requires_grad=True)
     for vector in range(8):
         token, layer, kind = vector // 4, vector // 2 % 2, vector % 2
-        (gradient,) = torch.autograd.grad(
-            head(latents)[layer, kind, 0, :, token].sum(), latents
-        )
+        (gradient,) = torch.autograd.grad(head(latents)[layer, kind, 0, :, token].sum(), latents)
         reached = gradient[0].abs().sum(1) > 0
         assert reached.nonzero().flatten().tolist() == [head.source[vector]]
 

@@ -60,7 +60,9 @@ def stack(make_config: MakeConfig) -> PaperStack:
 
 @pytest.fixture
 def corpus(lm: BaseLM) -> Corpus:
-    return build([EXAMPLES], lambda texts: [len(row) for row in lm.tokenize(texts)], chunk_tokens=64)
+    return build(
+        [EXAMPLES], lambda texts: [len(row) for row in lm.tokenize(texts)], chunk_tokens=64
+    )
 
 
 BATCH = Batch(
@@ -189,9 +191,7 @@ def _run(trainer: Trainer, **more: Any) -> list[Progress]:
 
 
 @pytest.mark.parametrize("amortizer", ["t5", "encoder"])
-def test_the_loss_falls_and_the_base_lm_stays(
-    amortizer: str, make: Callable[..., Trainer]
-) -> None:
+def test_the_loss_falls_and_the_base_lm_stays(amortizer: str, make: Callable[..., Trainer]) -> None:
     trainer = make(settings=replace(SETTINGS, steps=40), amortizer=amortizer)
     before = {name: t.clone() for name, t in trainer.lm.model.state_dict().items()}
     steps = _run(trainer)
