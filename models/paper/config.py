@@ -28,6 +28,8 @@ class PaperConfig:
     amortizer: str = "t5"
     network: dict[str, Any] = field(default_factory=dict)
     """The amortizer's network as transformers describes it; for `encoder` its `hidden_size`."""
+    question_network: dict[str, Any] = field(default_factory=dict)
+    """The input encoder's, where that is another than the amortizer's."""
     tokenizer: str = ""
     """Whose tokens the amortizer reads: a Hub id or a folder; empty: the base LM's."""
     modulation: str = "prefix"

@@ -74,7 +74,7 @@ class PrefixHead(ModulationHead):
         self.shape, self.prefix_tokens = shape, prefix_tokens
         each, more = divmod(vectors, tokens)
         serves = torch.tensor([each + (t < more) for t in range(tokens)])
-        source = torch.arange(tokens).repeat_interleave(serves)
+        source = torch.arange(tokens).repeat_interleave(serves, output_size=vectors)
         self.register_buffer("source", source, persistent=False)
         self.mlps = PerToken(vectors, size, hidden, shape.kv_heads * shape.head_size, F.gelu)
 

@@ -169,13 +169,18 @@ class EncoderReader(Network):
         return x
 
 
-def build(config: PaperConfig) -> Network:
+def build(config: PaperConfig, described: dict[str, Any] | None = None) -> Network:
     """The network that a config names, randomly initialised, without dropout.
+
+    Args:
+        config: of the stack.
+        described: the network's own config; None: the amortizer's.
 
     Raises:
         CheckpointError: its description is not one of that kind.
     """
-    settings = {**config.network, **_NO_DROPOUT.get(config.network.get("model_type", ""), {})}
+    settings = dict(described or config.network)
+    settings |= _NO_DROPOUT.get(settings.get("model_type", ""), {})
     try:
         if config.amortizer == "t5":
             return T5(settings, config.tokens)

@@ -5,6 +5,8 @@ Letters: N questions, K documents, T tokens of a modulation, d latent size, M do
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +23,9 @@ from models.paper.networks import Inputs
 class Amortizer(nn.Module):
     """A text to T latents of size d (g_theta; for questions the input encoder; section 3.1)."""
 
-    def __init__(self, config: PaperConfig) -> None:
+    def __init__(self, config: PaperConfig, described: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.network = networks.build(config)
+        self.network = networks.build(config, described)
         size = config.hidden_size
         self.mlps = PerToken(config.tokens, self.network.width, size, size, torch.tanh)
 
@@ -47,7 +49,7 @@ class PaperStack(nn.Module):
         super().__init__()
         self.config = config
         self.amortizer = Amortizer(config)
-        self.question = Amortizer(config)
+        self.question = Amortizer(config, config.question_network)
         self.aggregator = Aggregator(
             config.hidden_size, config.blocks, config.heads, config.attention_size
         )

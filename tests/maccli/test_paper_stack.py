@@ -114,3 +114,16 @@ def test_models_that_do_not_fit(train: Callable[..., Ran], tiny_gpt2: Path, work
         assert ran.code == 1
         assert message in ran.err and len(ran.err.splitlines()) <= 2
     assert not (work / "made").exists()
+
+
+def test_what_is_not_the_authors_is_not_converted(
+    mac: Mac, work: Path, tiny_llama: Path, tiny_encoder: Path
+) -> None:
+    (work / "best.pt").write_bytes(b"nothing")
+    options = ("--out", "made", "--base", str(tiny_llama), "--encoder", str(tiny_encoder))
+    ran = mac("model", "convert", "best.pt", *options)
+    assert ran.code == 1
+    assert ran.err.startswith("Error: best.pt is no checkpoint") and "made" not in ran.out
+    (work / "made").mkdir()
+    (work / "made" / "config.json").write_text("{}")
+    assert mac("model", "convert", "best.pt", *options).code == 2
