@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from maccli.service.evidence import relevant, selected
 from models.chunking import split
 from models.data import Example, read
 from models.memory import Memory
@@ -38,9 +39,7 @@ class Bank:
         self, question: str, k: int, retriever: Retriever, weights: RelevanceWeights
     ) -> list[Candidate]:
         """The k documents that the question selects from the whole bank."""
-        query = self.memory.encode_question(question)
-        lexical = dict(self.store.search(question, 100)) if retriever != "dense" else {}
-        return select(query, self.store.keys(), k, lexical, retriever=retriever, weights=weights)
+        return relevant(self.memory, self.store, question, k, retriever=retriever, weights=weights)
 
     def right(self, example: Example) -> list[Candidate]:
         """Only the chunks of the document that answers, weighted by relevance."""
@@ -55,11 +54,7 @@ class Bank:
 
     def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
         """What `Memory.prefix` takes, for the selected documents."""
-        stored = self.store.views([c.id for c in candidates])
-        return [
-            Selected(view.latents, view.scales, c.log_weight, view.which)
-            for c, view in zip(candidates, stored, strict=True)
-        ]
+        return selected(candidates, self.store.views([c.id for c in candidates]))
 
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:
         """The text of the selected documents, for the prompt-based rivals."""

@@ -29,7 +29,6 @@ from models import checkpoint
 from models.evaluate import answer_many, score
 from models.memory import Memory
 from models.metrics import bootstrap_interval
-from models.relevance import RelevanceWeights
 from store import STRATEGIES, Store, Target
 
 SIZES = (100, 75, 50, 25, 10)
@@ -127,7 +126,7 @@ def measure(
         shutil.rmtree(folder)
     shutil.copytree(bank.store.path, folder)
     memory = bank.memory
-    weights = RelevanceWeights(lexical=memory.config.lexical_weight)
+    weights = memory.relevance
     with Store.open(folder, fingerprint=memory.fingerprint) as store:
         pruned = replace(bank, store=store)
         if strategy == "usage":

@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -71,7 +72,7 @@ def main() -> None:
     stats = bank.store.stats()
     print(f"{stats.documents} documents, {stats.chunks} chunks, {len(bank.examples)} questions")
     lexical = memory.config.lexical_weight if arguments.lexical is None else arguments.lexical
-    weights = RelevanceWeights(lexical=lexical)
+    weights = replace(memory.relevance, lexical=lexical)
     rows = []
     for method in methods:
         oracle = method.endswith("oracle") or method == "closed-book"

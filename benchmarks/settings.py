@@ -1,9 +1,12 @@
-"""Choose on dev data what a checkpoint needs besides its weights: BM25's share, when to abstain.
+"""Choose on dev data what a checkpoint needs besides its weights.
+
+BM25's share, that of the second look, and when to abstain.
 
     python -m benchmarks.settings --data FILE ... --checkpoint DIR [--write]
 
 Retrieval only: nothing is generated. For every question, its own document must be found among
-those of all files (recall), and once more with its own document taken out (abstention). With
+those of all files (recall), and once more with its own document taken out (abstention). For the
+second look, what is nearly level for the first `--looks` questions is amortized on the way. With
 `--write` the best settings go into the checkpoint's config.json; its fingerprint stays.
 """
 
@@ -17,11 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from benchmarks import bank as banks
 from models import checkpoint
 from models.memory import Memory
+from models.modulation import Selected
+from models.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
 
+LIKELIHOODS = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
 SHARES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
 KEPT = 0.95
 
@@ -32,6 +39,7 @@ def main() -> None:
     parser.add_argument("--split", default="dev")
     parser.add_argument("--documents", type=int, default=250, help="a file")
     parser.add_argument("--questions", type=int, default=1500, help="drawn at random")
+    parser.add_argument("--looks", type=int, default=400, help="questions for the second look")
     parser.add_argument("--checkpoint", default=checkpoint.DEFAULT)
     parser.add_argument("--store", type=Path, help="keep the store here and use it again")
     parser.add_argument("--write", action="store_true")
@@ -75,20 +83,51 @@ def main() -> None:
         print(f"| {share:g} | " + " | ".join(f"{100 * t:.1f}" for t in tops) + " |")
         if reciprocal > best_rank:
             best_share, best_rank = share, reciprocal
+    likelihood = second_look(bank, RelevanceWeights(best_share), arguments.looks)
     with_own = dense.max(1)
     without = np.where(own, -np.inf, dense).max(1)
     threshold = float(np.quantile(with_own, 1 - KEPT))
     better = (with_own[:, None] > without[None]).mean()
     print(
-        f"\nBM25 weight {best_share:g}. Abstaining below a relevance of {threshold:.2f} keeps "
-        f"{KEPT:.0%} of the questions whose document is there and refuses "
+        f"\nBM25 weight {best_share:g}, likelihood {likelihood:g}. Abstaining below a relevance of "
+        f"{threshold:.2f} keeps {KEPT:.0%} of the questions whose document is there and refuses "
         f"{(without < threshold).mean():.0%} of those whose is not (AUC {better:.3f})."
     )
     if arguments.write:
         config = checkpoint.config_of(path)
-        chosen = replace(config, lexical_weight=best_share, abstain_below=round(threshold, 2))
+        chosen = replace(
+            config,
+            lexical_weight=best_share,
+            likelihood_weight=likelihood,
+            abstain_below=round(threshold, 2),
+        )
         text = json.dumps(chosen.as_dict(), indent=2) + "\n"
         checkpoint.replace(path / checkpoint.CONFIG, text.encode())
+
+
+def second_look(bank: banks.Bank, weights: RelevanceWeights, questions: int) -> float:
+    """The weight of the likelihood that finds best, of `LIKELIHOODS`."""
+    memory = bank.memory
+    ranks: dict[float, list[int]] = {weight: [] for weight in LIKELIHOODS}
+    for example in tqdm(bank.examples[:questions], desc="second look", leave=False):
+        candidates = bank.candidates(example.question, LOOKS, "hybrid", weights)
+        own = set(bank.chunks_of[example.document_id])
+        level = candidates[: nearly_level(candidates)]
+        likelihoods: list[float] = []
+        if own & {c.id for c in level}:
+            made = memory.amortize(bank.texts(level))
+            documents = [Selected(m.latents, m.scales, 0.0) for m in made]
+            likelihoods = memory.question_likelihood(example.question, documents)
+        for weight in LIKELIHOODS:
+            found = [c.id for c in reconsider(candidates, likelihoods, LOOKS, weight)]
+            ranks[weight].append(next((i for i, c in enumerate(found) if c in own), LOOKS))
+    print("\n| weight of the likelihood | right in top 1 | 3 |\n|---|---|---|")
+    quality = {}
+    for weight, places in ranks.items():
+        rank = np.array(places)
+        print(f"| {weight:g} | {100 * (rank < 1).mean():.1f} | {100 * (rank < 3).mean():.1f} |")
+        quality[weight] = float((1 / (1 + rank)).mean())
+    return max(quality, key=quality.__getitem__)
 
 
 if __name__ == "__main__":

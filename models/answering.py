@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from models import chunking
 from models.decode import Decoder
@@ -35,6 +37,10 @@ SHOTS = (
     "Question: Who won the indoor finals?\nAnswer: Ines Kovar\n\n"
 )
 """The few-shot prompt of `rag`: invented examples, so that no answer is in them."""
+
+
+LIKELIHOOD_TOKENS = 64
+"""Of a longer question the end says enough to tell documents apart."""
 
 
 class AnswerStream:
@@ -127,12 +133,12 @@ class Answerer(ABC):
     ) -> None:
         self.lm, self.encoder, self.fingerprint = lm, encoder, fingerprint
         self.chunking = f"{chunking.VERSION}:{config.chunk_tokens}"
-        self.relevance = RelevanceWeights(lexical=config.lexical_weight)
+        self.relevance = RelevanceWeights(config.lexical_weight, config.likelihood_weight)
         self.decoder = Decoder(lm)
 
     @abstractmethod
-    def _prefix(self, question: str, selected: Sequence[Selected]) -> Prefix:
-        """The aggregated modulation of the selected documents."""
+    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
+        """The aggregated modulation of each bank's documents, one group a bank."""
 
     @abstractmethod
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
@@ -141,6 +147,21 @@ class Answerer(ABC):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, in the base LM's vocabulary."""
         return [len(row) for row in self.lm.tokenize(texts)]
+
+    @torch.no_grad()
+    def question_likelihood(self, question: str, documents: Sequence[Selected]) -> list[float]:
+        """Log p(question | document) of each document alone, in nats: what a second look goes by.
+
+        It costs a forward pass over the question a document, all in one batch.
+        """
+        prompt = self.lm.tokenize([question_prompt(question)])[0][-LIKELIHOOD_TOKENS:]
+        ids = self.lm.pad([prompt] * len(documents))
+        banks = [[replace(document, log_weight=0.0)] for document in documents]
+        prefix = self._prefixes(question, banks)
+        logits = self.lm.logits(self.lm.forward(ids, prefix)[:, :-1]).float()
+        surprise = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        likelihoods: list[float] = surprise.sum(-1).neg().tolist()
+        return likelihoods
 
     def answer(
         self,
@@ -166,7 +187,7 @@ class Answerer(ABC):
         return AnswerStream(
             self,
             prompt,
-            self._prefix(question, selected),
+            self._prefixes(question, [selected]),
             self._watched(selected),
             max_new_tokens,
         )

@@ -78,7 +78,9 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-_ANSWERING = frozenset({"training", "documents", "group", "lexical_weight", "abstain_below"})
+_ANSWERING = frozenset(
+    {"training", "documents", "group", "lexical_weight", "likelihood_weight", "abstain_below"}
+)
 
 
 def config_of(path: Path) -> LatentConfig | PaperConfig:

@@ -46,6 +46,8 @@ class LatentConfig:
     """How many documents a question selects by default."""
     lexical_weight: float = 0.0
     """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
+    likelihood_weight: float = 0.0
+    """Weight of log p(question | document) in a second look at documents that are nearly level."""
     abstain_below: float | None = None
     """Best dense score, in nats, under which a question is not answered; None never abstains."""
     stack: str = "latent"

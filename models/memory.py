@@ -135,8 +135,8 @@ class Memory(Answerer):
         log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
         return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
 
-    def _prefix(self, question: str, selected: Sequence[Selected]) -> Prefix:
-        return self.prefix([selected])
+    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
+        return self.prefix(banks)
 
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
         return selected

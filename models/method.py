@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -24,9 +24,7 @@ from models.initialise import initialise
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, loss
-
-if TYPE_CHECKING:
-    from models.train import TrainConfig
+from models.optimise import TrainConfig, adamw, rate
 
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
@@ -95,25 +93,11 @@ class LatentMethod:
 
     def optimiser(self) -> torch.optim.Optimizer:
         """See `Method.optimiser`."""
-        stack, config = self.stack, self.config
-        projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
-        return torch.optim.AdamW(
-            [
-                {"params": projections, "peak": config.learning_rate},
-                {"params": [stack.head.constant], "peak": config.constant_learning_rate},
-                {"params": stack.relevance.parameters(), "peak": config.relevance_learning_rate},
-            ],
-            weight_decay=0.0,
-            betas=(0.9, 0.98),
-        )
+        return adamw(self.stack, self.config)
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then linear decay to a hundredth."""
-        steps = self.config.steps
-        warmup = min(self.config.warmup, max(1, steps // 10))
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(0.01, (steps - step) / (steps - warmup))
+        return rate(self.config, step)
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """See `Method.loss`."""

@@ -1,17 +1,18 @@
 """Which documents of the bank a question selects, and with which weight. NumPy only.
 
 Relevance is the dense score q . k of the checkpoint's bilinear form, plus a learned weight times
-BM25 scaled to [0, 1] over the candidates. The bank is read block by block with a running top, so
-memory does not grow with it and the result is that of one pass over all keys: each score depends on
-its own key alone, and ties are broken by the document's number.
+BM25 scaled to [0, 1] over the candidates. Where several are nearly level, a second look decides:
+which of them makes the question itself most likely (`reconsider`). The bank is read block by block
+with a running top, so memory does not grow with it and the result is that of one pass over all
+keys: each score depends on its own key alone, and ties are broken by the document's number.
 
 Letters: n keys a block, E key size, k documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,15 +24,23 @@ Retriever = Literal["dense", "bm25", "hybrid"]
 RETRIEVERS: tuple[Retriever, ...] = ("dense", "bm25", "hybrid")
 
 
+LOOKS = 8
+"""How many documents a second look compares at most."""
+MARGIN = 6.0
+"""How far behind the first, in nats, a document may be to get a second look."""
+
+
 @dataclass(frozen=True, slots=True)
 class RelevanceWeights:
-    """How the two scores mix in `hybrid`.
+    """How the scores mix in `hybrid`.
 
     Attributes:
         lexical: added to the dense score of the candidate with the best BM25, others in proportion.
+        likelihood: times log p(question | document), added to those that are nearly level.
     """
 
     lexical: float = 0.0
+    likelihood: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +119,52 @@ def select(
         numbers, dense, total = numbers[order], dense[order], total[order]
     if not len(numbers):
         return []
-    shifted = total - total.max()
-    log_weights = shifted - np.log(np.exp(shifted).sum())
     return [
         Candidate(int(i), float(s), float(w), float(d), float(lexical.get(int(i), 0.0)))
-        for i, s, w, d in zip(numbers, total, log_weights, dense, strict=True)
+        for i, s, w, d in zip(numbers, total, _log_softmax(total), dense, strict=True)
     ]
+
+
+def nearly_level(candidates: Sequence[Candidate]) -> int:
+    """How many of the first candidates deserve a second look: 0 where the first is alone."""
+    level = [c for c in candidates[:LOOKS] if candidates[0].score - c.score <= MARGIN]
+    return len(level) if len(level) > 1 else 0
+
+
+def reconsider(
+    candidates: Sequence[Candidate], likelihoods: Sequence[float], k: int, weight: float
+) -> list[Candidate]:
+    """The k most relevant after a second look at the first of them.
+
+    A document's relevance is the log of its prior weight, so the log likelihood of the question
+    given the document makes it a posterior (question likelihood, as in arXiv 2204.07496).
+
+    Args:
+        candidates: the most relevant first.
+        likelihoods: log p(question | document) in nats, of as many of the first as were looked at.
+        k: how many to keep, at least 1.
+        weight: times the likelihoods; below 1, since the tokens of a question are no independent
+            evidence.
+    """
+    if not candidates:
+        return []
+    best = max(likelihoods, default=0.0)
+    # One not looked at counts as the least likely, so it stays behind those that were.
+    penalties = [weight * (value - best) for value in likelihoods]
+    penalties += [min(penalties, default=0.0)] * (len(candidates) - len(penalties))
+    scores = np.array([c.score + p for c, p in zip(candidates, penalties, strict=True)], np.float32)
+    numbers = np.array([c.id for c in candidates], np.int64)
+    order = np.lexsort((numbers, -scores))[:k]
+    return [
+        replace(candidates[i], score=float(scores[i]), log_weight=float(w))
+        for i, w in zip(order, _log_softmax(scores[order]), strict=True)
+    ]
+
+
+def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = scores - scores.max()
+    log_weights: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())
+    return log_weights
 
 
 def _top(scores: NDArray[np.float32], numbers: NDArray[np.int64], k: int) -> NDArray[np.int64]:

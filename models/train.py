@@ -26,53 +26,11 @@ from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.method import LatentMethod, Method
 from models.objective import Loss
+from models.optimise import TrainConfig, average_gradients
 from models.paper.config import PaperConfig
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """What a run is made of; saved in the checkpoint's config.json under `training`.
-
-    Attributes:
-        steps: optimiser steps.
-        groups: G, groups of confusable documents a step.
-        documents: D, documents of a group, with a question each.
-        learning_rate: of amortizer and prefix head (AdamW, linear decay after `warmup`).
-        constant_learning_rate: of the constant prefix tokens.
-        relevance_learning_rate: of the bilinear form.
-        backprop_dropout: p, the share of a batch's documents amortized under stop-gradient (paper,
-            3.3).
-        alone: how often a question sees its own document only.
-        limit: at most so many documents of a source; by default as many as the steps can use.
-        save_minutes: how often the state is saved.
-    """
-
-    steps: int = 2000
-    groups: int = 4
-    documents: int = 4
-    learning_rate: float = 1e-4
-    constant_learning_rate: float = 1e-3
-    relevance_learning_rate: float = 1e-4
-    warmup: int = 50
-    backprop_dropout: float = 0.0
-    alone: float = 0.3
-    limit: int | None = None
-    seed: int = 0
-    save_minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "groups", "documents"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.documents < 2:
-            raise ValueError(
-                f"documents must be at least 2 (one is the answer's), not {self.documents}"
-            )
-        if not 0 <= self.backprop_dropout < 1:
-            raise ValueError(f"backprop_dropout must be in [0, 1), not {self.backprop_dropout}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +166,7 @@ class Trainer:
         terms = self._method.loss(corpus, batch, rng)
         optimiser.zero_grad(set_to_none=True)
         terms.total.backward()
-        _average_gradients(self.stack, processes)
+        average_gradients(self.stack, processes)
         torch.nn.utils.clip_grad_norm_(self.stack.parameters(), 1.0)
         optimiser.step()
         return terms
@@ -271,12 +229,3 @@ class Trainer:
                     hint="resume with the same settings, or train into another folder",
                 )
         self.step, self.examples = run["step"], run["examples"]
-
-
-def _average_gradients(stack: nn.Module, processes: int) -> None:
-    if processes == 1:
-        return
-    for parameter in stack.parameters():
-        if parameter.grad is not None:
-            torch.distributed.all_reduce(parameter.grad)
-            parameter.grad /= processes

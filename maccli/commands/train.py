@@ -16,7 +16,8 @@ from maccli.commands import options
 from maccli.output import Output
 
 if TYPE_CHECKING:
-    from models.train import Progress, TrainConfig
+    from models.optimise import TrainConfig
+    from models.train import Progress
 
 
 def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -219,8 +220,8 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     paper = given["stack"] == "paper" or (given["start"] is not None and _is_paper(given["start"]))
     _check_stack(given, paper)
     sources = [data.parse_source(source) for source in given["sources"]]
+    from models.optimise import TrainConfig
     from models.paper.setup import Choice
-    from models.train import TrainConfig
 
     choice = Choice(
         given["amortizer"] or "t5",

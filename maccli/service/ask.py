@@ -1,32 +1,26 @@
-"""A question to an answer: encode, find what is relevant, aggregate, generate, name the sources."""
+"""A question to an answer: find what is relevant, aggregate, generate, name the sources."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
 from maccli.service import sources
+from maccli.service.evidence import COUNTS, Evidence, find, selected
 from maccli.service.session import AnswerStream, Session
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
-    from models.relevance import Candidate
-    from store.bank import Store
+    from models.relevance import Retriever
     from store.records import ChunkRow
-    from store.views import View
 
-Retriever = Literal["dense", "bm25", "hybrid"]
 Mode = Literal["mac", "rag", "closed-book"]
 
 MAX_QUESTION_TOKENS = 1024
 MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
-_LEXICAL_CANDIDATES = 100
-_COUNTS = 0.01
-"""The share of an answer from which on it is said to have used a chunk."""
-_SHARING = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +102,6 @@ class Answer:
         }
 
 
-@dataclass(slots=True)
-class _Evidence:
-    """The chunks found for a question, most relevant first, with the rows of their text.
-
-    `sharing` are chunks that were not found, but share a merged modulation with one that counts.
-    """
-
-    candidates: Sequence[Candidate] = ()
-    rows: Sequence[ChunkRow] = ()
-    modulations: Sequence[View] = ()
-    sharing: Sequence[ChunkRow] = ()
-    documents: int = 0
-    searched: int = 0
-
-
 def ask(
     session: Session,
     question: str,
@@ -159,9 +138,18 @@ def ask(
         "aggregate": 0.0,
         "generate": 0.0,
     }
-    evidence = _Evidence()
+    evidence = Evidence()
     if options.mode != "closed-book" and session.store is not None:
-        evidence = _find(session, session.store, question, options, timings)
+        evidence = find(
+            memory,
+            session.store,
+            question,
+            options.k or memory.config.documents,
+            retriever=options.retriever,
+            within=options.within,
+            from_latents=options.mode == "mac",
+            timings=timings,
+        )
     if evidence.documents and not _relevant(evidence, memory.config.abstain_below):
         return Answer(
             question=question,
@@ -184,7 +172,7 @@ def ask(
             on_text(piece)
     timings["generate"] = time.perf_counter() - begun
     if evidence.candidates and session.store is not None:
-        session.store.used({c.id: c.weight for c in evidence.candidates if c.weight >= _COUNTS})
+        session.store.used({c.id: c.weight for c in evidence.candidates if c.weight >= COUNTS})
     return Answer(
         question=question,
         answer="".join(pieces).strip(),
@@ -221,73 +209,28 @@ def _too_long(length: str, limit: str) -> MacError:
     )
 
 
-def _find(
-    session: Session, store: Store, question: str, options: Options, timings: dict[str, float]
-) -> _Evidence:
-    """Find the chunks that are relevant to the question, and read them from the store."""
-    from models import relevance
-
-    memory = session.memory
-    begun = time.perf_counter()
-    query = memory.encode_question(question)
-    encoded = time.perf_counter()
-    timings["encode"] = encoded - begun
-    with store.snapshot():
-        lexical = {}
-        if options.retriever != "dense":
-            lexical = dict(store.search(question, _LEXICAL_CANDIDATES, within=options.within))
-        candidates = relevance.select(
-            query,
-            store.keys(within=options.within),
-            options.k or memory.config.documents,
-            lexical,
-            retriever=options.retriever,
-            weights=memory.relevance,
-        )
-        ids = [candidate.id for candidate in candidates]
-        counting = [candidate.id for candidate in candidates if candidate.weight >= _COUNTS]
-        from_latents = options.mode == "mac"
-        others = store.sharing(counting, _SHARING) if from_latents else []
-        documents = store.count()
-        evidence = _Evidence(
-            candidates,
-            store.chunk_rows(ids),
-            store.views(ids) if from_latents else [],
-            [row for row in others if row.id not in ids],
-            documents,
-            store.count(options.within) if options.within else documents,
-        )
-    timings["aggregate"] = time.perf_counter() - encoded
-    return evidence
-
-
-def _relevant(evidence: _Evidence, threshold: float | None) -> bool:
+def _relevant(evidence: Evidence, threshold: float | None) -> bool:
     """Tell whether anything found is relevant enough to be answered from."""
     if not evidence.candidates:
         return False
     return threshold is None or max(c.dense for c in evidence.candidates) >= threshold
 
 
-def _answer(session: Session, question: str, evidence: _Evidence, options: Options) -> AnswerStream:
+def _answer(session: Session, question: str, evidence: Evidence, options: Options) -> AnswerStream:
     memory = session.memory
     if options.mode == "rag" and evidence.rows:
         texts = [row.text for row in evidence.rows]
         return memory.answer_rag(
             question, texts, max_new_tokens=options.max_new_tokens, seed=options.seed
         )
-    from models.modulation import Selected
-
-    selected = [
-        Selected(view.latents, view.scales, candidate.log_weight, view.which)
-        for candidate, view in zip(evidence.candidates, evidence.modulations, strict=True)
-    ]
+    documents = selected(evidence.candidates, evidence.modulations)
     return memory.answer(
-        question, selected, max_new_tokens=options.max_new_tokens, seed=options.seed
+        question, documents, max_new_tokens=options.max_new_tokens, seed=options.seed
     )
 
 
 def _sources(
-    session: Session, question: str, evidence: _Evidence, stream: AnswerStream | None
+    session: Session, question: str, evidence: Evidence, stream: AnswerStream | None
 ) -> list[Source]:
     found = []
     for index, (candidate, row) in enumerate(zip(evidence.candidates, evidence.rows, strict=True)):

@@ -91,6 +91,9 @@ class Memory(Protocol):
     def encode_question(self, question: str) -> NDArray[np.float32]:
         """Return the query [E] that keys are multiplied with."""
 
+    def question_likelihood(self, question: str, documents: Sequence[Selected]) -> Sequence[float]:
+        """Return log p(question | document) of each document alone."""
+
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return where in `text` each of its T tokens stands."""
 

@@ -16,8 +16,9 @@ from models.identity import check_identity, identity
 
 if TYPE_CHECKING:
     from models.method import Method
+    from models.optimise import TrainConfig
     from models.paper.setup import Choice
-    from models.train import Progress, TrainConfig
+    from models.train import Progress
 
 
 @dataclass(frozen=True, slots=True)

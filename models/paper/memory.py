@@ -115,9 +115,10 @@ class PaperMemory(Answerer):
         asked = self.stack.question(collate(self.reader.read([question])))
         return self.stack.aggregate(asked, torch.from_numpy(bank).to(self.lm.device))
 
-    def _prefix(self, question: str, selected: Sequence[Selected]) -> Prefix:
-        with torch.no_grad():
-            return self.stack.head.prefix(self.lm, self.aggregate(question, selected))
+    @torch.no_grad()
+    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
+        latents = torch.cat([self.aggregate(question, bank) for bank in banks])
+        return self.stack.head.prefix(self.lm, latents)
 
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
         """No documents: the prefix has no tokens that are one document's."""

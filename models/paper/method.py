@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,14 +17,12 @@ from models.corpus import Corpus
 from models.initialise import INSTRUCTION
 from models.lm import BaseLM
 from models.objective import Loss
+from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.paper.networks import take_pretrained
 from models.paper.objective import keep, loss
 from models.paper.reading import Reader
 from models.paper.stack import PaperStack
-
-if TYPE_CHECKING:
-    from models.train import TrainConfig
 
 WARMUP = 0.01
 """Share of the steps in which the learning rate rises; from then on it stays."""

@@ -10,11 +10,11 @@ from models import weights
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError, WeightsError
 from models.lm import BaseLM
+from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
 from models.paper.reading import MAX_TOKENS, Reader, StateReader, TokenReader
 from models.paper.stack import PaperStack
-from models.train import TrainConfig
 from models.weights import Progress
 
 DEFAULT_MODEL = {"decoder-only": "distilbert/distilgpt2"}

@@ -91,6 +91,11 @@ class FakeMemory:
             vector[place] += len(word) > 3
         return vector / max(1.0, float(np.linalg.norm(vector)))
 
+    def question_likelihood(self, question: str, documents: Sequence[Any]) -> list[float]:
+        self.calls.append(("look", len(documents)))
+        asked = {tuple(_latent(word)) for word in WORD.findall(question)}
+        return [float(len(asked & set(map(tuple, d.latents.tolist())))) for d in documents]
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         return [match.span() for match in _words(text)]
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from maccli.errors import USAGE, MacError
-from maccli.service.ask import Options, Retriever, ask
+from maccli.service.ask import Options, ask
 from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Place, Session
+from models.relevance import RelevanceWeights, Retriever
 from store.labels import Labels, Within
 
 from .conftest import FakeMemory
@@ -49,6 +50,20 @@ def test_the_number_of_chunks_is_the_models_or_the_users(stored: Session) -> Non
 def test_every_retriever_finds_it(stored: Session, retriever: str) -> None:
     answer = ask(stored, "poetry prize?", Options(k=1, retriever=retriever))  # type: ignore[arg-type]
     assert answer.sources[0].source == "prize.txt"
+
+
+def test_a_second_look_decides_between_equals(stored: Session, memory: FakeMemory) -> None:
+    # The shorter document has the nearer key; only the longer one holds all that was asked.
+    ingest(stored, [Piped(b"Prize money.", "a"), Piped(b"The prize money in May was stolen.", "b")])
+    question = "prize money stolen"
+    memory.relevance = RelevanceWeights(lexical=0.0)
+    nearest = ask(stored, question, Options(k=1)).sources[0].source
+    assert ("look", 5) not in memory.calls
+    memory.relevance = RelevanceWeights(lexical=0.0, likelihood=1.0)
+    assert ask(stored, question, Options(k=1)).sources[0].source == "b"
+    assert ("look", 5) in memory.calls
+    dense = ask(stored, question, Options(k=1, retriever="dense"))
+    assert dense.sources[0].source == nearest
 
 
 @pytest.mark.parametrize("retriever", ["dense", "bm25", "hybrid"])

@@ -14,7 +14,8 @@ from maccli import plots
 from maccli.service import train as service
 from maccli.service.train import Run
 from models.data import Source
-from models.train import Progress, TrainConfig
+from models.optimise import TrainConfig
+from models.train import Progress
 
 from .conftest import Ran
 
@@ -56,6 +57,17 @@ def test_options_reach_the_trainer(mac: Mac, trained: list[tuple[Run, TrainConfi
     )
     assert (config.steps, config.groups, config.documents, config.seed) == (7, 3, 4, 3)
     assert config.learning_rate == 0.001
+
+
+def test_a_checkpoint_to_start_from_decides_the_sizes(
+    mac: Mac, trained: list[tuple[Run, TrainConfig]]
+) -> None:
+    given = ("train", "--data", "a.jsonl", "--out", "made", "--from", "smollm2-135m")
+    assert mac(*given).code == 0
+    assert trained[0][0].start == "smollm2-135m"
+    ran = mac(*given, "--rank", "64")
+    assert ran.code == 2
+    assert "--rank" in ran.err
 
 
 def test_options_may_stand_in_a_file(

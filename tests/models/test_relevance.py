@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.relevance import Candidate, RelevanceWeights, select
+from models.relevance import (
+    LOOKS,
+    MARGIN,
+    Candidate,
+    RelevanceWeights,
+    nearly_level,
+    reconsider,
+    select,
+)
 
 WEIGHTS = RelevanceWeights(lexical=3.0)
 
@@ -92,3 +100,36 @@ def test_an_empty_bank_selects_nothing() -> None:
 def test_wrong_arguments_are_refused(k: int, retriever: str) -> None:
     with pytest.raises(ValueError, match=r"k must be|unknown retriever"):
         select(QUERY, [], k, {}, retriever=retriever, weights=WEIGHTS)  # type: ignore[arg-type]
+
+
+def _scored(*scores: float) -> list[Candidate]:
+    return [Candidate(i, score, 0.0, score, 0.0) for i, score in enumerate(scores)]
+
+
+def test_only_what_is_nearly_level_gets_a_second_look() -> None:
+    assert nearly_level(_scored(9.0, 9.0 - MARGIN - 0.1)) == 0
+    assert nearly_level(_scored(9.0, 8.0, 9.0 - MARGIN, 1.0)) == 3
+    assert nearly_level(_scored(*[5.0] * (LOOKS + 3))) == LOOKS
+    assert nearly_level([]) == 0
+
+
+def test_the_likelier_document_wins_a_second_look() -> None:
+    found = reconsider(_scored(5.0, 4.0, 3.5, 3.0), [-20.0, -10.0, -30.0], 4, 0.5)
+    assert [c.id for c in found] == [1, 0, 2, 3]
+    assert [c.score for c in found] == pytest.approx([4.0, 0.0, -6.5, -7.0])
+    assert sum(c.weight for c in found) == pytest.approx(1)
+    assert found[0].dense == 4.0
+
+
+def test_a_second_look_changes_nothing_where_there_was_none() -> None:
+    candidates = select(QUERY, [_bank(20)], 5, {}, weights=WEIGHTS)
+    found = reconsider(candidates, [], 2, 0.5)
+    assert [(c.id, c.score) for c in found] == [(c.id, c.score) for c in candidates[:2]]
+    assert sum(c.weight for c in found) == pytest.approx(1)
+    assert reconsider([], [], 3, 0.5) == []
+
+
+@given(st.permutations(range(4)))
+def test_a_second_look_does_not_depend_on_ties(order: list[int]) -> None:
+    tied = [Candidate(i, 1.0, 0.0, 1.0, 0.0) for i in order]
+    assert [c.id for c in reconsider(tied, [-3.0] * 4, 4, 1.0)] == [0, 1, 2, 3]

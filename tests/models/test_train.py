@@ -17,8 +17,16 @@ from models.data import Example
 from models.errors import CheckpointError, DataError
 from models.features import FeatureCache
 from models.memory import Memory
-from models.objective import IGNORE, amortize_batch, loss, supervised_rows
-from models.train import Progress, TrainConfig, Trainer
+from models.modulation import quantise
+from models.objective import (
+    IGNORE,
+    amortize_batch,
+    loss,
+    quantisation_step,
+    supervised_rows,
+)
+from models.optimise import TrainConfig
+from models.train import Progress, Trainer
 
 NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
 
@@ -120,6 +128,16 @@ def test_another_run_s_state_is_not_resumed(make: MakeTrainer) -> None:
         _run(make(out="elsewhere"), resume=True)
 
 
+def test_training_goes_on_from_a_checkpoint(make: MakeTrainer) -> None:
+    first = make()
+    _run(first)
+    further = make(replace(SETTINGS, steps=1, learning_rate=1e-9), "further", start=first.stack)
+    _run(further)
+    for one, other in zip(first.stack.parameters(), further.stack.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=2e-3)
+    assert torch.equal(first.stack.amortizer.scale, further.stack.amortizer.scale)
+
+
 def test_dev_loss_is_measured_and_kept(make: MakeTrainer) -> None:
     trainer = make(dev=[_examples(4, "dev")])
     steps = _run(trainer)
@@ -157,6 +175,21 @@ def test_dropped_documents_give_the_amortizer_no_gradient(
     assert stack.head.weight.grad is not None and stack.head.weight.grad.abs().max() > 0
     loss(stack, memory.lm, corpus, cache, batch, [True] * 4).total.backward()
     assert stack.amortizer.weight.grad.abs().max() > 0
+
+
+def test_noise_is_that_of_rounding(tiny_llama: Path, build_memory: Any) -> None:
+    memory: Memory = build_memory(tiny_llama)
+    features = [torch.randn(n, memory.config.features) for n in (5, 9)]
+    exact = amortize_batch(memory.stack, features, [True, False])
+    noisy = amortize_batch(memory.stack, features, [True, False], torch.Generator().manual_seed(0))
+    for z, other in zip(exact, noisy, strict=True):
+        step = quantisation_step(z)
+        off = (other - z).abs() / step
+        assert float(off.max()) <= 0.5
+        assert float(off.mean()) == pytest.approx(0.25, abs=0.05)
+        latents, scales = quantise(z.detach().numpy())
+        assert torch.allclose(torch.from_numpy(scales).float()[:, None], step, rtol=0.02)
+        assert latents.any()
 
 
 def test_dropping_changes_no_latent(tiny_llama: Path, build_memory: Any) -> None:

@@ -21,12 +21,13 @@ from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
 from models.lm import BaseLM
 from models.objective import question_prompt
+from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod, instruction_prefix
 from models.paper.objective import amortize, keep, loss, visible
 from models.paper.reading import StateReader, TokenReader, collate
 from models.paper.stack import PaperStack
-from models.train import Progress, TrainConfig, Trainer
+from models.train import Progress, Trainer
 
 MakeConfig = Callable[..., PaperConfig]
 NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]

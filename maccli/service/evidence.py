@@ -1,0 +1,142 @@
+"""What a store holds on a question: relevance over all its keys, then the chunks themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from store.labels import EVERYTHING, Within
+
+if TYPE_CHECKING:
+    from maccli.service.session import Memory
+    from models.modulation import Selected
+    from models.relevance import Candidate, RelevanceWeights, Retriever
+    from store.bank import Store
+    from store.records import ChunkRow
+    from store.views import View
+
+COUNTS = 0.01
+"""The share of an answer from which on it is said to have used a chunk."""
+_LEXICAL_CANDIDATES = 100
+_SHARING = 20
+
+
+@dataclass(slots=True)
+class Evidence:
+    """The chunks found for a question, most relevant first, with the rows of their text.
+
+    `sharing` are chunks that were not found, but share a merged modulation with one that counts.
+    """
+
+    candidates: Sequence[Candidate] = ()
+    rows: Sequence[ChunkRow] = ()
+    modulations: Sequence[View] = ()
+    sharing: Sequence[ChunkRow] = ()
+    documents: int = 0
+    searched: int = 0
+
+
+def find(
+    memory: Memory,
+    store: Store,
+    question: str,
+    k: int,
+    *,
+    retriever: Retriever,
+    within: Within,
+    from_latents: bool,
+    timings: dict[str, float],
+) -> Evidence:
+    """Find the k chunks that are most relevant to a question, and read them from the store.
+
+    Args:
+        memory: whose relevance.
+        store: the bank.
+        question: one or several lines.
+        k: how many chunks.
+        retriever: see `models.relevance.select`; only "hybrid" takes a second look.
+        within: the documents that may be drawn from.
+        from_latents: read modulations, too; text alone needs none.
+        timings: receives the seconds of `encode` and `aggregate`.
+    """
+    begun = time.perf_counter()
+    with store.snapshot():
+        candidates = relevant(
+            memory,
+            store,
+            question,
+            k,
+            retriever=retriever,
+            weights=memory.relevance,
+            within=within,
+            timings=timings,
+        )
+        ids = [candidate.id for candidate in candidates]
+        counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
+        others = store.sharing(counting, _SHARING) if from_latents else []
+        documents = store.count()
+        evidence = Evidence(
+            candidates,
+            store.chunk_rows(ids),
+            store.views(ids) if from_latents else [],
+            [row for row in others if row.id not in ids],
+            documents,
+            store.count(within) if within else documents,
+        )
+    timings["aggregate"] = time.perf_counter() - begun - timings["encode"]
+    return evidence
+
+
+def relevant(
+    memory: Memory,
+    store: Store,
+    question: str,
+    k: int,
+    *,
+    retriever: Retriever,
+    weights: RelevanceWeights,
+    within: Within = EVERYTHING,
+    timings: dict[str, float] | None = None,
+) -> list[Candidate]:
+    """The k chunks that are most relevant to a question, the most relevant first.
+
+    Arguments as in `find`; `weights` says how the scores mix.
+    """
+    from models import relevance
+
+    begun = time.perf_counter()
+    query = memory.encode_question(question)
+    if timings is not None:
+        timings["encode"] = time.perf_counter() - begun
+    lexical = {}
+    if retriever != "dense":
+        lexical = dict(store.search(question, _LEXICAL_CANDIDATES, within=within))
+    look = retriever == "hybrid" and weights.likelihood > 0
+    candidates = relevance.select(
+        query,
+        store.keys(within=within),
+        max(k, relevance.LOOKS) if look else k,
+        lexical,
+        retriever=retriever,
+        weights=weights,
+    )
+    if not look:
+        return candidates
+    level = candidates[: relevance.nearly_level(candidates)]
+    likelihoods: Sequence[float] = ()
+    if level:
+        documents = selected(level, store.views([candidate.id for candidate in level]))
+        likelihoods = memory.question_likelihood(question, documents)
+    return relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
+
+
+def selected(candidates: Sequence[Candidate], views: Sequence[View]) -> list[Selected]:
+    """The candidates' modulations, as `models.memory.Memory` takes them."""
+    from models.modulation import Selected
+
+    return [
+        Selected(view.latents, view.scales, candidate.log_weight, view.which)
+        for candidate, view in zip(candidates, views, strict=True)
+    ]
