@@ -84,7 +84,8 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--amortizer-model",
     metavar="MODEL",
-    help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small]",
+    help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small; "
+    "for decoder-only distilbert/distilgpt2]",
 )
 @click.option(
     "--t5-config",

@@ -8,6 +8,7 @@ from typing import Any
 from models.errors import CheckpointError
 
 AMORTIZERS = ("t5", "t5-encoder", "decoder-only", "encoder")
+MODULATIONS = ("prefix",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,10 @@ class PaperConfig:
             raise CheckpointError(
                 f"unknown amortizer {self.amortizer!r}; one of {', '.join(AMORTIZERS)}"
             )
-        if self.modulation != "prefix":
-            raise CheckpointError(f"unknown modulation {self.modulation!r}; one of prefix")
+        if self.modulation not in MODULATIONS:
+            raise CheckpointError(
+                f"unknown modulation {self.modulation!r}; one of {', '.join(MODULATIONS)}"
+            )
         if self.tokens > (most := 2 * self.prefix_tokens * self.layers):
             raise CheckpointError(
                 f"tokens must be at most {most}, not {self.tokens}: a prefix of "

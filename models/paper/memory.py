@@ -93,14 +93,12 @@ class PaperMemory(Answerer):
         """The modulation of each text, T latents (eq. 2)."""
         rows = self.reader.read(texts)
         keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
-        out: list[Modulation | None] = [None] * len(rows)
+        latents = [np.empty(0, np.float32)] * len(rows)
         for batch in length_batches([len(row) for row in rows], batch_tokens(self.lm.device)):
-            for i, z in zip(
-                batch, self.stack.amortizer(collate([rows[i] for i in batch])), strict=True
-            ):
-                latents, scales = quantise(z.cpu().numpy())
-                out[i] = Modulation(latents, scales, keys[i])
-        return [modulation for modulation in out if modulation is not None]
+            amortized = self.stack.amortizer(collate([rows[i] for i in batch])).cpu().numpy()
+            for i, z in zip(batch, amortized, strict=True):
+                latents[i] = z
+        return [Modulation(*quantise(z), key) for z, key in zip(latents, keys, strict=True)]
 
     @torch.no_grad()
     def encode_question(self, question: str) -> NDArray[np.float32]:

@@ -20,8 +20,6 @@ from models.errors import CheckpointError
 from models.lm import BaseLM, Prefix, Shape
 from models.paper.layers import PerToken
 
-KINDS = ("prefix",)
-
 
 class ModulationHead(nn.Module, ABC):
     """The trained way from aggregated latents to a base LM that answers by them."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from maccli.service import train as service
+from maccli.service.train import Run
+from models.optimise import TrainConfig
 
 from .conftest import Ran
 from .test_end_to_end import FACTS
@@ -101,6 +106,25 @@ def test_wrong_options(options: tuple[str, ...], message: str, train: Callable[.
     ran = train(*options, start=False)
     assert ran.code == 2
     assert message in ran.err
+
+
+@pytest.mark.parametrize("name", ["paper-llama2-7b", "paper-smollm2-135m"])
+def test_examples_of_settings_are_understood(
+    name: str, mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[Run, TrainConfig]] = []
+
+    def train(run: Run, config: TrainConfig, **_: Any) -> Path:
+        runs.append((run, config))
+        return run.out
+
+    monkeypatch.setattr(service, "train", train)
+    file = Path(__file__).parents[2] / "examples" / "train" / f"{name}.toml"
+    assert mac("train", "--config", str(file), "--data", "a.jsonl", "--out", "made").code == 0
+    ((run, config),) = runs
+    assert run.paper is not None and run.paper.tokens in (12, 24)
+    assert config.backprop_dropout in (0.5, 0.75)
+    assert (config.groups, config.documents) == (2, 4)
 
 
 def test_models_that_do_not_fit(train: Callable[..., Ran], tiny_gpt2: Path, work: Path) -> None:

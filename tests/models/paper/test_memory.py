@@ -83,6 +83,19 @@ def test_merged_latents_stand_where_each_one_stood(
     )
 
 
+def test_a_question_is_as_likely_as_the_lm_says(
+    memory: PaperMemory, selected: list[Selected]
+) -> None:
+    found = memory.question_likelihood(QUESTION, selected[:2])
+    ids = memory.lm.tokenize([f"Question: {QUESTION}\nAnswer:"])[0]
+    for likelihood, document in zip(found, selected, strict=False):
+        prefix = memory.stack.head.prefix(memory.lm, memory.aggregate(QUESTION, [document]))
+        with torch.no_grad():
+            logits = memory.lm.logits(memory.lm.forward(torch.tensor([ids]), prefix))[0]
+        chosen = logits.log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        assert likelihood == pytest.approx(float(chosen.sum()), rel=1e-4)
+
+
 def test_answers_follow_the_documents(memory: PaperMemory, selected: list[Selected]) -> None:
     stream = memory.answer(QUESTION, selected[:2], max_new_tokens=4)
     text = "".join(stream)
