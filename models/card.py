@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.latent import LatentConfig
+from models.paper.config import PaperConfig
 
 _REPOSITORY = {
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -13,7 +14,7 @@ _REPOSITORY = {
 """Where the Hub knows the pinned models."""
 
 
-def card(config: LatentConfig) -> str:
+def card(config: LatentConfig | PaperConfig) -> str:
     """What the checkpoint is, what it stands on, and how it was trained."""
     return "\n".join(
         [
@@ -29,8 +30,7 @@ def card(config: LatentConfig) -> str:
             "Turns documents into modulations of a frozen base LM, and questions into the",
             "modulation that answers them (arXiv 2403.04317). The base LM is not inside.",
             "",
-            f"- latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens, "
-            f"chunks of up to {config.chunk_tokens} tokens",
+            f"- {_sizes(config)}, chunks of up to {config.chunk_tokens} tokens",
             f"- sentence encoder: {config.encoder}",
             f"- base LM, SHA-256: {config.base_sha256 or 'not pinned'}",
             "",
@@ -38,6 +38,15 @@ def card(config: LatentConfig) -> str:
             "",
             *_runs(config.training),
         ]
+    )
+
+
+def _sizes(config: LatentConfig | PaperConfig) -> str:
+    if isinstance(config, LatentConfig):
+        return f"latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens"
+    return (
+        f"amortizer {config.amortizer}, {config.tokens} latents of size {config.latent_size} a "
+        f"document, {config.prefix_tokens} prefix tokens a layer"
     )
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.latent import LatentConfig, LatentStack
+    from models.paper.config import PaperConfig
+    from models.paper.stack import PaperStack
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parent / "checkpoints"
@@ -77,32 +79,36 @@ def fingerprint(path: Path) -> str:
 
 
 _ANSWERING = frozenset(
-    {"training", "documents", "lexical_weight", "likelihood_weight", "abstain_below"}
+    {"training", "documents", "group", "lexical_weight", "likelihood_weight", "abstain_below"}
 )
 
 
-def config_of(path: Path) -> LatentConfig:
+def config_of(path: Path) -> LatentConfig | PaperConfig:
     """The checked config of a checkpoint.
 
     Raises:
         CheckpointError: a value is missing, unknown or out of range.
     """
     from models.latent import LatentConfig
+    from models.paper.config import PaperConfig
 
     raw = read_config(path)
-    known = {f.name for f in fields(LatentConfig)}
+    kind: type[LatentConfig | PaperConfig] = LatentConfig
+    if raw.get("stack") == "paper":
+        kind = PaperConfig
+    known = {f.name for f in fields(kind)}
     if unknown := sorted(set(raw) - known):
         raise CheckpointError(
             f"{path / CONFIG} has settings this version does not know: {', '.join(unknown)}",
             hint="update mac, or use the version that trained it",
         )
     try:
-        return LatentConfig(**raw)
+        return kind(**raw)
     except TypeError as error:
         raise CheckpointError(f"{path / CONFIG} is incomplete: {error}") from error
 
 
-def load(path: Path) -> LatentStack:
+def load(path: Path) -> LatentStack | PaperStack:
     """The networks of a checkpoint, float32, on the CPU.
 
     Raises:
@@ -112,9 +118,16 @@ def load(path: Path) -> LatentStack:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from models.latent import LatentStack
+    from models.latent import LatentConfig, LatentStack
 
-    stack = LatentStack(config_of(path))
+    config = config_of(path)
+    stack: LatentStack | PaperStack
+    if isinstance(config, LatentConfig):
+        stack = LatentStack(config)
+    else:
+        from models.paper.stack import PaperStack
+
+        stack = PaperStack(config)
     try:
         tensors = load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -136,8 +149,8 @@ def load(path: Path) -> LatentStack:
     return stack
 
 
-def save(stack: LatentStack, path: Path, card: str) -> None:
-    """Write a checkpoint, its two projections as int8, the rest as float16.
+def save(stack: LatentStack | PaperStack, path: Path, card: str) -> None:
+    """Write a checkpoint, the two projections of `latent` as int8, the rest as float16.
 
     Each file is replaced whole.
 

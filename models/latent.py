@@ -55,7 +55,7 @@ class LatentConfig:
 
     def __post_init__(self) -> None:
         if self.stack != "latent":
-            raise CheckpointError(f"unknown stack {self.stack!r}; this version reads 'latent'")
+            raise CheckpointError(f"unknown stack {self.stack!r}; known: 'latent' and 'paper'")
         for name in ("layers", "kv_heads", "head_size", "latent_size", "key_size", "chunk_tokens"):
             if getattr(self, name) < 1:
                 raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")

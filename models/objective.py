@@ -76,7 +76,7 @@ def supervised_rows(
 
 def answer_loss(
     lm: BaseLM,
-    prefix: Prefix,
+    prefix: Prefix | None,
     pairs: list[tuple[str, str]],
     *,
     prompt: Callable[[str], str] = question_prompt,
@@ -87,7 +87,7 @@ def answer_loss(
 
     Args:
         lm: the base LM.
-        prefix: of the N pairs' groups.
+        prefix: of the N pairs' groups; None where nothing stands in front.
         pairs: questions and answers.
         prompt: see `supervised_rows`.
         max_tokens: see `supervised_rows`.

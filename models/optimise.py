@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from models.latent import LatentStack
 
@@ -74,7 +75,7 @@ def rate(config: TrainConfig, step: int) -> float:
     return max(0.01, (config.steps - step) / (config.steps - warmup))
 
 
-def average_gradients(stack: LatentStack, processes: int) -> None:
+def average_gradients(stack: nn.Module, processes: int) -> None:
     """Give every process the mean of all processes' gradients."""
     if processes == 1:
         return

@@ -10,29 +10,27 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from models import checkpoint, training_state
+from models import training_state
 from models.batches import Batch, Sampler
-from models.card import card
 from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
-from models.features import FeatureCache
-from models.initialise import initialise
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
-from models.objective import Loss, loss
-from models.optimise import TrainConfig, adamw, average_gradients, rate
+from models.method import LatentMethod, Method
+from models.objective import Loss
+from models.optimise import TrainConfig, average_gradients
+from models.paper.config import PaperConfig
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""
-SENSITIVITY = 256
-"""Examples that say which features answers depend on, before the first step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,11 @@ class Trainer:
             is saved.
         note: told what happens before the first step.
         start: networks to go on from, of the sizes in `model`; None: principal components.
+        method: how another stack than `latent` is trained; `start` and `cache` are then its own.
     """
 
     config: TrainConfig
-    model: LatentConfig
+    model: LatentConfig | PaperConfig
     lm: BaseLM
     encoder: SentenceEncoder
     sources: Sequence[Sequence[Example]]
@@ -79,12 +78,14 @@ class Trainer:
     dev: Sequence[Sequence[Example]] = ()
     note: Callable[[str], None] = print
     start: LatentStack | None = None
-    stack: LatentStack = field(init=False)
+    method: Method | None = None
+    stack: nn.Module = field(init=False)
+    _method: Method = field(init=False)
     step: int = field(init=False, default=0)
     examples: int = field(init=False, default=0)
     dev_loss: float | None = field(init=False, default=None)
 
-    def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> LatentStack:
+    def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> nn.Module:
         """Train to the last step and save the checkpoint; save it when interrupted, too.
 
         Args:
@@ -99,21 +100,21 @@ class Trainer:
 
         world = PartialState(cpu=self.lm.device.type == "cpu")
         config = self.config
-        self.stack = LatentStack(self.model).to(self.lm.device)
+        if self.method is not None:
+            self._method = self.method
+        else:
+            assert isinstance(self.model, LatentConfig)
+            self._method = LatentMethod(config, self.model, self.lm, self.cache, self.start)
+        self.stack = self._method.stack
         parts = world.num_processes
         slots = config.steps * config.groups * config.documents * parts
         corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
         sampler = self._sampler(corpus, self.weights, config.groups * parts)
-        optimiser = adamw(self.stack, config)
+        optimiser = self._method.optimiser()
         if resume:
             self._resume(optimiser)
-        elif self.start is not None:
-            self.stack.load_state_dict(self.start.state_dict())
         else:
-            self._initialise(corpus)
-        features = FeatureCache(
-            self.lm, self.model.chunk_tokens, self.cache, self.stack.amortizer.mean
-        )
+            self._method.initialise(corpus, self.note)
         equal = [1.0] * len(self.dev)
         slots = DEV_BATCHES * config.groups * config.documents
         dev = self._corpus(self.dev, equal, slots, "dev-embeddings") if self.dev else None
@@ -123,13 +124,13 @@ class Trainer:
                 started = time.perf_counter()
                 batch = sampler.batch(self.step).part(world.process_index, parts)
                 rng = random.Random(f"{config.seed}:step:{self.step}:{world.process_index}")
-                terms = self._train_step(corpus, features, batch, optimiser, rng, parts)
+                terms = self._train_step(corpus, batch, optimiser, rng, parts)
                 self.step += 1
                 self.examples += len(batch.questions) * parts
                 last = self.step == config.steps
                 due = last or time.monotonic() - saved > 60 * config.save_minutes
                 if due and dev is not None:
-                    self.dev_loss = self._measure(dev, features)
+                    self.dev_loss = self._measure(dev)
                 seconds = time.perf_counter() - started
                 report(
                     Progress(
@@ -138,7 +139,7 @@ class Trainer:
                         round(float(terms.relevance.detach()), 4),
                         self.examples,
                         round(len(batch.questions) * parts / seconds, 2),
-                        round(config.learning_rate * rate(config, self.step - 1), 8),
+                        round(config.learning_rate * self._method.rate(self.step - 1), 8),
                         round(seconds, 3),
                         self.dev_loss if due else None,
                     )
@@ -155,19 +156,14 @@ class Trainer:
     def _train_step(
         self,
         corpus: Corpus,
-        features: FeatureCache,
         batch: Batch,
         optimiser: torch.optim.Optimizer,
         rng: random.Random,
         processes: int,
     ) -> Loss:
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * rate(self.config, self.step)
-        kept = [
-            rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
-        ]
-        noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
-        terms = loss(self.stack, self.lm, corpus, features, batch, kept, noise)
+            group["lr"] = group["peak"] * self._method.rate(self.step)
+        terms = self._method.loss(corpus, batch, rng)
         optimiser.zero_grad(set_to_none=True)
         terms.total.backward()
         average_gradients(self.stack, processes)
@@ -176,12 +172,10 @@ class Trainer:
         return terms
 
     @torch.no_grad()
-    def _measure(self, dev: Corpus, features: FeatureCache) -> float:
+    def _measure(self, dev: Corpus) -> float:
         """Answer loss over the same few batches of the dev examples each time."""
         sampler = self._sampler(dev, [1.0] * len(self.dev), self.config.groups)
-        terms = [
-            loss(self.stack, self.lm, dev, features, sampler.batch(i)) for i in range(DEV_BATCHES)
-        ]
+        terms = [self._method.loss(dev, sampler.batch(i), None) for i in range(DEV_BATCHES)]
         return round(sum(float(t.answer) for t in terms) / len(terms), 4)
 
     def _corpus(
@@ -216,8 +210,7 @@ class Trainer:
         run = {**asdict(self.config), "step": self.step, "examples": self.examples}
         if self.dev_loss is not None:
             run["dev_loss"] = self.dev_loss
-        self.stack.config = replace(self.model, training={**self.model.training, **run})
-        checkpoint.save(self.stack, self.out, card(self.stack.config))
+        self._method.save(self.out, run)
         training_state.save(self.out, self.stack, optimiser, run)
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:
@@ -236,14 +229,3 @@ class Trainer:
                     hint="resume with the same settings, or train into another folder",
                 )
         self.step, self.examples = run["step"], run["examples"]
-
-    def _initialise(self, corpus: Corpus) -> None:
-        self.note("initialising from principal components")
-        rng = random.Random(f"{self.config.seed}:initialise")
-        texts = rng.sample(corpus.chunks, min(2000, len(corpus.chunks)))
-        asked = [
-            (corpus.chunks[q.chunk], q.text, q.answers[0])
-            for q in rng.sample(corpus.questions, min(SENSITIVITY, len(corpus.questions)))
-        ]
-        kept = initialise(self.stack, self.lm, texts, asked, seed=self.config.seed)
-        self.note(f"{self.model.latent_size} components keep {kept:.1%} of the variance")

@@ -138,6 +138,54 @@ def path(name: str | None) -> None:
         out.text(str(checkpoint.find(config.text("model", name))))
 
 
+@model.command("convert")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="The folder of the new checkpoint.",
+)
+@click.option(
+    "--base", metavar="MODEL", required=True, help="The base model that it was trained for."
+)
+@click.option("--encoder", metavar="MODEL", help="The sentence encoder.  [default: the pinned one]")
+@click.option(
+    "--tokenizer",
+    metavar="MODEL",
+    default="google-t5/t5-base",
+    show_default=True,
+    help="Whose tokens its T5 reads.",
+)
+@options.quiet_option
+def convert(
+    file: Path, out: Path, base: str, encoder: str | None, tokenizer: str, quiet: bool
+) -> None:
+    """Make a checkpoint of the paper stack from FILE, one that the authors' code saved.
+
+    That is the code published with arXiv 2403.04317; its files end in .pt.
+
+    \b
+    Examples:
+      mac model convert best_f1.pt --base meta-llama/Llama-2-7b-hf --out llama-mac
+      mac ask -m ./llama-mac "Who won?"
+    """
+    from maccli.service import convert as service
+    from models import pinned
+
+    output = Output(quiet=quiet)
+    with output.transfers() as transfer:
+        folder = service.convert(
+            file,
+            out,
+            base=base,
+            encoder=encoder or pinned.DEFAULT_ENCODER,
+            tokenizer=tokenizer,
+            transfer=transfer,
+        )
+    output.text(str(folder))
+
+
 @model.command("default")
 @click.argument("name", required=False)
 def default(name: str | None) -> None:

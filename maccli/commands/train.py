@@ -67,7 +67,35 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     "--from",
     "start",
     metavar="CHECKPOINT",
-    help="Train this checkpoint further; it decides the models, --rank and --chunk-tokens.",
+    help="Train this checkpoint further; it decides the stack, the models and all sizes.",
+)
+@click.option(
+    "--stack",
+    type=click.Choice(["latent", "paper"]),
+    help="What to train: this project's own networks or those of arXiv 2403.04317.  "
+    "[default: latent]",
+)
+@click.option(
+    "--amortizer",
+    type=click.Choice(["t5", "t5-encoder", "decoder-only", "encoder"]),
+    help="What reads documents in the paper stack; `encoder` is a small decoder on the sentence "
+    "encoder.  [default: t5]",
+)
+@click.option(
+    "--amortizer-model",
+    metavar="MODEL",
+    help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small; "
+    "for decoder-only distilbert/distilgpt2]",
+)
+@click.option(
+    "--t5-config",
+    type=click.Choice(["tiny"]),
+    help="A small, randomly initialised network instead of a pretrained one.",
+)
+@click.option(
+    "--tokens",
+    type=click.IntRange(min=1),
+    help="Latents of a document in the paper stack.  [default: 12]",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True)
 @click.option(
@@ -84,7 +112,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     show_default=True,
     help="Documents that a question has to be answered among.",
 )
-@click.option("--lr", type=float, default=1e-4, show_default=True, help="Learning rate.")
+@click.option("--lr", type=float, help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack]")
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
@@ -142,6 +170,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data questions.jsonl --out my-checkpoint --steps 200
       mac train --data squad.json:2 --data films.jsonl.zst --out my-checkpoint --resume
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
+      mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
       mac ask -m ./my-checkpoint "Who won?"
     """
     from maccli import plots
@@ -185,18 +214,27 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     batch, documents = given["batch"], given["documents"]
     if batch % documents:
         raise click.UsageError(f"--batch {batch} is no multiple of --documents {documents}.")
-    for name in ("base", "encoder", "rank", "chunk_tokens"):
+    for name in ("base", "encoder", "rank", "chunk_tokens", "stack", *_OF_PAPER):
         if given["start"] is not None and given[name] is not None:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
+    paper = given["stack"] == "paper" or (given["start"] is not None and _is_paper(given["start"]))
+    _check_stack(given, paper)
     sources = [data.parse_source(source) for source in given["sources"]]
     from models.optimise import TrainConfig
+    from models.paper.setup import Choice
 
+    choice = Choice(
+        given["amortizer"] or "t5",
+        given["amortizer_model"],
+        given["t5_config"] is not None,
+        given["tokens"],
+    )
     settings = TrainConfig(
         steps=given["steps"],
         groups=batch // documents,
         documents=documents,
-        learning_rate=given["lr"],
+        learning_rate=given["lr"] or (1e-5 if paper else 1e-4),
         backprop_dropout=given["backprop_dropout"],
         limit=given["limit"],
         seed=given["seed"],
@@ -215,5 +253,31 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         command=shlex.join(["mac", *sys.argv[1:]]),
         log=given["log"] or given["out"] / "log.jsonl",
         cache=given["cache"],
+        paper=choice if paper and given["start"] is None else None,
     )
     return run, settings
+
+
+_OF_PAPER = ("amortizer", "amortizer_model", "t5_config", "tokens")
+
+
+def _is_paper(start: str) -> bool:
+    """Tell whether a checkpoint is one of the `paper` stack."""
+    from models import checkpoint
+
+    return checkpoint.read_config(checkpoint.find(start)).get("stack") == "paper"
+
+
+def _check_stack(given: dict[str, Any], paper: bool) -> None:
+    """Refuse options that the stack to be trained has no use for."""
+    for name in ("rank",) if paper else _OF_PAPER:
+        if given[name] is not None:
+            wanted = "latent" if paper else "paper"
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is of the {wanted} stack (--stack {wanted})."
+            )
+    if given["amortizer_model"] is not None:
+        for name, value in (("amortizer", "encoder"), ("t5_config", "tiny")):
+            if given[name] == value:
+                option = name.replace("_", "-")
+                raise click.UsageError(f"--{option} {value} starts from no --amortizer-model.")

@@ -235,7 +235,7 @@ def _sources(
     found = []
     for index, (candidate, row) in enumerate(zip(evidence.candidates, evidence.rows, strict=True)):
         span = None
-        if stream is not None:
+        if stream is not None and stream.attention:
             spans = session.memory.token_spans(row.text)
             span = sources.by_attention(row.text, spans, stream.attention[index])
         span = span or sources.by_words(row.text, question)

@@ -60,7 +60,7 @@ class AnswerStream(Protocol):
 
     @property
     def attention(self) -> Sequence[NDArray[np.float32]]:
-        """For each selected chunk the attention that its tokens got, [T]."""
+        """For each selected chunk the attention that its tokens got, [T]; empty if unknown."""
 
     def __iter__(self) -> Iterator[str]:
         """Return the iterator itself."""
@@ -228,7 +228,9 @@ def silence_libraries() -> None:
 
 
 def _load_memory(path: Path, *, device: str, progress: Transfer | None) -> Memory:
-    from models.memory import Memory as RealMemory
+    from models.memory import Memory as LatentMemory
+    from models.paper.memory import PaperMemory
 
     silence_libraries()
-    return RealMemory.load(path, device=device, progress=progress)
+    paper = checkpoint.read_config(path).get("stack") == "paper"
+    return (PaperMemory if paper else LatentMemory).load(path, device=device, progress=progress)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maccli.errors import USAGE, MacError
 from maccli.service.session import Transfer, silence_libraries
@@ -15,7 +15,9 @@ from models import checkpoint, data, weights
 from models.identity import check_identity, identity
 
 if TYPE_CHECKING:
+    from models.method import Method
     from models.optimise import TrainConfig
+    from models.paper.setup import Choice
     from models.train import Progress
 
 
@@ -31,13 +33,14 @@ class Run:
         encoder: the sentence encoder, likewise.
         start: a checkpoint whose networks are trained further; base, encoder, rank and chunk_tokens
             are then its own.
-        rank: latent size, numbers kept of each token.
+        rank: latent size of `latent`, numbers kept of each token.
         chunk_tokens: the longest document of one modulation.
         device: "auto", "cpu", "cuda" or "mps".
         resume: go on with the run in `out`.
         command: as the user typed it, for the model card.
         log: where a JSON line a step is written.
         cache: where documents' features are kept between runs.
+        paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
     """
 
     sources: Sequence[data.Source]
@@ -53,6 +56,7 @@ class Run:
     command: str
     log: Path
     cache: Path | None = None
+    paper: Choice | None = None
 
 
 def is_main_process() -> bool:
@@ -87,8 +91,11 @@ def train(
     dev = [data.read(path, "dev") for path in run.dev]
     from models.device import choose_device, choose_dtype
     from models.encoder import SentenceEncoder
-    from models.latent import LatentConfig
+    from models.latent import LatentConfig, LatentStack
     from models.lm import BaseLM
+    from models.paper import setup
+    from models.paper.config import PaperConfig
+    from models.paper.stack import PaperStack
     from models.train import Trainer
 
     silence_libraries()
@@ -101,6 +108,7 @@ def train(
     encoder_folder = weights.resolve(encoder_name, progress=transfer)
     lm = BaseLM.load(base, device=device, dtype=choose_dtype(device))
     encoder = SentenceEncoder.load(encoder_folder, device=device)
+    model: LatentConfig | PaperConfig
     if start is not None:
         model = start.config
         check_identity(base_name, base, model.base_sha256)
@@ -108,20 +116,30 @@ def train(
         start.check(lm.shape)
         training = {"command": run.command, "from": model.training}
     else:
-        model = LatentConfig(
-            base_lm=base_name,
-            base_sha256=identity(base_name, base),
-            encoder=encoder_name,
-            encoder_sha256=identity(encoder_name, encoder_folder),
-            layers=lm.shape.layers,
-            kv_heads=lm.shape.kv_heads,
-            head_size=lm.shape.head_size,
-            latent_size=run.rank,
-            key_size=encoder.size,
-            chunk_tokens=run.chunk_tokens,
-        )
         training = {"command": run.command}
+        named: dict[str, Any] = {
+            "base_lm": base_name,
+            "base_sha256": identity(base_name, base),
+            "encoder": encoder_name,
+            "encoder_sha256": identity(encoder_name, encoder_folder),
+            "chunk_tokens": run.chunk_tokens,
+        }
+        if run.paper is not None:
+            model = setup.describe(run.paper, lm, encoder, progress=transfer, **named)
+        else:
+            model = LatentConfig(
+                layers=lm.shape.layers,
+                kv_heads=lm.shape.kv_heads,
+                head_size=lm.shape.head_size,
+                latent_size=run.rank,
+                key_size=encoder.size,
+                **named,
+            )
     model = replace(model, training=training)
+    method: Method | None = None
+    if isinstance(model, PaperConfig):
+        begun = start if isinstance(start, PaperStack) else None
+        method = setup.method(config, model, lm, encoder, begun, transfer)
     run.log.parent.mkdir(parents=True, exist_ok=True)
     with run.log.open("a" if run.resume else "w", encoding="utf-8") as log:
 
@@ -141,6 +159,7 @@ def train(
             run.cache,
             dev,
             note,
-            start,
+            start if isinstance(start, LatentStack) else None,
+            method,
         ).run(keep, resume=run.resume)
     return run.out

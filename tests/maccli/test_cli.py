@@ -61,7 +61,7 @@ def test_the_promised_commands_are_there() -> None:
         *(f"store {name}" for name in ("verify", "vacuum", "export", "import", "copy", "rebuild")),
         *(f"store {name}" for name in ("prune", "undo")),
         "model",
-        *(f"model {name}" for name in ("pull", "ls", "show", "path", "default")),
+        *(f"model {name}" for name in ("pull", "ls", "show", "path", "convert", "default")),
         "train",
         "eval",
         "config",

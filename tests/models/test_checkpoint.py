@@ -94,7 +94,7 @@ def test_a_missing_tensor_is_named(saved: Path, name: str) -> None:
     [
         ({"colour": "blue"}, "does not know: colour"),
         ({"latent_size": 0}, "latent_size must be at least 1"),
-        ({"stack": "paper"}, "unknown stack 'paper'"),
+        ({"stack": "magic"}, "unknown stack 'magic'"),
     ],
 )
 def test_a_config_of_another_kind_is_refused(

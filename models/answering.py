@@ -1,0 +1,224 @@
+"""Answering with or without a prefix: what the memories of all stacks share.
+
+Letters: T tokens a document, S prefix tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from models import chunking
+from models.decode import Decoder
+from models.encoder import SentenceEncoder
+from models.lm import BaseLM, Prefix
+from models.modulation import Selected
+from models.objective import question_prompt
+from models.relevance import RelevanceWeights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from models.latent import LatentConfig
+    from models.paper.config import PaperConfig
+
+SHOTS = (
+    "Answer the question from the text, with a few words of it.\n\n"
+    "Text: The library of Oldbridge reopened in May; its repairs had cost 4 million euros.\n"
+    "Question: How much did the repairs cost?\nAnswer: 4 million euros\n\n"
+    "Text: Nadia Brandt took the silver medal behind Ines Kovar at the indoor finals in Lahti.\n"
+    "Question: Who won the indoor finals?\nAnswer: Ines Kovar\n\n"
+)
+"""The few-shot prompt of `rag`: invented examples, so that no answer is in them."""
+
+
+LIKELIHOOD_TOKENS = 64
+"""Of a longer question the end says enough to tell documents apart."""
+
+
+class AnswerStream:
+    """An answer's text, piece by piece; what else is known of it once it has been read to its end.
+
+    Attributes:
+        prefix_tokens: keys and values in front of each layer, constant ones included.
+        attention: for each selected document float32 [T], the attention its tokens got from those
+            that chose the answer, summed over layers and heads; empty where the prefix has no
+            tokens of single documents.
+        tokens: how many tokens the answer has.
+        confidence: geometric mean of the answer tokens' probabilities, in (0, 1]; 0 for no token.
+        timings: seconds: `first` up to the first token, `generate` in all.
+    """
+
+    def __init__(
+        self,
+        memory: Answerer,
+        prompt: list[int],
+        prefix: Prefix | None,
+        selected: Sequence[Selected],
+        max_new: int,
+    ) -> None:
+        self.prefix_tokens = prefix.bias.shape[1] if prefix is not None else 0
+        self.attention: list[NDArray[np.float32]] = []
+        self.tokens = 0
+        self.confidence = 0.0
+        self.timings: dict[str, float] = {}
+        self._pieces = self._run(memory, prompt, prefix, selected, max_new)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    def _run(
+        self,
+        memory: Answerer,
+        prompt: list[int],
+        prefix: Prefix | None,
+        selected: Sequence[Selected],
+        max_new: int,
+    ) -> Iterator[str]:
+        lm = memory.lm
+        watch = torch.zeros_like(prefix.bias) if prefix is not None and selected else None
+        begun = time.perf_counter()
+        ids: list[int] = []
+        shown = ""
+        total = 0.0
+        for token, log_probability in memory.decoder.stream(prompt, prefix, max_new, watch):
+            ids.append(token)
+            total += log_probability
+            self.timings.setdefault("first", time.perf_counter() - begun)
+            # A character may be spread over several tokens: show only what can no longer change.
+            text = str(lm.tokenizer.decode(ids)).lstrip()
+            settled = text.rstrip("\N{REPLACEMENT CHARACTER}")
+            if settled.startswith(shown) and settled != shown:
+                yield settled[len(shown) :]
+                shown = settled
+        if ids and text != shown:
+            yield text[len(shown) :]
+        self.tokens = len(ids)
+        self.confidence = float(np.exp(total / len(ids))) if ids else 0.0
+        self.timings["generate"] = time.perf_counter() - begun
+        if watch is not None:
+            lengths = [len(s.latents) for s in selected]
+            documents = watch[0, watch.shape[1] - sum(lengths) :].float().cpu()
+            self.attention = [
+                s.spread(part.numpy())
+                for s, part in zip(selected, documents.split(lengths), strict=True)
+            ]
+
+
+class Answerer(ABC):
+    """What the memories of all stacks share: a base LM that answers, with or without a prefix.
+
+    Attributes:
+        fingerprint: see `models.checkpoint.fingerprint`.
+        chunking: names how documents are cut; stored with each.
+        relevance: how dense and lexical relevance mix.
+    """
+
+    def __init__(
+        self,
+        config: LatentConfig | PaperConfig,
+        lm: BaseLM,
+        encoder: SentenceEncoder,
+        fingerprint: str,
+    ) -> None:
+        self.lm, self.encoder, self.fingerprint = lm, encoder, fingerprint
+        self.chunking = f"{chunking.VERSION}:{config.chunk_tokens}"
+        self.relevance = RelevanceWeights(config.lexical_weight, config.likelihood_weight)
+        self.decoder = Decoder(lm)
+
+    @abstractmethod
+    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
+        """The aggregated modulation of each bank's documents, one group a bank."""
+
+    @abstractmethod
+    def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
+        """Those of the selected documents whose tokens stand at the prefix's end, in order."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, in the base LM's vocabulary."""
+        return [len(row) for row in self.lm.tokenize(texts)]
+
+    @torch.no_grad()
+    def question_likelihood(self, question: str, documents: Sequence[Selected]) -> list[float]:
+        """Log p(question | document) of each document alone, in nats: what a second look goes by.
+
+        It costs a forward pass over the question a document, all in one batch.
+        """
+        prompt = self.lm.tokenize([question_prompt(question)])[0][-LIKELIHOOD_TOKENS:]
+        ids = self.lm.pad([prompt] * len(documents))
+        banks = [[replace(document, log_weight=0.0)] for document in documents]
+        prefix = self._prefixes(question, banks)
+        logits = self.lm.logits(self.lm.forward(ids, prefix)[:, :-1]).float()
+        surprise = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        likelihoods: list[float] = surprise.sum(-1).neg().tolist()
+        return likelihoods
+
+    def answer(
+        self,
+        question: str,
+        selected: Sequence[Selected],
+        *,
+        max_new_tokens: int = 32,
+        seed: int | None = None,
+    ) -> AnswerStream:
+        """Answer from the selected modulations; from none, exactly as the base LM does.
+
+        Args:
+            question: one or several lines.
+            selected: the documents, in any order.
+            max_new_tokens: the longest answer.
+            seed: no effect: decoding is greedy; it is accepted so that every mode takes the same
+                options.
+        """
+        del seed
+        if not selected:
+            return AnswerStream(self, self.chat_prompt(question), None, [], max_new_tokens)
+        prompt = self.lm.tokenize([question_prompt(question)])[0]
+        return AnswerStream(
+            self,
+            prompt,
+            self._prefixes(question, [selected]),
+            self._watched(selected),
+            max_new_tokens,
+        )
+
+    def answer_rag(
+        self,
+        question: str,
+        texts: Sequence[str],
+        *,
+        max_new_tokens: int = 32,
+        seed: int | None = None,
+    ) -> AnswerStream:
+        """Answer from texts in the prompt, after a few examples: what `mac` is measured against."""
+        del seed
+        return AnswerStream(self, self.rag_prompt(question, texts), None, [], max_new_tokens)
+
+    def rag_prompt(self, question: str, texts: Sequence[str]) -> list[int]:
+        """Token ids of the few-shot prompt with the texts in it.
+
+        The most relevant text, `texts[0]`, stands last: nearest to the question it is read best.
+        """
+        prompt = f"{SHOTS}Text: {' '.join(reversed(texts))}\n{question_prompt(question)}"
+        return [self.lm.bos_id, *self.lm.tokenize([prompt])[0]]
+
+    def chat_prompt(self, question: str) -> list[int]:
+        """Token ids of the bare question as the base LM expects it."""
+        tokenizer: Any = self.lm.tokenizer
+        if tokenizer.chat_template is None:
+            return [self.lm.bos_id, *self.lm.tokenize([question_prompt(question)])[0]]
+        message = {"role": "user", "content": question}
+        ids: list[int] = tokenizer.apply_chat_template(
+            [message], add_generation_prompt=True, return_dict=True
+        )["input_ids"]
+        return ids

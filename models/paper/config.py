@@ -1,0 +1,94 @@
+"""Sizes and choices that make a checkpoint of the `paper` stack. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from models.errors import CheckpointError
+
+AMORTIZERS = ("t5", "t5-encoder", "decoder-only", "encoder")
+MODULATIONS = ("prefix",)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperConfig:
+    """A checkpoint of the paper's own stack (arXiv 2403.04317); saved as its config.json."""
+
+    base_lm: str
+    base_sha256: str | None
+    encoder: str
+    """The sentence encoder: of the documents' keys, and what the amortizer `encoder` reads by."""
+    encoder_sha256: str | None
+    layers: int
+    kv_heads: int
+    head_size: int
+    hidden_size: int
+    """d, the base LM's hidden size and that of a latent."""
+    key_size: int
+    amortizer: str = "t5"
+    network: dict[str, Any] = field(default_factory=dict)
+    """The amortizer's network as transformers describes it; for `encoder` its `hidden_size`."""
+    question_network: dict[str, Any] = field(default_factory=dict)
+    """The input encoder's, where that is another than the amortizer's."""
+    tokenizer: str = ""
+    """Whose tokens the amortizer reads: a Hub id or a folder; empty: the base LM's."""
+    modulation: str = "prefix"
+    tokens: int = 12
+    """T, latents of a modulation; the paper has 12 for distilgpt2 and 24 for larger base LMs."""
+    prefix_tokens: int = 2
+    """P, keys and values in front of each layer."""
+    blocks: int = 4
+    heads: int = 8
+    attention_size: int = 96
+    """C, the size of each of the aggregator's heads."""
+    decoder_blocks: int = 2
+    """Blocks of the small decoder that stands on a sentence encoder."""
+    head_hidden: int = 768
+    chunk_tokens: int = 192
+    documents: int = 8
+    """How many documents a question selects by default."""
+    group: int = 16
+    """M, documents that are aggregated at once; more are aggregated hierarchically."""
+    lexical_weight: float = 0.0
+    likelihood_weight: float = 0.0
+    abstain_below: float | None = None
+    stack: str = "paper"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("layers", "kv_heads", "head_size", "hidden_size", "key_size", "tokens"),
+            *("prefix_tokens", "blocks", "heads", "attention_size", "head_hidden", "chunk_tokens"),
+        ):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.group < 2:
+            raise CheckpointError(f"group must be at least 2, not {self.group}")
+        if self.amortizer not in AMORTIZERS:
+            raise CheckpointError(
+                f"unknown amortizer {self.amortizer!r}; one of {', '.join(AMORTIZERS)}"
+            )
+        if self.modulation not in MODULATIONS:
+            raise CheckpointError(
+                f"unknown modulation {self.modulation!r}; one of {', '.join(MODULATIONS)}"
+            )
+        if self.tokens > (most := 2 * self.prefix_tokens * self.layers):
+            raise CheckpointError(
+                f"tokens must be at most {most}, not {self.tokens}: a prefix of "
+                f"{self.prefix_tokens} in {self.layers} layers has no more keys and values"
+            )
+
+    @property
+    def latent_size(self) -> int:
+        """D, see `hidden_size`."""
+        return self.hidden_size
+
+    @property
+    def features(self) -> int:
+        """The numbers in one prefix token's keys and values over all layers."""
+        return self.layers * 2 * self.kv_heads * self.head_size
+
+    def as_dict(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        return asdict(self)

@@ -1,0 +1,130 @@
+"""A checkpoint of the paper's stack at work, behind the interface of `models.memory.Memory`.
+
+A modulation is stored as its T latents of size d, rounded as those of the `latent` stack are, with
+the document's sentence embedding as its key. A question selects documents by the key (the paper has
+no such step: k as large as the bank leaves it out), and the aggregator reads them, hierarchically
+where they are more than M.
+
+Letters: K selected documents, T tokens of a modulation, d latent size, E key size, M documents a
+group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models import checkpoint
+from models.answering import Answerer
+from models.batching import batch_tokens, length_batches
+from models.device import choose_device, choose_dtype
+from models.encoder import SentenceEncoder
+from models.errors import CheckpointError
+from models.identity import check_identity
+from models.lm import BaseLM, Prefix
+from models.modulation import Modulation, Selected, quantise
+from models.paper import setup
+from models.paper.config import PaperConfig
+from models.paper.reading import Reader, collate
+from models.paper.stack import PaperStack
+from models.weights import resolve
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHARPNESS = 20.0
+"""What cosines are multiplied by to be nats, as in an untrained `latent` stack."""
+
+
+class PaperMemory(Answerer):
+    """A loaded checkpoint of the paper's stack with its base LM and encoders.
+
+    Attributes:
+        config: the checkpoint's config.
+    """
+
+    def __init__(
+        self,
+        stack: PaperStack,
+        lm: BaseLM,
+        encoder: SentenceEncoder,
+        reader: Reader,
+        fingerprint: str,
+    ) -> None:
+        stack.check(lm.shape)
+        self.stack = stack.to(lm.device).eval().requires_grad_(False)
+        self.config: PaperConfig = stack.config
+        self.reader = reader
+        super().__init__(self.config, lm, encoder, fingerprint)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        device: str = "auto",
+        progress: Callable[[str, int, int | None], None] | None = None,
+    ) -> PaperMemory:
+        """Load a checkpoint and what it stands on; see `models.memory.Memory.load`."""
+        where = choose_device(device)
+        stack = checkpoint.load(path)
+        if not isinstance(stack, PaperStack):
+            raise CheckpointError(f"{path} is a checkpoint of the `latent` stack")
+        config = stack.config
+        base = resolve(config.base_lm, progress=progress)
+        check_identity(config.base_lm, base, config.base_sha256)
+        lm = BaseLM.load(base, device=where, dtype=choose_dtype(where))
+        folder = resolve(config.encoder, progress=progress)
+        check_identity(config.encoder, folder, config.encoder_sha256)
+        encoder = SentenceEncoder.load(folder, device=where)
+        reader = setup.reader(config, lm, encoder, progress)
+        return cls(stack, lm, encoder, reader, checkpoint.fingerprint(path))
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """None: a latent stands for no token in particular, so it points at no place in a text."""
+        return []
+
+    @torch.no_grad()
+    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+        """The modulation of each text, T latents (eq. 2)."""
+        rows = self.reader.read(texts)
+        keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
+        latents = [np.empty(0, np.float32)] * len(rows)
+        for batch in length_batches([len(row) for row in rows], batch_tokens(self.lm.device)):
+            amortized = self.stack.amortizer(collate([rows[i] for i in batch])).cpu().numpy()
+            for i, z in zip(batch, amortized, strict=True):
+                latents[i] = z
+        return [Modulation(*quantise(z), key) for z, key in zip(latents, keys, strict=True)]
+
+    @torch.no_grad()
+    def encode_question(self, question: str) -> NDArray[np.float32]:
+        """The query, float32 [E]: a document's relevance is its key times this."""
+        query: NDArray[np.float32] = self.encoder.encode([question])[0].cpu().numpy()
+        return query * np.float32(SHARPNESS)
+
+    @torch.no_grad()
+    def aggregate(self, question: str, selected: Sequence[Selected]) -> torch.Tensor:
+        """The question's modulation [1, T, d] of the selected documents' (eq. 3, section 3.3)."""
+        bank = np.stack([_latents(s) for s in selected])
+        asked = self.stack.question(collate(self.reader.read([question])))
+        return self.stack.aggregate(asked, torch.from_numpy(bank).to(self.lm.device))
+
+    @torch.no_grad()
+    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
+        latents = torch.cat([self.aggregate(question, bank) for bank in banks])
+        return self.stack.head.prefix(self.lm, latents)
+
+    def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
+        """No documents: the prefix has no tokens that are one document's."""
+        return ()
+
+
+def _latents(selected: Selected) -> NDArray[np.float32]:
+    """The T latents, float32 [T, d]; one that stands for several, in each one's place."""
+    scales = selected.scales.astype(np.float32)[:, None]
+    latents: NDArray[np.float32] = selected.latents.astype(np.float32) * scales
+    return latents if selected.which is None else latents[selected.which]

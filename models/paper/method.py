@@ -1,0 +1,118 @@
+"""Meta-training of the paper's stack (arXiv 2403.04317, section 3.3 and appendix A.1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from models import checkpoint
+from models.batches import Batch
+from models.card import card
+from models.corpus import Corpus
+from models.initialise import INSTRUCTION
+from models.lm import BaseLM
+from models.objective import Loss
+from models.optimise import TrainConfig
+from models.paper.config import PaperConfig
+from models.paper.networks import take_pretrained
+from models.paper.objective import keep, loss
+from models.paper.reading import Reader
+from models.paper.stack import PaperStack
+
+WARMUP = 0.01
+"""Share of the steps in which the learning rate rises; from then on it stays."""
+
+
+@dataclass(slots=True)
+class PaperMethod:
+    """The `paper` stack's `models.method.Method`: QA loss only, Adam, a constant learning rate.
+
+    Args:
+        config: the run.
+        model: sizes and identities of the checkpoint to make.
+        lm: the frozen base LM.
+        reader: reads texts for the amortizer.
+        pretrained: folder of the pretrained model that amortizer and input encoder start from.
+        start: networks to go on from, of the sizes in `model`.
+    """
+
+    config: TrainConfig
+    model: PaperConfig
+    lm: BaseLM
+    reader: Reader
+    pretrained: Path | None = None
+    start: PaperStack | None = None
+    stack: PaperStack = field(init=False)
+
+    def __post_init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            self.stack = PaperStack(self.model)
+        self.stack.check(self.lm.shape)
+        self.stack.to(self.lm.device)
+
+    def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
+        """See `Method.initialise`."""
+        del corpus
+        if self.start is not None:
+            self.stack.load_state_dict(self.start.state_dict())
+            return
+        if self.pretrained is not None:
+            note(f"starting the amortizer from {self.pretrained}")
+            take_pretrained(self.stack.amortizer.network, self.pretrained)
+            take_pretrained(self.stack.question.network, self.pretrained)
+        instruction_prefix(self.stack, self.lm)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Adam over all weights (appendix A.1)."""
+        group = {"params": list(self.stack.parameters()), "peak": self.config.learning_rate}
+        return torch.optim.Adam([group])
+
+    def rate(self, step: int) -> float:
+        """Linear warm-up over a hundredth of the steps, then constant (appendix A.1)."""
+        return min(1.0, (step + 1) / max(1, round(WARMUP * self.config.steps)))
+
+    def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
+        """See `Method.loss`."""
+        if rng is None:
+            return loss(self.stack, self.lm, self.reader, corpus, batch)
+        kept = keep(sum(map(len, batch.chunks)), self.config.backprop_dropout, rng)
+        noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
+        return loss(self.stack, self.lm, self.reader, corpus, batch, kept, noise)
+
+    def save(self, out: Path, run: dict[str, Any]) -> None:
+        """See `Method.save`."""
+        self.stack.config = replace(self.model, training={**self.model.training, **run})
+        checkpoint.save(self.stack, out, card(self.stack.config))
+
+
+@torch.no_grad()
+def instruction_prefix(stack: PaperStack, lm: BaseLM) -> None:
+    """Let the prefix start near the keys and values of a few tokens that the base LM knows.
+
+    They are its begin-of-sequence token, on which it has learned to rest its attention, and the
+    beginning of an instruction. The paper starts from random ones; a frozen LM cannot make sense
+    of those, and learning what it can takes most of a short training.
+    """
+    head = stack.head
+    row = [lm.bos_id, *lm.tokenize([INSTRUCTION])[0]][: head.prefix_tokens]
+    row += row[-1:] * (head.prefix_tokens - len(row))
+    x = lm.features(lm.pad([row])).unflatten(-1, (head.shape.kv_heads, -1))  # [1, P, L, 2, H, C]
+    keys, values = x.permute(3, 2, 0, 4, 1, 5)
+    keys = lm.rotate_keys(keys, torch.arange(head.prefix_tokens, device=lm.device)[None])
+    start = torch.stack((keys, values), 1).permute(2, 4, 0, 1, 3, 5).flatten(0, 3).flatten(1)
+    mlps = head.mlps
+    mlps.down_bias.copy_(start)
+    mlps.down.mul_(_SMALL)
+    if mlps.skip is not None and mlps.skip_bias is not None:
+        mlps.skip.mul_(_SMALL)
+        mlps.skip_bias.zero_()
+
+
+_SMALL = 0.1
+"""What is left of the head's random weights: enough for the latents to be heard."""

@@ -1,0 +1,231 @@
+"""The networks that read a text into T tokens: what the paper compares as amortization networks.
+
+`T5` is the one it chose, an encoder-decoder whose decoder reads T learned prompts; the encoder
+alone and a causal decoder are its alternatives (arXiv 2403.04317, appendix). `EncoderReader` stands
+on a frozen sentence encoder's token states, where no weights of a T5 are at hand. All take inputs
+padded on the right, which change nothing.
+
+Letters: N texts, S input tokens, T tokens read out, W width of the network.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import CheckpointError, WeightsError
+from models.paper.config import PaperConfig
+from models.paper.layers import CrossBlock
+
+
+class Inputs(NamedTuple):
+    """A batch of texts.
+
+    Attributes:
+        values: token ids int64 [N, S], or a frozen encoder's states of them, float [N, S, E].
+        mask: bool [N, S], which tokens are no padding.
+    """
+
+    values: Tensor
+    mask: Tensor
+
+
+class Network(nn.Module, ABC):
+    """Reads texts into T tokens of width W each, through T learned prompts.
+
+    Attributes:
+        width: W.
+        prompts: [T, W].
+    """
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.prompts = nn.Parameter(0.02 * torch.randn(tokens, width))
+
+    @abstractmethod
+    def forward(self, inputs: Inputs) -> Tensor:
+        """[N, T, W] of N texts."""
+
+    def asked(self, texts: int) -> Tensor:
+        """The prompts of each text, [N, T, W]."""
+        return self.prompts.expand(texts, -1, -1)
+
+
+class T5(Network):
+    """T5 encoder-decoder; the decoder's input is T learned prompts (section 3.1).
+
+    Args:
+        settings: of a `T5Config`.
+        tokens: T.
+    """
+
+    def __init__(self, settings: dict[str, Any], tokens: int) -> None:
+        from transformers import T5Config, T5Model
+
+        model: Any = T5Model(T5Config(**settings))
+        super().__init__(tokens, model.config.d_model)
+        self.embed, self.encoder, self.decoder = model.shared, model.encoder, model.decoder
+        # Embeddings are looked up here: the stacks' own references to them would be saved twice.
+        del self.encoder.embed_tokens, self.decoder.embed_tokens
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """See `Network.forward`."""
+        states = self.encoder(
+            inputs_embeds=self.embed(inputs.values), attention_mask=inputs.mask
+        ).last_hidden_state
+        out: Tensor = self.decoder(
+            inputs_embeds=self.asked(len(states)),
+            encoder_hidden_states=states,
+            encoder_attention_mask=inputs.mask,
+            use_cache=False,
+        ).last_hidden_state
+        return out
+
+
+class T5Encoder(Network):
+    """T5's encoder alone: the T learned prompts stand in front of the text.
+
+    Args: as of `T5`.
+    """
+
+    def __init__(self, settings: dict[str, Any], tokens: int) -> None:
+        from transformers import T5Config, T5EncoderModel
+
+        model: Any = T5EncoderModel(T5Config(**settings))
+        super().__init__(tokens, model.config.d_model)
+        self.embed, self.encoder = model.shared, model.encoder
+        del self.encoder.embed_tokens
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """See `Network.forward`."""
+        n, tokens = len(inputs.values), len(self.prompts)
+        embedded = torch.cat((self.asked(n), self.embed(inputs.values)), 1)
+        mask = torch.cat((inputs.mask.new_ones(n, tokens), inputs.mask), 1)
+        states: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+        return states[:, :tokens]
+
+
+class DecoderOnly(Network):
+    """A causal language model: the T learned prompts stand behind the text and see all of it.
+
+    Args:
+        settings: of a transformers config, with its `model_type`.
+        tokens: T.
+    """
+
+    def __init__(self, settings: dict[str, Any], tokens: int) -> None:
+        from transformers import AutoConfig, AutoModel
+
+        rest = dict(settings)
+        model: Any = AutoModel.from_config(AutoConfig.for_model(rest.pop("model_type"), **rest))
+        super().__init__(tokens, model.config.hidden_size)
+        self.model = model
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """See `Network.forward`."""
+        n, tokens = len(inputs.values), len(self.prompts)
+        embed = self.model.get_input_embeddings()
+        embedded = torch.cat((embed(inputs.values), self.asked(n)), 1)
+        mask = torch.cat((inputs.mask, inputs.mask.new_ones(n, tokens)), 1)
+        # The prompts follow a short text at once, whatever padding lies between them.
+        places = (mask.cumsum(1) - 1).clamp_min(0)
+        states: Tensor = self.model(
+            inputs_embeds=embedded, attention_mask=mask, position_ids=places, use_cache=False
+        ).last_hidden_state
+        return states[:, -tokens:]
+
+
+class EncoderReader(Network):
+    """T learned queries that read a frozen sentence encoder's token states, block by block.
+
+    Args:
+        settings: `hidden_size` of the sentence encoder, W.
+        tokens: T.
+        blocks: of cross-attention and MLP.
+        heads: of each block.
+        head_size: of each head.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], tokens: int, blocks: int, heads: int, head_size: int
+    ) -> None:
+        super().__init__(tokens, settings["hidden_size"])
+        self.blocks = nn.ModuleList(
+            CrossBlock(self.width, self.width, heads, head_size) for _ in range(blocks)
+        )
+        # From 0.02 all queries would ask much the same for long: no encoder below tells them apart.
+        nn.init.normal_(self.prompts)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """See `Network.forward`."""
+        x = self.asked(len(inputs.values))
+        for block in self.blocks:
+            x = block(x, inputs.values, inputs.mask)
+        return x
+
+
+def build(config: PaperConfig, described: dict[str, Any] | None = None) -> Network:
+    """The network that a config names, randomly initialised, without dropout.
+
+    Args:
+        config: of the stack.
+        described: the network's own config; None: the amortizer's.
+
+    Raises:
+        CheckpointError: its description is not one of that kind.
+    """
+    settings = dict(described or config.network)
+    settings |= _NO_DROPOUT.get(settings.get("model_type", ""), {})
+    try:
+        if config.amortizer == "t5":
+            return T5(settings, config.tokens)
+        if config.amortizer == "t5-encoder":
+            return T5Encoder(settings, config.tokens)
+        if config.amortizer == "decoder-only":
+            return DecoderOnly(settings, config.tokens)
+        return EncoderReader(
+            settings, config.tokens, config.decoder_blocks, config.heads, config.attention_size
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"the network of the amortizer {config.amortizer!r} cannot be built: {error!r}"
+        ) from error
+
+
+_NO_DROPOUT: dict[str, dict[str, float]] = {
+    "t5": {"dropout_rate": 0.0},
+    "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
+}
+"""Runs repeat bit for bit and go on where they stopped, so nothing is drawn inside the networks."""
+
+
+def take_pretrained(network: Network, folder: Path) -> None:
+    """Give a network the weights of the pretrained model in a folder.
+
+    Raises:
+        WeightsError: the folder holds no readable model.
+        CheckpointError: its model is of another shape.
+    """
+    from transformers import AutoModel, T5EncoderModel
+
+    kind: Any = T5EncoderModel if isinstance(network, T5Encoder) else AutoModel
+    try:
+        model = kind.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"no readable model in {folder}: {error}") from error
+    try:
+        if isinstance(network, DecoderOnly):
+            network.model.load_state_dict(model.state_dict())
+        elif isinstance(network, (T5, T5Encoder)):
+            network.embed.load_state_dict(model.shared.state_dict())
+            for name in ("encoder", "decoder") if isinstance(network, T5) else ("encoder",):
+                tensors = getattr(model, name).state_dict()
+                tensors.pop("embed_tokens.weight", None)
+                getattr(network, name).load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(f"the model in {folder} has another shape: {error}") from error

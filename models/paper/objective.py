@@ -1,0 +1,117 @@
+"""The meta-training loss of the paper's stack (arXiv 2403.04317, eq. 4) and what makes it cheap.
+
+Letters: N questions, K documents of the batch, T tokens of a modulation, d latent size, p the share
+of documents without gradient.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.batches import Batch
+from models.corpus import Corpus
+from models.lm import BaseLM
+from models.objective import Loss, answer_loss, quantisation_step
+from models.paper.reading import Reader, collate
+from models.paper.stack import PaperStack
+
+
+def keep(documents: int, dropped: float, rng: random.Random) -> list[bool]:
+    """Which of K documents a gradient reaches, chosen at random (section 3.3).
+
+    Always the same number: (1 - p) K, rounded, at least one.
+
+    Args:
+        documents: K.
+        dropped: p, in [0, 1).
+        rng: chooses.
+    """
+    count = max(1, round((1 - dropped) * documents))
+    chosen = set(rng.sample(range(documents), count))
+    return [k in chosen for k in range(documents)]
+
+
+def amortize(
+    stack: PaperStack,
+    rows: Sequence[Tensor],
+    kept: Sequence[bool],
+    noise: torch.Generator | None = None,
+) -> Tensor:
+    """Modulations [K, T, d] of K documents, with backpropagation dropout (section 3.3).
+
+    Documents that are not kept are amortized under stop-gradient, so that the backward pass costs
+    memory and time for the others only. The gradient that flows back into a kept document is
+    multiplied by K over the number kept: where each document is as likely to be kept, the
+    amortizer's gradient is then, in expectation, the one without dropout.
+
+    Args:
+        stack: whose amortizer.
+        rows: of a `Reader`, one a document.
+        kept: which documents a gradient may reach, at least one.
+        noise: draws the rounding error of a store, as in `models.objective.amortize_batch`.
+    """
+    out: list[Tensor] = [rows[0]] * len(rows)
+    for wanted in (True, False):
+        chosen = [i for i, k in enumerate(kept) if k is wanted]
+        if not chosen:
+            continue
+        with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
+            z = stack.amortizer(collate([rows[i] for i in chosen]))
+            if wanted and len(chosen) < len(rows):
+                fixed = z.detach()
+                z = fixed + (z - fixed) * (len(rows) / len(chosen))
+        for i, latents in zip(chosen, z, strict=True):
+            out[i] = latents
+    latents = torch.stack(out)
+    if noise is not None:
+        drawn = torch.rand(latents.shape, generator=noise, device=latents.device)
+        latents = latents + quantisation_step(latents) * drawn.sub(0.5)
+    return latents
+
+
+def visible(batch: Batch) -> Tensor:
+    """Which of the batch's K documents each question reads, bool [N, K].
+
+    Of its own group what the batch says; the other groups' documents, too, unless it is to read
+    its own document alone. The paper's questions read the whole batch.
+    """
+    groups = len(batch.chunks)
+    n = len(batch.questions)
+    everywhere = (batch.visible.sum(1) > 1)[:, None].expand(n, groups * batch.visible.shape[1])
+    out = everywhere.clone().view(n, groups, -1)
+    out[torch.arange(n), torch.arange(n) // (n // groups)] = batch.visible
+    return out.flatten(1)
+
+
+def loss(
+    stack: PaperStack,
+    lm: BaseLM,
+    reader: Reader,
+    corpus: Corpus,
+    batch: Batch,
+    kept: Sequence[bool] | None = None,
+    noise: torch.Generator | None = None,
+) -> Loss:
+    """The answers' loss behind the aggregated modulations (eq. 4); there is no other term.
+
+    Args:
+        stack: what learns.
+        lm: the frozen base LM.
+        reader: reads documents and questions for the amortizer.
+        corpus: of the batch.
+        batch: N questions and G groups of documents, K in all; together they are the bank.
+        kept: see `amortize`; by default all.
+        noise: see `amortize`.
+    """
+    texts = [corpus.chunks[c] for group in batch.chunks for c in group]
+    bank = amortize(stack, reader.read(texts), kept or [True] * len(texts), noise)
+    asked = [corpus.questions[q] for q in batch.questions]
+    questions = stack.question(collate(reader.read([q.text for q in asked])))
+    latents = stack.aggregator(questions, bank, visible(batch).to(lm.device))
+    with stack.head.worn(lm, latents) as prefix:
+        answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in asked])
+    return Loss(answer, torch.zeros_like(answer))

@@ -1,0 +1,90 @@
+"""Texts to what an amortizer reads: token ids, or a frozen sentence encoder's states of them.
+
+Letters: N texts, S input tokens, E width of the sentence encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from models.batching import batch_tokens, length_batches
+from models.encoder import SentenceEncoder
+from models.errors import WeightsError
+from models.paper.networks import Inputs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MAX_TOKENS = 512
+"""Longer texts are cut: T5 was trained on no more."""
+
+
+class Reader(Protocol):
+    """Turns texts into an amortizer's inputs; nothing of it is trained."""
+
+    def read(self, texts: Sequence[str]) -> list[Tensor]:
+        """A row of each text: token ids [S], or states [S, E]."""
+
+
+class TokenReader:
+    """The token ids of a tokenizer, with the special tokens that it adds by itself."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self.tokenizer, self.device = tokenizer, device
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> TokenReader:
+        """Load a tokenizer from a folder.
+
+        Raises:
+            WeightsError: it holds none.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            return cls(AutoTokenizer.from_pretrained(folder), device)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"no readable tokenizer in {folder}: {error}") from error
+
+    def read(self, texts: Sequence[str]) -> list[Tensor]:
+        """See `Reader.read`; int64 [S]."""
+        rows = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        # A text of no tokens leaves something to attend to.
+        return [torch.tensor(row or [0], device=self.device) for row in rows]
+
+
+class StateReader:
+    """The token states of a frozen sentence encoder."""
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        self.encoder = encoder
+
+    @torch.no_grad()
+    def read(self, texts: Sequence[str]) -> list[Tensor]:
+        """See `Reader.read`; float32 [S, E]."""
+        encoder, device = self.encoder, self.encoder.model.device
+        rows = encoder.tokenizer(list(texts), truncation=True, max_length=encoder.max_tokens)
+        ids = [torch.tensor(row, device=device) for row in rows["input_ids"]]
+        out = [torch.empty(0)] * len(ids)
+        for batch in length_batches([len(row) for row in ids], batch_tokens(device)):
+            inputs = collate([ids[i] for i in batch])
+            states = encoder.model(
+                input_ids=inputs.values, attention_mask=inputs.mask.long()
+            ).last_hidden_state
+            for i, row in zip(batch, states, strict=True):
+                out[i] = row[: len(ids[i])]
+        return out
+
+
+def collate(rows: Sequence[Tensor]) -> Inputs:
+    """A batch of rows [S] or [S, E], padded on the right."""
+    lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
+    values = pad_sequence(list(rows), batch_first=True)
+    places = torch.arange(values.shape[1], device=values.device)
+    return Inputs(values, places < lengths[:, None])

@@ -1,0 +1,162 @@
+"""From names of models to a config of the paper's stack, and to what reads texts for it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from models import weights
+from models.encoder import SentenceEncoder
+from models.errors import CheckpointError, WeightsError
+from models.lm import BaseLM
+from models.optimise import TrainConfig
+from models.paper.config import PaperConfig
+from models.paper.method import PaperMethod
+from models.paper.reading import MAX_TOKENS, Reader, StateReader, TokenReader
+from models.paper.stack import PaperStack
+from models.weights import Progress
+
+DEFAULT_MODEL = {"decoder-only": "distilbert/distilgpt2"}
+"""Pretrained models that an amortizer starts from; for the others it is T5."""
+T5 = "google-t5/t5-small"
+TOKENS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a user says of a new `paper` stack.
+
+    Attributes:
+        amortizer: see `PaperConfig`.
+        model: what amortizer and input encoder start from, a Hub id or a folder.
+        tiny: a small, randomly initialised network instead, which reads the base LM's tokens.
+        tokens: T; None: 12, or as many as the base LM's layers take.
+    """
+
+    amortizer: str = "t5"
+    model: str | None = None
+    tiny: bool = False
+    tokens: int | None = None
+
+    def name(self) -> str | None:
+        """The pretrained model that is needed; None for none."""
+        if self.tiny or self.amortizer == "encoder":
+            return None
+        return self.model or DEFAULT_MODEL.get(self.amortizer, T5)
+
+
+def describe(
+    choice: Choice,
+    lm: BaseLM,
+    encoder: SentenceEncoder,
+    /,
+    *,
+    progress: Progress | None = None,
+    **identities: Any,
+) -> PaperConfig:
+    """The config of a new stack.
+
+    Args:
+        choice: what the user says.
+        lm: the base LM.
+        encoder: the sentence encoder.
+        progress: told about downloads.
+        identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `chunk_tokens`.
+
+    Raises:
+        WeightsError: the pretrained model cannot be had.
+        CheckpointError: it is none for this amortizer, or a size does not fit.
+    """
+    name = choice.name()
+    network = {"hidden_size": encoder.size}
+    if name is not None:
+        network = _description(choice.amortizer, name, progress)
+    elif choice.tiny and choice.amortizer != "encoder":
+        network = _tiny(choice.amortizer, len(lm.tokenizer))
+    prefix_tokens = 2
+    most = 2 * prefix_tokens * lm.shape.layers
+    return PaperConfig(
+        layers=lm.shape.layers,
+        kv_heads=lm.shape.kv_heads,
+        head_size=lm.shape.head_size,
+        hidden_size=lm.shape.hidden_size,
+        key_size=encoder.size,
+        amortizer=choice.amortizer,
+        network=network,
+        tokenizer=name or "",
+        tokens=choice.tokens or min(TOKENS, most),
+        prefix_tokens=prefix_tokens,
+        **identities,
+    )
+
+
+def reader(
+    config: PaperConfig, lm: BaseLM, encoder: SentenceEncoder, progress: Progress | None = None
+) -> Reader:
+    """What reads texts for a config's amortizer.
+
+    Raises:
+        WeightsError: its tokenizer cannot be had.
+    """
+    if config.amortizer == "encoder":
+        return StateReader(encoder)
+    if not config.tokenizer:
+        return TokenReader(lm.tokenizer, lm.device)
+    return TokenReader.load(weights.resolve(config.tokenizer, progress=progress), lm.device)
+
+
+def method(
+    run: TrainConfig,
+    config: PaperConfig,
+    lm: BaseLM,
+    encoder: SentenceEncoder,
+    start: PaperStack | None = None,
+    progress: Progress | None = None,
+) -> PaperMethod:
+    """What trains a stack of this config.
+
+    Raises:
+        WeightsError: the pretrained model cannot be had.
+        CheckpointError: the base LM is not the config's.
+    """
+    pretrained = None
+    if start is None and config.tokenizer:
+        pretrained = weights.resolve(config.tokenizer, progress=progress)
+    return PaperMethod(run, config, lm, reader(config, lm, encoder, progress), pretrained, start)
+
+
+def _description(amortizer: str, name: str, progress: Progress | None) -> dict[str, Any]:
+    """A pretrained model's config, as config.json keeps it."""
+    from transformers import AutoConfig
+
+    try:
+        folder = weights.resolve(name, progress=progress)
+        settings: dict[str, Any] = json.loads(AutoConfig.from_pretrained(folder).to_json_string())
+    except WeightsError as error:
+        raise WeightsError(
+            str(error), f"{error.hint}; or use --amortizer encoder or --t5-config tiny"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"no readable config in {folder}: {error}") from error
+    kind = settings["model_type"]
+    if (kind == "t5") != amortizer.startswith("t5"):
+        raise CheckpointError(f"the amortizer {amortizer!r} cannot use {name}, which is a {kind}")
+    return {key: value for key, value in settings.items() if key not in _NOT_SIZES}
+
+
+_NOT_SIZES = frozenset(
+    {"_name_or_path", "architectures", "dtype", "task_specific_params", "transformers_version"}
+)
+
+
+def _tiny(amortizer: str, vocabulary: int) -> dict[str, Any]:
+    """A network of a few layers; all of it can be learned from little data on a CPU."""
+    if amortizer == "decoder-only":
+        sizes = {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": MAX_TOKENS + 64}
+        return {"model_type": "gpt2", "vocab_size": vocabulary, **sizes}
+    return {
+        "model_type": "t5",
+        **{"vocab_size": vocabulary, "d_model": 128, "d_kv": 32, "d_ff": 256, "num_heads": 4},
+        **{"num_layers": 2, "num_decoder_layers": 2, "decoder_start_token_id": 0},
+    }

@@ -1,0 +1,79 @@
+"""The paper's stack: amortizer, input encoder, aggregator and modulation head of one checkpoint.
+
+Letters: N questions, K documents, T tokens of a modulation, d latent size, M documents a group.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.errors import CheckpointError
+from models.lm import Shape
+from models.paper import networks
+from models.paper.aggregator import Aggregator
+from models.paper.config import PaperConfig
+from models.paper.layers import PerToken
+from models.paper.modulation import PrefixHead
+from models.paper.networks import Inputs
+
+
+class Amortizer(nn.Module):
+    """A text to T latents of size d (g_theta; for questions the input encoder; section 3.1)."""
+
+    def __init__(self, config: PaperConfig, described: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.network = networks.build(config, described)
+        size = config.hidden_size
+        self.mlps = PerToken(config.tokens, self.network.width, size, size, torch.tanh)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """[N, T, d] of N texts."""
+        latents: Tensor = self.mlps(self.network(inputs))
+        return latents
+
+
+class PaperStack(nn.Module):
+    """All that is trained of the paper's method; the base LM stands outside.
+
+    Attributes:
+        amortizer: documents to modulations (eq. 2).
+        question: the input encoder, the same network with weights of its own.
+        aggregator: a bank of modulations to one (eq. 3).
+        head: that one to what the base LM is run under.
+    """
+
+    def __init__(self, config: PaperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.amortizer = Amortizer(config)
+        self.question = Amortizer(config, config.question_network)
+        self.aggregator = Aggregator(
+            config.hidden_size, config.blocks, config.heads, config.attention_size
+        )
+        shape = Shape(config.layers, config.kv_heads, config.head_size, config.hidden_size)
+        self.head = PrefixHead(
+            config.tokens, config.hidden_size, shape, config.prefix_tokens, config.head_hidden
+        )
+
+    def check(self, shape: Shape) -> None:
+        """Make sure that the base LM is one that this checkpoint's prefixes fit.
+
+        Raises:
+            CheckpointError: with the sizes that differ.
+        """
+        for name in ("layers", "kv_heads", "head_size"):
+            ours, theirs = getattr(self.config, name), getattr(shape, name)
+            if ours != theirs:
+                raise CheckpointError(
+                    f"the checkpoint is for a base LM with {ours} {name}, this one has {theirs}"
+                )
+
+    def aggregate(self, question: Tensor, bank: Tensor) -> Tensor:
+        """One modulation [N, T, d] a question, of a bank [K, T, d] of any size (section 3.3).
+
+        Up to the config's M documents are read at once, more hierarchically.
+        """
+        return self.aggregator.hierarchical(question, [bank], self.config.group)

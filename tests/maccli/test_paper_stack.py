@@ -1,0 +1,153 @@
+"""The paper's stack through the command line, with real networks, tiny and random."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maccli.service import train as service
+from maccli.service.train import Run
+from models.optimise import TrainConfig
+
+from .conftest import Ran
+from .test_end_to_end import FACTS
+
+Mac = Callable[..., Ran]
+
+
+@pytest.fixture
+def train(mac: Mac, work: Path, tiny_llama: Path, tiny_encoder: Path) -> Callable[..., Ran]:
+    rows = [{"doc": doc, "question": asked, "answers": [answer]} for doc, asked, answer in FACTS]
+    (work / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(*options: str, out: str = "made", start: bool = True) -> Ran:
+        models = ("--base", str(tiny_llama), "--encoder", str(tiny_encoder)) if start else ()
+        return mac(
+            *("train", "--data", "facts.jsonl", "--out", out, "--device", "cpu", "--steps", "2"),
+            *("--batch", "4", "--documents", "2", *models, *options),
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "amortizer",
+    [
+        ("--t5-config", "tiny", "--backprop-dropout", "0.5"),
+        ("--amortizer", "encoder", "--tokens", "6"),
+        ("--amortizer", "decoder-only", "--t5-config", "tiny"),
+    ],
+)
+def test_train_ingest_ask(
+    amortizer: tuple[str, ...], train: Callable[..., Ran], mac: Mac, work: Path
+) -> None:
+    trained = train("--stack", "paper", "--chunk-tokens", "32", *amortizer)
+    assert trained.code == 0, trained.err
+    steps = [json.loads(line) for line in (work / "made" / "log.jsonl").read_text().splitlines()]
+    assert [step["learning_rate"] for step in steps] == [1e-5, 1e-5]
+    shown = mac("model", "show", "made", "--json").json
+    tokens = 6 if "--tokens" in amortizer else 8
+    assert (shown["stack"], shown["tokens"], shown["hidden_size"]) == (
+        *("paper", tokens),
+        72,
+    )
+    for n, (document, _, _) in enumerate(FACTS):
+        (work / f"{n}.txt").write_text(f"{document} It was a day like any other.")
+    ingested = mac("ingest", "*.txt", "-m", "made", "--json")
+    assert (ingested.code, ingested.err) == (0, "")
+    assert ingested.json["added"] == 4
+    asked = mac("ask", FACTS[0][1], "-m", "made", "--json", "-k", "2", "--retriever", "bm25")
+    assert asked.code == 0, asked.err
+    best = asked.json["sources"][0]
+    assert best["source"] == str(work / "0.txt")
+    assert best["text"].startswith("The town of Varnholt")
+    assert asked.json["prefix_tokens"] == 2
+    assert mac("ask", FACTS[0][1], "-m", "made", "--mode", "rag").code == 0
+
+
+def test_train_further(train: Callable[..., Ran], work: Path) -> None:
+    assert train("--stack", "paper", "--t5-config", "tiny").code == 0
+    further = train("--from", "made", out="more", start=False)
+    assert further.code == 0, further.err
+    made, more = (json.loads((work / n / "config.json").read_text()) for n in ("made", "more"))
+    assert more["training"]["from"]["steps"] == 2
+    assert more["network"] == made["network"]
+
+
+def test_a_store_of_another_stack_is_refused(
+    train: Callable[..., Ran], mac: Mac, work: Path
+) -> None:
+    assert train("--stack", "paper", "--t5-config", "tiny").code == 0
+    assert train("--rank", "16", out="other").code == 0
+    (work / "0.txt").write_text(FACTS[0][0])
+    assert mac("ingest", "0.txt", "-m", "made").code == 0
+    refused = mac("ask", "Who?", "-m", "other")
+    assert refused.code == 1
+    assert len(refused.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tokens", "4"), "--tokens is of the paper stack (--stack paper)."),
+        (("--stack", "paper", "--rank", "4"), "--rank is of the latent stack (--stack latent)."),
+        (
+            ("--stack", "paper", "--amortizer", "encoder", "--amortizer-model", "x"),
+            "--amortizer encoder starts from no --amortizer-model.",
+        ),
+        (("--from", "x", "--stack", "paper"), "--stack is that of the checkpoint to start --from."),
+    ],
+)
+def test_wrong_options(options: tuple[str, ...], message: str, train: Callable[..., Ran]) -> None:
+    ran = train(*options, start=False)
+    assert ran.code == 2
+    assert message in ran.err
+
+
+@pytest.mark.parametrize("name", ["paper-llama2-7b", "paper-smollm2-135m"])
+def test_examples_of_settings_are_understood(
+    name: str, mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[Run, TrainConfig]] = []
+
+    def train(run: Run, config: TrainConfig, **_: Any) -> Path:
+        runs.append((run, config))
+        return run.out
+
+    monkeypatch.setattr(service, "train", train)
+    file = Path(__file__).parents[2] / "examples" / "train" / f"{name}.toml"
+    assert mac("train", "--config", str(file), "--data", "a.jsonl", "--out", "made").code == 0
+    ((run, config),) = runs
+    assert run.paper is not None and run.paper.tokens in (12, 24)
+    assert config.backprop_dropout in (0.5, 0.75)
+    assert (config.groups, config.documents) == (2, 4)
+
+
+def test_models_that_do_not_fit(train: Callable[..., Ran], tiny_gpt2: Path, work: Path) -> None:
+    (work / "empty").mkdir()
+    for options, message in (
+        (("--amortizer-model", str(tiny_gpt2)), "'t5' cannot use"),
+        (("--amortizer-model", "empty"), "empty"),
+        (("--t5-config", "tiny", "--tokens", "9"), "tokens must be at most 8, not 9"),
+    ):
+        ran = train("--stack", "paper", *options)
+        assert ran.code == 1
+        assert message in ran.err and len(ran.err.splitlines()) <= 2
+    assert not (work / "made").exists()
+
+
+def test_what_is_not_the_authors_is_not_converted(
+    mac: Mac, work: Path, tiny_llama: Path, tiny_encoder: Path
+) -> None:
+    (work / "best.pt").write_bytes(b"nothing")
+    options = ("--out", "made", "--base", str(tiny_llama), "--encoder", str(tiny_encoder))
+    ran = mac("model", "convert", "best.pt", *options)
+    assert ran.code == 1
+    assert ran.err.startswith("Error: best.pt is no checkpoint") and "made" not in ran.out
+    (work / "made").mkdir()
+    (work / "made" / "config.json").write_text("{}")
+    assert mac("model", "convert", "best.pt", *options).code == 2

@@ -1,0 +1,110 @@
+"""The paper's stack at work: modulations as a store keeps them, aggregated for a question."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoder import SentenceEncoder
+from models.lm import BaseLM
+from models.modulation import Selected
+from models.paper.memory import PaperMemory
+from models.paper.reading import TokenReader, collate
+from models.paper.stack import PaperStack
+
+TEXTS = [f"The jury gave prize number {i} to the poet Tomas Reyl in March." for i in range(7)]
+QUESTION = "Who got prize number 3?"
+
+
+@pytest.fixture
+def memory(lm: BaseLM, encoder: SentenceEncoder, make_config: Callable[..., Any]) -> PaperMemory:
+    torch.manual_seed(0)
+    stack = PaperStack(make_config())
+    return PaperMemory(stack, lm, encoder, TokenReader(lm.tokenizer, lm.device), "0" * 16)
+
+
+@pytest.fixture
+def selected(memory: PaperMemory) -> list[Selected]:
+    return [Selected(m.latents, m.scales, -1.0) for m in memory.amortize(TEXTS)]
+
+
+def test_modulations_are_the_amortizer_s_to_a_step(memory: PaperMemory) -> None:
+    modulations = memory.amortize(TEXTS)
+    assert modulations[0].latents.shape == (4, 72) and modulations[0].latents.dtype == np.int8
+    with torch.no_grad():
+        exact = memory.stack.amortizer(collate(memory.reader.read(TEXTS))).numpy()
+    for modulation, z in zip(modulations, exact, strict=True):
+        error = np.abs(modulation.dequantised() - z)
+        assert (error <= 0.51 * modulation.scales.astype(np.float32)[:, None]).all()
+    keys = np.stack([m.key for m in modulations]).astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, atol=1e-2)
+    query = memory.encode_question(TEXTS[0])
+    assert keys[0] @ query == pytest.approx(20, abs=0.1)
+
+
+def test_few_documents_are_read_at_once_in_any_order(
+    memory: PaperMemory, selected: list[Selected]
+) -> None:
+    one = memory.aggregate(QUESTION, selected[:3])
+    torch.testing.assert_close(
+        one, memory.aggregate(QUESTION, selected[2::-1]), atol=1e-5, rtol=1e-4
+    )
+    bank = torch.stack([torch.from_numpy(m.dequantised()) for m in memory.amortize(TEXTS[:3])])
+    asked = memory.stack.question(collate(memory.reader.read([QUESTION])))
+    torch.testing.assert_close(one, memory.stack.aggregator(asked, bank), atol=1e-5, rtol=1e-4)
+
+
+def test_many_documents_are_read_in_groups(
+    memory: PaperMemory, selected: list[Selected], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    forward = memory.stack.aggregator.forward
+
+    def seen(question: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+        sizes.append(bank.shape[-3])
+        return forward(question, bank)
+
+    monkeypatch.setattr(memory.stack.aggregator, "forward", seen)
+    assert memory.aggregate(QUESTION, selected).shape == (1, 4, 72)
+    assert sorted(sizes) == [1, 3, 3, 3]  # seven documents in groups of three, then the results
+
+
+def test_merged_latents_stand_where_each_one_stood(
+    memory: PaperMemory, selected: list[Selected]
+) -> None:
+    full = selected[0]
+    merged = Selected(full.latents[:2], full.scales[:2], -1.0, np.array([0, 1, 1, 0]))
+    spelled = Selected(full.latents[[0, 1, 1, 0]], full.scales[[0, 1, 1, 0]], -1.0)
+    torch.testing.assert_close(
+        memory.aggregate(QUESTION, [merged]), memory.aggregate(QUESTION, [spelled])
+    )
+
+
+def test_a_question_is_as_likely_as_the_lm_says(
+    memory: PaperMemory, selected: list[Selected]
+) -> None:
+    found = memory.question_likelihood(QUESTION, selected[:2])
+    ids = memory.lm.tokenize([f"Question: {QUESTION}\nAnswer:"])[0]
+    for likelihood, document in zip(found, selected, strict=False):
+        prefix = memory.stack.head.prefix(memory.lm, memory.aggregate(QUESTION, [document]))
+        with torch.no_grad():
+            logits = memory.lm.logits(memory.lm.forward(torch.tensor([ids]), prefix))[0]
+        chosen = logits.log_softmax(-1)[range(len(ids) - 1), ids[1:]]
+        assert likelihood == pytest.approx(float(chosen.sum()), rel=1e-4)
+
+
+def test_answers_follow_the_documents(memory: PaperMemory, selected: list[Selected]) -> None:
+    stream = memory.answer(QUESTION, selected[:2], max_new_tokens=4)
+    text = "".join(stream)
+    assert (stream.prefix_tokens, stream.attention) == (2, [])
+    assert stream.tokens <= 4 and text == "".join(
+        memory.answer(QUESTION, selected[:2], max_new_tokens=4)
+    )
+    loud = [replace(s, scales=(s.scales * 40).astype(np.float16)) for s in selected[:2]]
+    assert not torch.equal(
+        memory.aggregate(QUESTION, loud), memory.aggregate(QUESTION, selected[:2])
+    )
+    assert memory.answer(QUESTION, [], max_new_tokens=4).prefix_tokens == 0
