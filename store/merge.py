@@ -22,6 +22,7 @@ often modulations are merged again. What comes out does not depend on the order 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ _MOST = 4096
 _RATIOS = (1.0, 0.8, 0.6, 0.4, 0.25)
 # Widths of steps, in root mean squares of a token's values; 0 is as fine as 8 bits allow.
 _STEPS = (0.0, *(0.1 * 1.15**n for n in range(28)))
+
+# Below this share of its bytes a modulation answers too little for what it takes.
+_WORTH = 0.5
 
 Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
 
@@ -82,6 +86,32 @@ def merge(parts: Sequence[Part], tokens: int) -> Part:
     if tokens < 1:
         raise ValueError(f"a modulation needs at least 1 token, not {tokens}")
     return _merged(_few(_sorted(parts), tokens), tokens)
+
+
+def concentrate(parts: Sequence[Part], share: float, size: Sizer) -> Part:
+    """`fit`, but where less than half of the bytes is left, some of the parts get none.
+
+    Half of its bytes keep about three quarters of what a modulation answers, a quarter of them much
+    less than half of that: so it is better to keep some parts at half of their bytes than all at
+    less. The newest are kept; a token of the others becomes the nearest among theirs.
+
+    Arguments as in `fit`.
+    """
+    parts = sorted(parts, key=lambda part: max(part.members))
+    kept = max(1, math.ceil(len(parts) * min(1.0, share / _WORTH)))
+    if kept == len(parts):
+        return fit(parts, share, size)
+    rest, parts = parts[:-kept], parts[-kept:]
+    whole = sum(size(part.latents, part.scales) for part in rest)
+    own = sum(size(part.latents, part.scales) for part in parts)
+    one = fit(parts, min(1.0, share * (whole + own) / own), size)
+    z = _values(one.latents, one.scales)
+    squares = np.einsum("sr,sr->s", z, z)
+    members = dict(one.members)
+    for part in rest:
+        near = (squares - 2 * _values(part.latents, part.scales) @ z.T).argmin(1)
+        members |= {chunk: near[which] for chunk, which in part.members.items()}
+    return Part(one.latents, one.scales, members)
 
 
 def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
@@ -176,14 +206,20 @@ def quantise(
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Int8 with one float16 scale a token: latents [S, R] to (int8 [S, R], float16 [S]).
 
-    With `step`, values are at least so many root mean squares of their token apart.
+    With `step`, values are at least so many root mean squares of their token apart, and the scale
+    is then the one with the least squared error: of values that round away from zero more lie below
+    the step than above it, so the step itself would make a token larger than it was.
     """
     widths = np.maximum(np.abs(z).max(-1) / 127.0, step * np.sqrt((z * z).mean(-1)))
-    scales = widths.astype(np.float16)
     # The smallest normal float16 keeps an all-zero token from a division by zero.
-    scales = np.maximum(scales, np.finfo(np.float16).tiny)
+    tiny = np.finfo(np.float16).tiny
+    scales = np.maximum(widths.astype(np.float16), tiny)
     latents = np.clip(np.rint(z / scales.astype(np.float32)[:, None]), -127, 127)
-    return latents.astype(np.int8), scales
+    if step:
+        squares = np.einsum("sr,sr->s", latents, latents)
+        fitted = np.einsum("sr,sr->s", latents, z) / np.maximum(squares, 1)
+        scales = np.where(squares > 0, np.maximum(fitted.astype(np.float16), tiny), scales)
+    return latents.astype(np.int8), scales.astype(np.float16)
 
 
 def _sorted(parts: Sequence[Part]) -> list[Part]:

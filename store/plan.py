@@ -185,7 +185,8 @@ def merged(
         views: to decode and encode.
         bank: the modulations, as they are in that transaction.
         chosen: the groups.
-        averaged: position by position; else `merge.fit`, which also makes a group of one smaller.
+        averaged: position by position; else `merge.concentrate`, which makes a group of one
+            smaller, too.
 
     Raises:
         BlobError: a modulation is damaged.
@@ -205,7 +206,7 @@ def merged(
         if averaged:
             one = merge.average(parts)
         else:
-            one = merge.fit(parts, share, lambda latents, _: views.shared.size(latents))
+            one = merge.concentrate(parts, share, lambda latents, _: views.shared.size(latents))
         yield encoded(views, one, keys)
 
 

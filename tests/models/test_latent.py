@@ -248,7 +248,10 @@ def test_quantising_is_within_half_a_step() -> None:
     latents, scales = quantise(z)
     back = latents.astype(np.float32) * scales.astype(np.float32)[:, None]
     size = np.sqrt(np.square(z).mean(1, keepdims=True))
-    assert (np.abs(back - z) <= 0.505 * STEP * size).all()
+    # The scale is fitted to the token, so a number may be a little further off than half a step.
+    assert (np.abs(back - z) <= 0.65 * STEP * size).all()
+    off = back - z
+    assert np.abs((off * back).sum(1)).max() <= 1e-3 * np.square(z).sum(1).max()
     assert latents.dtype == np.int8 and scales.dtype == np.float16
 
 

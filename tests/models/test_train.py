@@ -188,7 +188,7 @@ def test_noise_is_that_of_rounding(tiny_llama: Path, build_memory: Any) -> None:
         assert float(off.max()) <= 0.5
         assert float(off.mean()) == pytest.approx(0.25, abs=0.05)
         latents, scales = quantise(z.detach().numpy())
-        assert torch.allclose(torch.from_numpy(scales).float()[:, None], step, rtol=0.02)
+        assert torch.allclose(torch.from_numpy(scales).float()[:, None], step, rtol=0.1)
         assert latents.any()
 
 

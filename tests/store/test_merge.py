@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import neighbours
-from store.merge import Part, average, fit, merge, quantise
+from store.merge import Part, average, concentrate, fit, merge, quantise
 
 
 def part(seed, tokens, *chunks, size=8):
@@ -199,6 +199,28 @@ def test_twins_fit_into_half_without_loss():
     one = fit([part(5, 30, 1, size=128), part(5, 30, 2, size=128)], 0.5, packed)
     for chunk in (1, 2):
         np.testing.assert_array_equal(read(one, chunk), values(part(5, 30, 1, size=128)))
+
+
+def test_few_bytes_go_to_the_newest():
+    parts = [part(n, 24, n, size=128) for n in range(8)]
+    size = sum(packed(p.latents, p.scales) for p in parts)
+    one = concentrate(parts, 0.125, packed)
+    assert packed(one.latents, one.scales) <= 0.125 * size
+    assert one.members.keys() == set(range(8))
+    alone = fit(parts[6:], 0.5, packed)
+    for chunk in (6, 7):  # a quarter of them, each at half of its bytes
+        error = ((read(one, chunk) - values(parts[chunk])) ** 2).sum()
+        assert error <= 1.1 * ((read(alone, chunk) - values(parts[chunk])) ** 2).sum()
+    again = concentrate(parts[::-1], 0.125, packed)
+    for chunk in one.members:
+        np.testing.assert_array_equal(read(one, chunk), read(again, chunk))
+
+
+def test_half_of_the_bytes_are_for_all():
+    parts = [part(n, 24, n, size=128) for n in range(3)]
+    for share in (0.5, 0.9):
+        one, other = concentrate(parts, share, packed), fit(parts, share, packed)
+        assert one.latents.tobytes() == other.latents.tobytes()
 
 
 def test_one_alone_gets_coarser():
