@@ -22,7 +22,7 @@ Blocks = Iterable[Tensor]
 
 
 class Aggregator(nn.Module):
-    """The question's tokens read the bank, through several blocks of cross-attention (eq. 3).
+    """The question's tokens read the bank, through several blocks of cross-attention (section 3.2).
 
     Args:
         size: d.
@@ -36,7 +36,7 @@ class Aggregator(nn.Module):
         self.blocks = nn.ModuleList(CrossBlock(size, size, heads, head_size) for _ in range(blocks))
 
     def forward(self, question: Tensor, bank: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Aggregate all documents at once (eq. 3); memory grows with K T.
+        """Aggregate all documents at once (section 3.2); memory grows with K T.
 
         Args:
             question: [N, T, d], the input encoder's tokens.

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 class PerToken(nn.Module):
     """T residual MLPs, one for each token: skip(x) + down(activation(up(norm(x)))).
 
-    What an amortization network reads out (arXiv 2403.04317, appendix A.1), and what takes the
+    What an amortization network reads out (arXiv 2403.04317, section 3.1), and what takes the
     aggregated latents to the tokens of a prefix. The T networks are kept as stacked matrices, so
     that they are one product.
 

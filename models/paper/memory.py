@@ -90,7 +90,7 @@ class PaperMemory(Answerer):
 
     @torch.no_grad()
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """The modulation of each text, T latents (eq. 2)."""
+        """The modulation of each text, T latents (section 3.1)."""
         rows = self.reader.read(texts)
         keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
         latents = [np.empty(0, np.float32)] * len(rows)
@@ -108,7 +108,7 @@ class PaperMemory(Answerer):
 
     @torch.no_grad()
     def aggregate(self, question: str, selected: Sequence[Selected]) -> torch.Tensor:
-        """The question's modulation [1, T, d] of the selected documents' (eq. 3, section 3.3)."""
+        """The question's modulation [1, T, d] of the selected documents' (sections 3.2, 3.3)."""
         bank = np.stack([_latents(s) for s in selected])
         asked = self.stack.question(collate(self.reader.read([question])))
         return self.stack.aggregate(asked, torch.from_numpy(bank).to(self.lm.device))

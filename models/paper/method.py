@@ -1,4 +1,4 @@
-"""Meta-training of the paper's stack (arXiv 2403.04317, section 3.3 and appendix A.1)."""
+"""Meta-training of the paper's stack (arXiv 2403.04317, section 3.3)."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class PaperMethod:
         instruction_prefix(self.stack, self.lm)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Adam over all weights (appendix A.1)."""
+        """Adam over all weights."""
         group = {"params": list(self.stack.parameters()), "peak": self.config.learning_rate}
         return torch.optim.Adam([group])
 
     def rate(self, step: int) -> float:
-        """Linear warm-up over a hundredth of the steps, then constant (appendix A.1)."""
+        """Linear warm-up over a hundredth of the steps, then constant."""
         return min(1.0, (step + 1) / max(1, round(WARMUP * self.config.steps)))
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:

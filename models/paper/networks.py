@@ -1,7 +1,7 @@
 """The networks that read a text into T tokens: what the paper compares as amortization networks.
 
 `T5` is the one it chose, an encoder-decoder whose decoder reads T learned prompts; the encoder
-alone and a causal decoder are its alternatives (arXiv 2403.04317, appendix). `EncoderReader` stands
+alone and a causal decoder are its alternatives (arXiv 2403.04317). `EncoderReader` stands
 on a frozen sentence encoder's token states, where no weights of a T5 are at hand. All take inputs
 padded on the right, which change nothing.
 

@@ -39,9 +39,9 @@ class PaperStack(nn.Module):
     """All that is trained of the paper's method; the base LM stands outside.
 
     Attributes:
-        amortizer: documents to modulations (eq. 2).
+        amortizer: documents to modulations (section 3.1).
         question: the input encoder, the same network with weights of its own.
-        aggregator: a bank of modulations to one (eq. 3).
+        aggregator: a bank of modulations to one (section 3.2).
         head: that one to what the base LM is run under.
     """
 
