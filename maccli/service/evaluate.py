@@ -71,8 +71,15 @@ class Plan:
         Raises:
             DataError: a file cannot be read.
             CheckpointError: the checkpoint's config cannot be read.
+            MacError: it is of a stack that cannot be measured yet.
         """
         config = checkpoint.read_config(session.place.checkpoint)
+        if (stack := config.get("stack", "latent")) != "latent":
+            raise MacError(
+                f"mac eval measures checkpoints of the latent stack; {session.place.model} is of "
+                f"the {stack} stack.",
+                "Ask it single questions with `mac ask -m`.",
+            )
         lexical = config.get("lexical_weight", 0.0) if self.lexical is None else self.lexical
         return {
             "kind": kind,
