@@ -1,4 +1,4 @@
-"""What an answer's aggregated latents do to the frozen base LM (phi* of arXiv 2403.04317, section 3.2).
+"""What aggregated latents do to the frozen base LM (phi* of arXiv 2403.04317, section 3.2).
 
 One interface: a head takes latents and lets the base LM be run under them. `prefix` is P-tuning v2
 (arXiv 2110.07602), keys and values in front of every layer.
