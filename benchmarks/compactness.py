@@ -21,7 +21,7 @@ import zstandard
 
 from store import Store, entropy
 from store.codec import Codec
-from store.merge import quantise
+from store.rounding import quantise
 
 Latents = np.ndarray[tuple[int, int], np.dtype[np.int8]]
 GROUP = 16

@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from store.rounding import quantise, values
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -105,11 +107,11 @@ def concentrate(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     whole = sum(size(part.latents, part.scales) for part in rest)
     own = sum(size(part.latents, part.scales) for part in parts)
     one = fit(parts, min(1.0, share * (whole + own) / own), size)
-    z = _values(one.latents, one.scales)
+    z = values(one.latents, one.scales)
     squares = np.einsum("sr,sr->s", z, z)
     members = dict(one.members)
     for part in rest:
-        near = (squares - 2 * _values(part.latents, part.scales) @ z.T).argmin(1)
+        near = (squares - 2 * values(part.latents, part.scales) @ z.T).argmin(1)
         members |= {chunk: near[which] for chunk, which in part.members.items()}
     return Part(one.latents, one.scales, members)
 
@@ -129,15 +131,15 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     budget = share * sum(size(part.latents, part.scales) for part in parts)
     total = sum(len(part.latents) for part in parts)
     one = _union(_few(parts, max(1, round(share * total))))
-    z, weight = _values(one.latents, one.scales), one.counts()
+    z, weight = values(one.latents, one.scales), one.counts()
     labels = np.arange(len(z))
     best, least = None, (True, np.inf)
     high = len(_STEPS) - 1
     for ratio in sorted({*(r for r in _RATIOS if r > share), share}, reverse=True):
         tokens = max(1, round(ratio * total))
-        means, counts, _ = _mean_values(z, weight, labels)
+        means, counts, _ = _meanvalues(z, weight, labels)
         labels = _cluster(means, counts, tokens)[labels]
-        means, _, same = _mean_values(z, weight, labels)
+        means, _, same = _meanvalues(z, weight, labels)
         if not least[0] and weight @ ((means[labels] - z) ** 2).sum(-1) >= least[1]:
             break  # fewer tokens alone cost more than that, and still fewer cost still more
         low = 0  # and `high`: with fewer tokens the steps that fit are no wider
@@ -148,7 +150,7 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
             else:
                 low = middle + 1
         made = _quantised(one, means, same, _STEPS[low])
-        error = float(weight @ ((_values(*made)[labels] - z) ** 2).sum(-1))
+        error = float(weight @ ((values(*made)[labels] - z) ** 2).sum(-1))
         cost = size(*made) > budget, error
         if best is None or cost < least:
             best, least = (made, labels), cost
@@ -174,7 +176,7 @@ def _few(parts: list[Part], tokens: int) -> list[Part]:
 
 def _merged(parts: Sequence[Part], tokens: int) -> Part:
     one = _union(parts)
-    labels = _cluster(_values(one.latents, one.scales), one.counts(), tokens)
+    labels = _cluster(values(one.latents, one.scales), one.counts(), tokens)
     labels = _in_reading_order(labels, one.members)
     means = _means(one.latents, one.scales, one.counts(), labels)
     return Part(*means, {chunk: labels[which] for chunk, which in one.members.items()})
@@ -196,33 +198,8 @@ def _union(parts: Sequence[Part]) -> Part:
     return Part(latents, scales, members)
 
 
-def quantise(
-    z: NDArray[np.float32], step: float = 0.0
-) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """Int8 with one float16 scale a token: latents [S, R] to (int8 [S, R], float16 [S]).
-
-    With `step`, values are at least so many root mean squares of their token apart, and the scale
-    is then the one with the least squared error: of values that round away from zero more lie below
-    the step than above it, so the step itself would make a token larger than it was.
-    """
-    widths = np.maximum(np.abs(z).max(-1) / 127.0, step * np.sqrt((z * z).mean(-1)))
-    # The smallest normal float16 keeps an all-zero token from a division by zero.
-    tiny = np.finfo(np.float16).tiny
-    scales = np.maximum(widths.astype(np.float16), tiny)
-    latents = np.clip(np.rint(z / scales.astype(np.float32)[:, None]), -127, 127)
-    if step:
-        squares = np.einsum("sr,sr->s", latents, latents)
-        fitted = np.einsum("sr,sr->s", latents, z) / np.maximum(squares, 1)
-        scales = np.where(squares > 0, np.maximum(fitted.astype(np.float16), tiny), scales)
-    return latents.astype(np.int8), scales.astype(np.float16)
-
-
 def _sorted(parts: Sequence[Part]) -> list[Part]:
     return sorted(parts, key=lambda part: min(part.members))
-
-
-def _values(latents: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
-    return latents.astype(np.float32) * scales.astype(np.float32)[:, None]
 
 
 def _means(
@@ -232,11 +209,11 @@ def _means(
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Weighted means of the tokens with the same label (0 to the largest, none left out)."""
-    means, _, same = _mean_values(_values(latents, scales), weight, labels)
+    means, _, same = _meanvalues(values(latents, scales), weight, labels)
     return _quantised(Part(latents, scales, {}), means, same, 0.0)
 
 
-def _mean_values(
+def _meanvalues(
     z: NDArray[np.float32], weight: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Weighted means of the rows of z with the same label.

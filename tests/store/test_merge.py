@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import neighbours
-from store.merge import Part, average, concentrate, fit, merge, quantise
+from store.merge import Part, average, concentrate, fit, merge
+from store.rounding import quantise
 
 
 def part(seed, tokens, *chunks, size=8):

@@ -38,7 +38,7 @@ def test_modulations_are_the_amortizer_s_to_a_step(memory: PaperMemory) -> None:
         exact = memory.stack.amortizer(collate(memory.reader.read(TEXTS))).numpy()
     for modulation, z in zip(modulations, exact, strict=True):
         error = np.abs(modulation.dequantised() - z)
-        assert (error <= 0.51 * modulation.scales.astype(np.float32)[:, None]).all()
+        assert (error <= 0.65 * modulation.scales.astype(np.float32)[:, None]).all()
     keys = np.stack([m.key for m in modulations]).astype(np.float32)
     np.testing.assert_allclose(np.linalg.norm(keys, axis=1), 1, atol=1e-2)
     query = memory.encode_question(TEXTS[0])
