@@ -24,9 +24,9 @@ Retriever = Literal["dense", "bm25", "hybrid"]
 RETRIEVERS: tuple[Retriever, ...] = ("dense", "bm25", "hybrid")
 
 
-LOOKS = 8
+LOOKS = 4
 """How many documents a second look compares at most."""
-MARGIN = 6.0
+MARGIN = 4.0
 """How far behind the first, in nats, a document may be to get a second look."""
 
 

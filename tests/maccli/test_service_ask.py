@@ -58,10 +58,10 @@ def test_a_second_look_decides_between_equals(stored: Session, memory: FakeMemor
     question = "prize money stolen"
     memory.relevance = RelevanceWeights(lexical=0.0)
     nearest = ask(stored, question, Options(k=1)).sources[0].source
-    assert ("look", 5) not in memory.calls
+    assert ("look", 4) not in memory.calls
     memory.relevance = RelevanceWeights(lexical=0.0, likelihood=1.0)
     assert ask(stored, question, Options(k=1)).sources[0].source == "b"
-    assert ("look", 5) in memory.calls
+    assert ("look", 4) in memory.calls
     dense = ask(stored, question, Options(k=1, retriever="dense"))
     assert dense.sources[0].source == nearest
 
