@@ -204,7 +204,8 @@ def test_a_folder_must_be_there_to_be_watched(mac: Mac, memory: FakeMemory) -> N
 
 
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from maccli.cli import main
 from maccli.service import session
 from tests.maccli.conftest import FakeMemory
