@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,14 @@ from torch.nn import functional as F
 
 from models import chunking
 from models.decode import Decoder
+from models.device import choose_device, choose_dtype
 from models.encoder import SentenceEncoder
+from models.identity import check_identity
 from models.lm import BaseLM, Prefix
 from models.modulation import Selected
 from models.objective import question_prompt
 from models.relevance import RelevanceWeights
+from models.weights import resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,6 +116,28 @@ class AnswerStream:
                 s.spread(part.numpy())
                 for s, part in zip(selected, documents.split(lengths), strict=True)
             ]
+
+
+def frozen(
+    config: LatentConfig | PaperConfig,
+    device: str,
+    progress: Callable[[str, int, int | None], None] | None,
+) -> tuple[BaseLM, SentenceEncoder]:
+    """What a checkpoint stands on, checked to be what it was trained on; pulled where missing.
+
+    Raises:
+        WeightsError: the base LM or the encoder cannot be found or reached.
+        CheckpointError: the checkpoint belongs to another base LM or encoder.
+    """
+    where = choose_device(device)
+    base = resolve(config.base_lm, progress=progress)
+    check_identity(config.base_lm, base, config.base_sha256)
+    encoder = resolve(config.encoder, progress=progress)
+    check_identity(config.encoder, encoder, config.encoder_sha256)
+    return (
+        BaseLM.load(base, device=where, dtype=choose_dtype(where)),
+        SentenceEncoder.load(encoder, device=where),
+    )
 
 
 class Answerer(ABC):

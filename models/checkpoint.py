@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from models.latent import LatentConfig, LatentStack
     from models.paper.config import PaperConfig
     from models.paper.stack import PaperStack
+    from models.stack import Stack
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parent / "checkpoints"
@@ -149,7 +150,7 @@ def load(path: Path) -> LatentStack | PaperStack:
     return stack
 
 
-def save(stack: LatentStack | PaperStack, path: Path, card: str) -> None:
+def save(stack: Stack[Any], path: Path, card: str) -> None:
     """Write a checkpoint, the two projections of `latent` as int8, the rest as float16.
 
     Each file is replaced whole.

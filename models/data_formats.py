@@ -54,7 +54,8 @@ class Example:
     split: str | None = None
 
 
-def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+def _json_rows(lines: TextIO, path: Path, hint: str) -> Iterator[tuple[int, str, Any]]:
+    """Number, place and value of each line that is not empty."""
     for number, line in enumerate(_bounded(lines, path), start=1):
         if not line.strip():
             continue
@@ -62,7 +63,12 @@ def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Ex
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise DataError(f"{where}: not JSON ({error})", _LINE_FIELDS) from error
+            raise DataError(f"{where}: not JSON ({error})", hint) from error
+        yield number, where, row
+
+
+def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+    for number, where, row in _json_rows(lines, path, _LINE_FIELDS):
         if not isinstance(row, dict):
             raise DataError(f"{where}: not a JSON object", _LINE_FIELDS)
         document = _text(row, "doc", where, _LINE_FIELDS)
@@ -90,14 +96,7 @@ def json_documents(lines: TextIO, path: Path) -> Iterator[tuple[str, str]]:
     Raises:
         DataError: a line is none, or has no text; the message names the file and the line.
     """
-    for number, line in enumerate(_bounded(lines, path), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}: not JSON ({error})", _DOCUMENT_FIELDS) from error
+    for _, where, row in _json_rows(lines, path, _DOCUMENT_FIELDS):
         key = "doc" if isinstance(row, dict) and "doc" in row else "text"
         text = _text(row, key, where, _DOCUMENT_FIELDS)
         yield _optional(row, "doc_id", where) or _digest(text), text

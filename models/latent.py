@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import CheckpointError
-from models.lm import BaseLM, Prefix, Shape
+from models.lm import BaseLM, Prefix
+from models.stack import Stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Relevance(nn.Module):
         return (embedding @ self.weight) * self.log_scale.exp()
 
 
-class LatentStack(nn.Module):
+class LatentStack(Stack[LatentConfig]):
     """Amortizer, prefix head and relevance of one checkpoint."""
 
     def __init__(self, config: LatentConfig) -> None:
@@ -128,19 +129,6 @@ class LatentStack(nn.Module):
         self.amortizer = Amortizer(config.features, config.latent_size)
         self.head = PrefixHead(config.features, config.latent_size, config.constant_tokens)
         self.relevance = Relevance(config.key_size)
-
-    def check(self, shape: Shape) -> None:
-        """Make sure that the base LM is one whose keys and values this checkpoint was made for.
-
-        Raises:
-            CheckpointError: with the sizes that differ.
-        """
-        for name in ("layers", "kv_heads", "head_size"):
-            ours, theirs = getattr(self.config, name), getattr(shape, name)
-            if ours != theirs:
-                raise CheckpointError(
-                    f"the checkpoint is for a base LM with {ours} {name}, this one has {theirs}"
-                )
 
     def prefix(
         self,

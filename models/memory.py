@@ -17,16 +17,13 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from models import checkpoint
-from models.answering import Answerer
-from models.device import choose_device, choose_dtype
+from models.answering import Answerer, frozen
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
 from models.features import compute, document_ids
-from models.identity import check_identity
 from models.latent import LatentConfig, LatentStack, pack
 from models.lm import BaseLM, Prefix
 from models.modulation import Modulation, Selected, quantise
-from models.weights import resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,21 +63,10 @@ class Memory(Answerer):
             WeightsError: the base LM or the encoder cannot be found or reached.
             CheckpointError: the checkpoint is damaged or belongs to another base LM.
         """
-        where = choose_device(device)
         stack = checkpoint.load(path)
         if not isinstance(stack, LatentStack):
             raise CheckpointError(f"{path} is a checkpoint of the `paper` stack")
-        config = stack.config
-        base = resolve(config.base_lm, progress=progress)
-        check_identity(config.base_lm, base, config.base_sha256)
-        encoder = resolve(config.encoder, progress=progress)
-        check_identity(config.encoder, encoder, config.encoder_sha256)
-        return cls(
-            stack,
-            BaseLM.load(base, device=where, dtype=choose_dtype(where)),
-            SentenceEncoder.load(encoder, device=where),
-            checkpoint.fingerprint(path),
-        )
+        return cls(stack, *frozen(stack.config, device, progress), checkpoint.fingerprint(path))
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Where in a chunk's text each of its T tokens stands: (start, end) character offsets."""

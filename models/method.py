@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
 
-from models import checkpoint
 from models.batches import Batch
-from models.card import card
 from models.corpus import Corpus
 from models.features import FeatureCache
 from models.initialise import initialise
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, loss
-from models.optimise import TrainConfig, adamw, rate
+from models.optimise import TrainConfig
+from models.stack import Stack
 
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
@@ -34,7 +32,7 @@ class Method(Protocol):
     """How one stack is meta-trained."""
 
     @property
-    def stack(self) -> nn.Module:
+    def stack(self) -> Stack[Any]:
         """The networks, on the base LM's device."""
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
@@ -48,9 +46,6 @@ class Method(Protocol):
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """The loss of a batch; without `rng` nothing is drawn, to measure on dev examples."""
-
-    def save(self, out: Path, run: dict[str, Any]) -> None:
-        """Write the checkpoint, with what its card says of the run."""
 
 
 @dataclass(slots=True)
@@ -93,11 +88,25 @@ class LatentMethod:
 
     def optimiser(self) -> torch.optim.Optimizer:
         """See `Method.optimiser`."""
-        return adamw(self.stack, self.config)
+        stack, config = self.stack, self.config
+        projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
+        return torch.optim.AdamW(
+            [
+                {"params": projections, "peak": config.learning_rate},
+                {"params": [stack.head.constant], "peak": config.constant_learning_rate},
+                {"params": stack.relevance.parameters(), "peak": config.relevance_learning_rate},
+            ],
+            weight_decay=0.0,
+            betas=(0.9, 0.98),
+        )
 
     def rate(self, step: int) -> float:
         """Linear warm-up, then linear decay to a hundredth."""
-        return rate(self.config, step)
+        steps = self.config.steps
+        warmup = min(self.config.warmup, max(1, steps // 10))
+        if step < warmup:
+            return (step + 1) / warmup
+        return max(0.01, (steps - step) / (steps - warmup))
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """See `Method.loss`."""
@@ -111,8 +120,3 @@ class LatentMethod:
         ]
         noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
         return loss(self.stack, self.lm, corpus, self._features, batch, kept, noise)
-
-    def save(self, out: Path, run: dict[str, Any]) -> None:
-        """See `Method.save`."""
-        self.stack.config = replace(self.model, training={**self.model.training, **run})
-        checkpoint.save(self.stack, out, card(self.stack.config))

@@ -127,9 +127,7 @@ def amortize_batch(
         with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
             z = stack.amortizer(torch.cat([features[i] for i in chosen]))
             if noise is not None:
-                z = z + quantisation_step(z) * torch.rand(
-                    z.shape, generator=noise, device=z.device
-                ).sub(0.5)
+                z = as_rounded(z, noise)
         for i, latents in zip(chosen, z.split([len(features[i]) for i in chosen]), strict=True):
             out[i] = latents
     return out
@@ -138,6 +136,12 @@ def amortize_batch(
 def quantisation_step(z: Tensor) -> Tensor:
     """How far apart the values are that a store rounds latents [T, R] to, [T, 1]."""
     return STEP * z.detach().square().mean(-1, keepdim=True).sqrt()
+
+
+def as_rounded(z: Tensor, noise: torch.Generator) -> Tensor:
+    """Latents [..., T, R] as inexact as a store keeps them: with the uniform noise of a step."""
+    drawn = torch.rand(z.shape, generator=noise, device=z.device)
+    return z + quantisation_step(z) * drawn.sub(0.5)
 
 
 def loss(

@@ -1,4 +1,4 @@
-"""The settings of a training run, and how its steps change the stack."""
+"""The settings of a training run, and how several processes share its steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-
-from models.latent import LatentStack
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +49,6 @@ class TrainConfig:
             )
         if not 0 <= self.backprop_dropout < 1:
             raise ValueError(f"backprop_dropout must be in [0, 1), not {self.backprop_dropout}")
-
-
-def adamw(stack: LatentStack, config: TrainConfig) -> torch.optim.AdamW:
-    """The optimiser over the stack's parameters, in groups that each have a `peak` rate."""
-    projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
-    return torch.optim.AdamW(
-        [
-            {"params": projections, "peak": config.learning_rate},
-            {"params": [stack.head.constant], "peak": config.constant_learning_rate},
-            {"params": stack.relevance.parameters(), "peak": config.relevance_learning_rate},
-        ],
-        weight_decay=0.0,
-        betas=(0.9, 0.98),
-    )
-
-
-def rate(config: TrainConfig, step: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then linear decay to a hundredth."""
-    warmup = min(config.warmup, max(1, config.steps // 10))
-    if step < warmup:
-        return (step + 1) / warmup
-    return max(0.01, (config.steps - step) / (config.steps - warmup))
 
 
 def average_gradients(stack: nn.Module, processes: int) -> None:

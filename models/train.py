@@ -10,14 +10,15 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
-from models import training_state
+from models import checkpoint, training_state
 from models.batches import Batch, Sampler
+from models.card import card
 from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
@@ -28,6 +29,7 @@ from models.method import LatentMethod, Method
 from models.objective import Loss
 from models.optimise import TrainConfig, average_gradients
 from models.paper.config import PaperConfig
+from models.stack import Stack
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""
@@ -79,13 +81,13 @@ class Trainer:
     note: Callable[[str], None] = print
     start: LatentStack | None = None
     method: Method | None = None
-    stack: nn.Module = field(init=False)
+    stack: Stack[Any] = field(init=False)
     _method: Method = field(init=False)
     step: int = field(init=False, default=0)
     examples: int = field(init=False, default=0)
     dev_loss: float | None = field(init=False, default=None)
 
-    def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> nn.Module:
+    def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> Stack[Any]:
         """Train to the last step and save the checkpoint; save it when interrupted, too.
 
         Args:
@@ -210,7 +212,8 @@ class Trainer:
         run = {**asdict(self.config), "step": self.step, "examples": self.examples}
         if self.dev_loss is not None:
             run["dev_loss"] = self.dev_loss
-        self._method.save(self.out, run)
+        self.stack.config = replace(self.model, training={**self.model.training, **run})
+        checkpoint.save(self.stack, self.out, card(self.stack.config))
         training_state.save(self.out, self.stack, optimiser, run)
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:

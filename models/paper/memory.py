@@ -19,19 +19,16 @@ import numpy as np
 import torch
 
 from models import checkpoint
-from models.answering import Answerer
+from models.answering import Answerer, frozen
 from models.batching import batch_tokens, length_batches
-from models.device import choose_device, choose_dtype
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
-from models.identity import check_identity
 from models.lm import BaseLM, Prefix
 from models.modulation import Modulation, Selected, quantise
 from models.paper import setup
 from models.paper.config import PaperConfig
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
-from models.weights import resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,18 +67,11 @@ class PaperMemory(Answerer):
         progress: Callable[[str, int, int | None], None] | None = None,
     ) -> PaperMemory:
         """Load a checkpoint and what it stands on; see `models.memory.Memory.load`."""
-        where = choose_device(device)
         stack = checkpoint.load(path)
         if not isinstance(stack, PaperStack):
             raise CheckpointError(f"{path} is a checkpoint of the `latent` stack")
-        config = stack.config
-        base = resolve(config.base_lm, progress=progress)
-        check_identity(config.base_lm, base, config.base_sha256)
-        lm = BaseLM.load(base, device=where, dtype=choose_dtype(where))
-        folder = resolve(config.encoder, progress=progress)
-        check_identity(config.encoder, folder, config.encoder_sha256)
-        encoder = SentenceEncoder.load(folder, device=where)
-        reader = setup.reader(config, lm, encoder, progress)
+        lm, encoder = frozen(stack.config, device, progress)
+        reader = setup.reader(stack.config, lm, encoder, progress)
         return cls(stack, lm, encoder, reader, checkpoint.fingerprint(path))
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from models import checkpoint
 from models.batches import Batch
-from models.card import card
 from models.corpus import Corpus
 from models.initialise import INSTRUCTION
 from models.lm import BaseLM
@@ -84,11 +81,6 @@ class PaperMethod:
         kept = keep(sum(map(len, batch.chunks)), self.config.backprop_dropout, rng)
         noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
         return loss(self.stack, self.lm, self.reader, corpus, batch, kept, noise)
-
-    def save(self, out: Path, run: dict[str, Any]) -> None:
-        """See `Method.save`."""
-        self.stack.config = replace(self.model, training={**self.model.training, **run})
-        checkpoint.save(self.stack, out, card(self.stack.config))
 
 
 @torch.no_grad()

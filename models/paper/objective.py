@@ -15,7 +15,7 @@ from torch import Tensor
 from models.batches import Batch
 from models.corpus import Corpus
 from models.lm import BaseLM
-from models.objective import Loss, answer_loss, quantisation_step
+from models.objective import Loss, answer_loss, as_rounded
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
 
@@ -67,10 +67,7 @@ def amortize(
         for i, latents in zip(chosen, z, strict=True):
             out[i] = latents
     latents = torch.stack(out)
-    if noise is not None:
-        drawn = torch.rand(latents.shape, generator=noise, device=latents.device)
-        latents = latents + quantisation_step(latents) * drawn.sub(0.5)
-    return latents
+    return latents if noise is None else as_rounded(latents, noise)
 
 
 def visible(batch: Batch) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.errors import CheckpointError
 from models.lm import Shape
 from models.paper import networks
 from models.paper.aggregator import Aggregator
@@ -18,6 +17,7 @@ from models.paper.config import PaperConfig
 from models.paper.layers import PerToken
 from models.paper.modulation import PrefixHead
 from models.paper.networks import Inputs
+from models.stack import Stack
 
 
 class Amortizer(nn.Module):
@@ -35,7 +35,7 @@ class Amortizer(nn.Module):
         return latents
 
 
-class PaperStack(nn.Module):
+class PaperStack(Stack[PaperConfig]):
     """All that is trained of the paper's method; the base LM stands outside.
 
     Attributes:
@@ -57,19 +57,6 @@ class PaperStack(nn.Module):
         self.head = PrefixHead(
             config.tokens, config.hidden_size, shape, config.prefix_tokens, config.head_hidden
         )
-
-    def check(self, shape: Shape) -> None:
-        """Make sure that the base LM is one that this checkpoint's prefixes fit.
-
-        Raises:
-            CheckpointError: with the sizes that differ.
-        """
-        for name in ("layers", "kv_heads", "head_size"):
-            ours, theirs = getattr(self.config, name), getattr(shape, name)
-            if ours != theirs:
-                raise CheckpointError(
-                    f"the checkpoint is for a base LM with {ours} {name}, this one has {theirs}"
-                )
 
     def aggregate(self, question: Tensor, bank: Tensor) -> Tensor:
         """One modulation [N, T, d] a question, of a bank [K, T, d] of any size (section 3.3).

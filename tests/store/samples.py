@@ -105,3 +105,13 @@ def verify(store):
     assert store._connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert store._connection.execute("PRAGMA foreign_key_check").fetchall() == []
     return versions
+
+
+def tampered(good, flips, cut, inserted):
+    """An export with some bytes changed, some put in between, and the end cut off."""
+    data = bytearray(good)
+    for place, change in flips:
+        data[min(int(place * len(data)), len(data) - 1)] ^= change
+    at = int(inserted[0] * len(data))
+    data[at:at] = inserted[1]
+    return bytes(data[: int(cut * len(data)) + 1])

@@ -416,12 +416,7 @@ def test_whatever_is_changed_whole_documents_are_imported_or_none(fuzzed, flips,
     good, expected, store = fuzzed
     for source in expected:
         store.remove(source)
-    data = bytearray(good)
-    for place, change in flips:
-        data[min(int(place * len(data)), len(data) - 1)] ^= change
-    at = int(inserted[0] * len(data))
-    data[at:at] = inserted[1]
-    data = bytes(data[: int(cut * len(data)) + 1])
+    data = samples.tampered(good, flips, cut, inserted)
     try:
         load(store, data)
     except StoreError as error:

@@ -254,12 +254,7 @@ def test_whatever_is_changed_whole_documents_are_imported_or_none(fuzzed, flips,
     good, expected, store = fuzzed
     for document in list(store.documents()):
         store.remove(document.source)
-    data = bytearray(good)
-    for place, change in flips:
-        data[min(int(place * len(data)), len(data) - 1)] ^= change
-    at = int(inserted[0] * len(data))
-    data[at:at] = inserted[1]
-    data = bytes(data[: int(cut * len(data)) + 1])
+    data = samples.tampered(good, flips, cut, inserted)
     with suppress(ExportFormatError):
         load(store, data)
     assert answers(store).items() <= expected.items()

@@ -1,0 +1,36 @@
+"""What the trained networks of every stack have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from torch import nn
+
+from models.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from models.latent import LatentConfig
+    from models.lm import Shape
+    from models.paper.config import PaperConfig
+
+
+Config = TypeVar("Config", bound="LatentConfig | PaperConfig")
+
+
+class Stack(nn.Module, Generic[Config]):
+    """The networks of one checkpoint, with their config; the base LM stands outside."""
+
+    config: Config
+
+    def check(self, shape: Shape) -> None:
+        """Make sure that the base LM is one whose keys and values this checkpoint was made for.
+
+        Raises:
+            CheckpointError: with the sizes that differ.
+        """
+        for name in ("layers", "kv_heads", "head_size"):
+            ours, theirs = getattr(self.config, name), getattr(shape, name)
+            if ours != theirs:
+                raise CheckpointError(
+                    f"the checkpoint is for a base LM with {ours} {name}, this one has {theirs}"
+                )
