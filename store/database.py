@@ -25,14 +25,15 @@ def check_folder(folder: Path, *, create: bool) -> None:
         StoreError: `folder` is a file, or holds something else.
         StoreCorruptError: the store lost its index.
     """
-    if not folder.is_dir():
-        if folder.exists():
-            raise StoreError(
-                f"{folder} is a file; a store is a folder", hint="Give the path of a folder."
-            )
-        if not create:
-            raise not_found(folder)
+    if folder.is_file():
+        raise StoreError(
+            f"{folder} is a file; a store is a folder", hint="Give the path of a folder."
+        )
+    if create:
+        # Nothing is asked before: of several processes that start at once, any may make it.
         folder.mkdir(parents=True, exist_ok=True)
+    elif not folder.is_dir():
+        raise not_found(folder)
     names = os.listdir(folder)
     if INDEX_NAME in names or (folder / INDEX_NAME).exists():
         return
