@@ -133,17 +133,17 @@ class Architecture(ABC):
         """
         if self.positions is not None and tokens > self.positions:
             raise ModelError(
-                f"the base model has {self.positions} positions, but the prompt and the prefix "
+                f"the base model has {self.positions} positions, but the text and the prefix "
                 f"before it take {tokens}",
-                hint="ask a shorter question, take fewer texts (-k), or use a base model with a "
-                "rotary embedding, which has no such end",
+                hint="ask a shorter question, take fewer texts (-k) or shorter chunks, or use a "
+                "base model with a rotary embedding, which has no such end",
             )
 
 
 class Llama(Architecture):
     """Llama, Mistral, Qwen and Gemma: rotary embedding, RMS norms, a gated MLP."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
         config: Any = model.config
         self._body: Any = model.model
         self._gemma = config.model_type == "gemma3_text"
@@ -218,7 +218,7 @@ class GPT2(Architecture):
     a token leaves behind: wherever those are placed afterwards, they stay as they are.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: Any) -> None:
         config: Any = model.config
         self._body: Any = model.transformer
         self.embedding, self._places = self._body.wte, self._body.wpe

@@ -61,7 +61,7 @@ def test_gpt2_trains_ingests_and_answers(
         refused = mac("ask", question, "-m", "made", *mode)
         assert refused.code == 1
         message, hint = refused.err.splitlines()
-        assert message.startswith("Error: the base model has 256 positions, but the prompt")
+        assert message.startswith("Error: the base model has 256 positions, but the text")
         assert hint.startswith("Hint: ask a shorter question")
 
 
