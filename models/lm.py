@@ -256,12 +256,13 @@ class BaseLM:
     def project(self, parts: Parts, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, A, T, C], keys and values [B, H, T, C], before the rotary embedding."""
         c = self.shape.head_size
+        shape = (*x.shape[:-1], -1, c)
         x = parts.before_attention(x)
         rows = [linear(x) for linear in parts.qkv]
         if len(rows) == 1:
             sizes = (self.heads * c, self.shape.kv_heads * c, self.shape.kv_heads * c)
             rows = rows[0].split(sizes, -1)
-        q, k, v = (row.unflatten(-1, (-1, c)) for row in rows)
+        q, k, v = (row.view(shape) for row in rows)
         if parts.query is not None and parts.key is not None:
             q, k = parts.query(q), parts.key(k)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
