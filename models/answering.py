@@ -128,6 +128,7 @@ def frozen(
     Raises:
         WeightsError: the base LM or the encoder cannot be found or reached.
         CheckpointError: the checkpoint belongs to another base LM or encoder.
+        ModelError: the base LM is to be quantized as this machine cannot.
     """
     where = choose_device(device)
     base = resolve(config.base_lm, progress=progress)
@@ -135,7 +136,12 @@ def frozen(
     encoder = resolve(config.encoder, progress=progress)
     check_identity(config.encoder, encoder, config.encoder_sha256)
     return (
-        BaseLM.load(base, device=where, dtype=choose_dtype(where)),
+        BaseLM.load(
+            base,
+            device=where,
+            dtype=choose_dtype(where),
+            quantization=config.base_quantization,
+        ),
         SentenceEncoder.load(encoder, device=where),
     )
 

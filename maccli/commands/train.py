@@ -62,6 +62,12 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     help="The folder of the new checkpoint.",
 )
 @click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
+@click.option(
+    "--quantize",
+    type=click.Choice(["4bit"]),
+    help="Load the base model with 4 bits a weight, now and whenever the checkpoint is used; "
+    "needs an NVIDIA GPU and pip install 'maccli[4bit]'.",
+)
 @click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
 @click.option(
     "--from",
@@ -214,7 +220,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     batch, documents = given["batch"], given["documents"]
     if batch % documents:
         raise click.UsageError(f"--batch {batch} is no multiple of --documents {documents}.")
-    for name in ("base", "encoder", "rank", "chunk_tokens", "stack", *_OF_PAPER):
+    for name in ("base", "quantize", "encoder", "rank", "chunk_tokens", "stack", *_OF_PAPER):
         if given["start"] is not None and given[name] is not None:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
@@ -254,6 +260,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         log=given["log"] or given["out"] / "log.jsonl",
         cache=given["cache"],
         paper=choice if paper and given["start"] is None else None,
+        quantization=given["quantize"],
     )
     return run, settings
 

@@ -40,6 +40,8 @@ class Run:
         command: as the user typed it, for the model card.
         log: where a JSON line a step is written.
         cache: where documents' features are kept between runs.
+        quantization: how the base LM is narrowed while it is loaded, see `models.quantize`; of a
+            checkpoint to start from, its own.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
     """
 
@@ -57,6 +59,7 @@ class Run:
     log: Path
     cache: Path | None = None
     paper: Choice | None = None
+    quantization: str | None = None
 
 
 def is_main_process() -> bool:
@@ -101,12 +104,13 @@ def train(
     silence_libraries()
     device = choose_device(run.device)
     start = checkpoint.load(checkpoint.find(run.start)) if run.start is not None else None
-    base_name, encoder_name = run.base, run.encoder
+    base_name, encoder_name, quantization = run.base, run.encoder, run.quantization
     if start is not None:
         base_name, encoder_name = start.config.base_lm, start.config.encoder
+        quantization = start.config.base_quantization
     base = weights.resolve(base_name, progress=transfer)
     encoder_folder = weights.resolve(encoder_name, progress=transfer)
-    lm = BaseLM.load(base, device=device, dtype=choose_dtype(device))
+    lm = BaseLM.load(base, device=device, dtype=choose_dtype(device), quantization=quantization)
     encoder = SentenceEncoder.load(encoder_folder, device=device)
     model: LatentConfig | PaperConfig
     if start is not None:
@@ -123,6 +127,7 @@ def train(
             "encoder": encoder_name,
             "encoder_sha256": identity(encoder_name, encoder_folder),
             "chunk_tokens": run.chunk_tokens,
+            "base_quantization": quantization,
         }
         if run.paper is not None:
             model = setup.describe(run.paper, lm, encoder, progress=transfer, **named)
