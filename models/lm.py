@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.attention import attend, causal_mask, rotate
-from models.batching import Packing
+from models.batching import Packing, in_turn
 from models.errors import UnsupportedModelError, WeightsError
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class BaseLM:
         UnsupportedModelError: the architecture is not one whose layers this module can run.
     """
 
+    gradient_checkpointing = False
+    """Whether `forward` forgets what its layers compute, see `models.batching.in_turn`."""
+
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         config: Any = model.config
         _require_supported(config.model_type)
@@ -94,11 +97,9 @@ class BaseLM:
             len(self.layers), config.num_key_value_heads, attention.head_dim, config.hidden_size
         )
         self.heads: int = config.num_attention_heads
+        gemma = config.model_type == "gemma3_text"
         self.layer_types: list[str | None] = [
-            getattr(layer.self_attn, "layer_type", None)
-            if config.model_type == "gemma3_text"
-            else None
-            for layer in self.layers
+            layer.self_attn.layer_type if gemma else None for layer in self.layers
         ]
         self.bos_id: int = _first(tokenizer.bos_token_id, tokenizer.eos_token_id)
         self.eos_id: int = _first(tokenizer.eos_token_id, tokenizer.bos_token_id)
@@ -236,7 +237,9 @@ class BaseLM:
         packing = None if real is None else Packing(real)
         if packing is not None:
             x = packing.pack(x)
-        for i, layer in enumerate(self.layers):
+
+        def run(i: int, x: Tensor) -> Tensor:
+            layer = self.layers[i]
             q, k, v = self.project(layer, x)
             if packing is not None:
                 q, k, v = (packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
@@ -254,7 +257,9 @@ class BaseLM:
             )
             if packing is not None:
                 y = packing.pack(y.transpose(1, 2)).transpose(1, 2)
-            x = self.feed_forward(layer, x, y)
+            return self.feed_forward(layer, x, y)
+
+        x = in_turn(run, len(self.layers), x, forget=self.gradient_checkpointing)
         return self.norm(x if packing is None else packing.unpack(x))
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -304,10 +309,9 @@ def _window(layer: Any) -> int | None:
     return window
 
 
-def _first(*candidates: int | None) -> int:
-    for candidate in candidates:
-        if candidate is not None:
-            return candidate
+def _first(one: int | None, other: int | None) -> int:
+    if (found := one if one is not None else other) is not None:
+        return found
     raise UnsupportedModelError("the tokenizer has neither a begin- nor an end-of-sequence token")
 
 
