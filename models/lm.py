@@ -3,9 +3,7 @@
 One code path serves every decoder of the Llama shape (Llama, SmolLM2, Mistral, Qwen2, Qwen3, Gemma
 3): the model's own submodules do the arithmetic, and this module owns what lies between them: where
 keys are taken *before* the rotary embedding, where a prefix of keys and values is attended to, and
-with which bias.
-
-It knows nothing of latents, of relevance or of documents.
+with which bias. It knows nothing of latents, of relevance or of documents.
 
 Letters: B sequences, G groups that share one prefix (B = G * N), T tokens, S prefix tokens, L
 layers, H key/value heads, A attention heads, C head size, X = L * 2 * H * C the numbers one token
@@ -82,8 +80,7 @@ class BaseLM:
         UnsupportedModelError: the architecture is not one whose layers this module can run.
     """
 
-    gradient_checkpointing = False
-    """Whether `forward` forgets what its layers compute, see `models.batching.in_turn`."""
+    gradient_checkpointing = False  # whether layers are run again: `models.batching.in_turn`
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         config: Any = model.config
@@ -305,8 +302,7 @@ class BaseLM:
 
 def _window(layer: Any) -> int | None:
     """How far back a sliding-window layer looks; the prefix is in sight of every layer."""
-    window: int | None = getattr(layer.self_attn, "sliding_window", None)
-    return window
+    return getattr(layer.self_attn, "sliding_window", None)  # type: ignore[no-any-return]
 
 
 def _first(one: int | None, other: int | None) -> int:

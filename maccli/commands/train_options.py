@@ -78,7 +78,7 @@ def settle(ctx: click.Context, given: dict[str, Any]) -> None:
     if given["steps"] is not None:
         taken_back.add("epochs")
     if given["start"] is not None:
-        taken_back |= {"base", "stack", *OF_PAPER}
+        taken_back |= {"base", "quantize", "stack", *OF_PAPER}
     for name in taken_back & of_preset:
         given[name] = None
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from models import objective
 from models.training_state import FILE
 
 from .conftest import Ran
@@ -37,9 +38,23 @@ def _apart(one: dict[str, Tensor], other: dict[str, Tensor], end: str) -> float:
     return (off / sum(float(one[n].square().sum()) for n in names)) ** 0.5
 
 
+EXACT = """
+import models.objective
+models.objective.as_rounded = lambda z, noise: z
+from maccli.cli import main
+main()
+"""
+"""`mac` without the noise of rounding, which every process draws for itself."""
+
+
 def test_two_processes_learn_what_one_does_from_twice_the_batch(
-    mac: Callable[..., Ran], work: Path, tiny_llama: Path, tiny_encoder: Path
+    mac: Callable[..., Ran],
+    work: Path,
+    tiny_llama: Path,
+    tiny_encoder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(objective, "as_rounded", lambda z, noise: z)
     rows = [
         {"doc": f"Box number {i} of the town holds {code}.", "question": f"What is in box {i}?",
          "answers": [code]}
@@ -60,7 +75,7 @@ def test_two_processes_learn_what_one_does_from_twice_the_batch(
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "maccli", *options("two", 4)],
+            [sys.executable, "-c", EXACT, *options("two", 4)],
             env={**os.environ, **world, "RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
