@@ -302,7 +302,7 @@ class BaseLM:
 
 def _window(layer: Any) -> int | None:
     """How far back a sliding-window layer looks; the prefix is in sight of every layer."""
-    return getattr(layer.self_attn, "sliding_window", None)  # type: ignore[no-any-return]
+    return getattr(layer.self_attn, "sliding_window", None)
 
 
 def _first(one: int | None, other: int | None) -> int:
