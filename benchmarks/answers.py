@@ -18,7 +18,6 @@ from models.generate import generate_batch
 from models.lm import BaseLM
 from models.metrics import f1
 from models.objective import question_prompt
-from models.paper.networks import Network
 from models.paper.reading import Reader, collate
 from models.paper.stack import Amortizer, PaperStack
 
@@ -44,7 +43,7 @@ def texts_of(examples: Sequence[Example], lm: BaseLM, documents: int, tokens: in
 
 
 @torch.no_grad()
-def latents(network: Amortizer | Network, reader: Reader, texts: Sequence[str]) -> Tensor:
+def latents(network: Amortizer, reader: Reader, texts: Sequence[str]) -> Tensor:
     """What amortizer or input encoder make of texts, [K, T, d], in their order."""
     rows = reader.read(texts)
     out: list[Tensor] = [rows[0]] * len(rows)
