@@ -180,6 +180,7 @@ def test_dropped_documents_give_the_amortizer_no_gradient(
 
 def test_noise_is_that_of_rounding(tiny_llama: Path, build_memory: Any) -> None:
     memory: Memory = build_memory(tiny_llama)
+    torch.manual_seed(0)
     features = [torch.randn(n, memory.config.features) for n in (5, 9)]
     exact = amortize_batch(memory.stack, features, [True, False])
     noisy = amortize_batch(memory.stack, features, [True, False], torch.Generator().manual_seed(0))
