@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from models.architectures import Parts, Shape, architecture_of, require_supported
 from models.attention import attend, causal_mask, rotate
-from models.batching import Packing
+from models.batching import Packing, in_turn
 from models.errors import ModelError, UnsupportedModelError, WeightsError
 from models.quantize import loading
 
@@ -74,6 +74,8 @@ class BaseLM:
     Raises:
         UnsupportedModelError: the architecture is not one of them.
     """
+
+    gradient_checkpointing = False  # whether layers are run again: `models.batching.in_turn`
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.architecture = architecture_of(model)
@@ -229,7 +231,9 @@ class BaseLM:
         packing = None if real is None else Packing(real)
         if packing is not None:
             x = packing.pack(x)
-        for i, parts in enumerate(self.parts):
+
+        def run(i: int, x: Tensor) -> Tensor:
+            parts = self.parts[i]
             q, k, v = self.project(parts, x)
             if packing is not None:
                 q, k, v = (packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
@@ -246,7 +250,9 @@ class BaseLM:
             )
             if packing is not None:
                 y = packing.pack(y.transpose(1, 2)).transpose(1, 2)
-            x = self.feed_forward(parts, x, y)
+            return self.feed_forward(parts, x, y)
+
+        x = in_turn(run, len(self.layers), x, forget=self.gradient_checkpointing)
         return self.architecture.norm(x if packing is None else packing.unpack(x))
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -289,8 +295,7 @@ class BaseLM:
         return wanted if most is None else min(wanted, most - taken + 1)
 
 
-def _first(*candidates: int | None) -> int:
-    for candidate in candidates:
-        if candidate is not None:
-            return candidate
+def _first(one: int | None, other: int | None) -> int:
+    if (found := one if one is not None else other) is not None:
+        return found
     raise UnsupportedModelError("the tokenizer has neither a begin- nor an end-of-sequence token")

@@ -36,6 +36,7 @@ class PaperMethod:
         reader: reads texts for the amortizer.
         pretrained: folder of the pretrained model that amortizer and input encoder start from.
         start: networks to go on from, of the sizes in `model`.
+        asked: folder of the pretrained model that the input encoder starts from instead.
     """
 
     config: TrainConfig
@@ -44,6 +45,7 @@ class PaperMethod:
     reader: Reader
     pretrained: Path | None = None
     start: PaperStack | None = None
+    asked: Path | None = None
     stack: PaperStack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +64,7 @@ class PaperMethod:
         if self.pretrained is not None:
             note(f"starting the amortizer from {self.pretrained}")
             take_pretrained(self.stack.amortizer.network, self.pretrained)
-            take_pretrained(self.stack.question.network, self.pretrained)
+            take_pretrained(self.stack.question.network, self.asked or self.pretrained)
         instruction_prefix(self.stack, self.lm)
 
     def optimiser(self) -> torch.optim.Optimizer:
