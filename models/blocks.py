@@ -54,6 +54,16 @@ def exact(layer: Any) -> Products:
     return Products(*(partial(_linear, [(m.weight, m.bias) for m in g]) for g in matrices(layer)))
 
 
+def called(layer: Any) -> Products:
+    """A layer's products by calling its modules, so that what hooks them is heard."""
+    return Products(*(partial(_called, group) for group in matrices(layer)))
+
+
+def hooked(layer: Any) -> bool:
+    """Whether a modulation changes what a layer's matrices give (`models.lora`)."""
+    return any(module._forward_hooks for group in matrices(layer) for module in group)
+
+
 class Cache:
     """Keys and values of one answer: the prefix's, then those of every token so far.
 
@@ -136,6 +146,12 @@ class Blocks:
         self.own = [exact(layer) for layer in lm.layers]
         self._layers = [self._take(i) for i in range(lm.shape.layers)]
         self._last = self._norm(lm.model.model.norm)
+
+    def current(self) -> Sequence[Products]:
+        """`own`, with any modulation that the layers wear now."""
+        if not any(map(hooked, self.lm.layers)):
+            return self.own
+        return [called(layer) for layer in self.lm.layers]
 
     def run(
         self,
@@ -224,3 +240,8 @@ def _linear(parts: Sequence[tuple[Tensor, Tensor | None]], x: Tensor) -> Tensor:
     if len(parts) == 1:
         return F.linear(x, *parts[0])
     return torch.cat([F.linear(x, weight, bias) for weight, bias in parts], -1)
+
+
+def _called(modules: Sequence[nn.Linear], x: Tensor) -> Tensor:
+    """`_linear` through the modules."""
+    return torch.cat([module(x) for module in modules], -1)

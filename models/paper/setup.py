@@ -10,6 +10,7 @@ from models import weights
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError, WeightsError
 from models.lm import BaseLM
+from models.lora import default_targets, projections, sizes
 from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
@@ -32,12 +33,16 @@ class Choice:
         model: what amortizer and input encoder start from, a Hub id or a folder.
         tiny: a small, randomly initialised network instead, which reads the base LM's tokens.
         tokens: T; None: 12, or as many as the base LM's layers take.
+        modulation: see `PaperConfig`.
+        lora_rank: r of `lora`; alpha is twice that.
     """
 
     amortizer: str = "t5"
     model: str | None = None
     tiny: bool = False
     tokens: int | None = None
+    modulation: str = "prefix"
+    lora_rank: int = 8
 
     def name(self) -> str | None:
         """The pretrained model that is needed; None for none."""
@@ -76,6 +81,11 @@ def describe(
         network = _tiny(choice.amortizer, len(lm.tokenizer))
     prefix_tokens = 2
     most = 2 * prefix_tokens * lm.shape.layers
+    lora: dict[str, Any] = {}
+    if choice.modulation == "lora":
+        most = TOKENS
+        targets = {name: list(sizes(projections(lm, name)[0])) for name in default_targets(lm)}
+        lora = {"r": choice.lora_rank, "lora_alpha": 2 * choice.lora_rank, "lora_targets": targets}
     return PaperConfig(
         layers=lm.shape.layers,
         kv_heads=lm.shape.kv_heads,
@@ -86,7 +96,9 @@ def describe(
         network=network,
         tokenizer=name or "",
         tokens=choice.tokens or min(TOKENS, most),
+        modulation=choice.modulation,
         prefix_tokens=prefix_tokens,
+        **lora,
         **identities,
     )
 
