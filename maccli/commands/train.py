@@ -97,6 +97,15 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     type=click.IntRange(min=1),
     help="Latents of a document in the paper stack.  [default: 12]",
 )
+@click.option(
+    "--modulation",
+    type=click.Choice(["prefix", "lora"]),
+    help="What the paper stack gives the base model: keys and values in front of every layer, or "
+    "low-rank weights in every layer.  [default: prefix]",
+)
+@click.option(
+    "--lora-rank", type=click.IntRange(min=1), help="Rank of --modulation lora.  [default: 8]"
+)
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True)
 @click.option(
     "--batch",
@@ -171,6 +180,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data squad.json:2 --data films.jsonl.zst --out my-checkpoint --resume
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
+      mac train --data questions.jsonl --stack paper --modulation lora --lora-rank 8 --out mine
       mac ask -m ./my-checkpoint "Who won?"
     """
     from maccli import plots
@@ -229,6 +239,8 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         given["amortizer_model"],
         given["t5_config"] is not None,
         given["tokens"],
+        modulation=given["modulation"] or "prefix",
+        lora_rank=given["lora_rank"] or 8,
     )
     settings = TrainConfig(
         steps=given["steps"],
@@ -258,7 +270,10 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     return run, settings
 
 
-_OF_PAPER = ("amortizer", "amortizer_model", "t5_config", "tokens")
+_OF_PAPER = (
+    *("amortizer", "amortizer_model", "t5_config", "tokens"),
+    *("modulation", "lora_rank"),
+)
 
 
 def _is_paper(start: str) -> bool:
@@ -281,3 +296,5 @@ def _check_stack(given: dict[str, Any], paper: bool) -> None:
             if given[name] == value:
                 option = name.replace("_", "-")
                 raise click.UsageError(f"--{option} {value} starts from no --amortizer-model.")
+    if given["lora_rank"] is not None and given["modulation"] != "lora":
+        raise click.UsageError("--lora-rank is of --modulation lora.")
