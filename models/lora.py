@@ -96,7 +96,8 @@ def each(x: Tensor, weight: Tensor) -> Tensor:
         return x @ weight[0]
     if x.dim() < 3 or len(x) % n:
         raise ValueError(f"{n} modulations for a batch of {len(x) if x.dim() > 2 else 1} sequences")
-    return (x.unflatten(0, (n, -1)) @ weight[:, None]).flatten(0, 1)
+    y: Tensor = x.unflatten(0, (n, -1)) @ weight[:, None]
+    return y.flatten(0, 1)
 
 
 def default_targets(lm: BaseLM) -> tuple[str, ...]:

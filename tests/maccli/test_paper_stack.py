@@ -88,15 +88,16 @@ def test_lora_from_training_to_an_adapter(
     asked = mac("ask", FACTS[0][1], "-m", "made", "--json")
     assert asked.code == 0, asked.err
     assert asked.json["prefix_tokens"] == 0 and len(asked.json["sources"]) == 4
-    exported = mac("ask", FACTS[0][1], "-m", "made", "--export-adapter", "out/adapter")
+    options = ("-m", "made", "--json", "--export-adapter", "out/adapter")
+    exported = mac("ask", FACTS[0][1], *options)
     assert exported.code == 0, exported.err
-    assert exported.out.splitlines()[0].strip() == asked.json["answer"]
+    assert exported.json["answer"] == asked.json["answer"]
     assert "The modulation is in out/adapter, as an adapter for peft." in exported.err
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(tiny_llama), "out/adapter"
     )
     assert model.peft_config["default"].r == 4
-    again = mac("ask", FACTS[0][1], "-m", "made", "--export-adapter", "out/adapter")
+    again = mac("ask", FACTS[0][1], *options)
     assert again.code == 2
     assert "There is something in out/adapter already." in again.err
 

@@ -25,11 +25,13 @@ from models.modulation import Selected
 from models.objective import real_tokens, rows_loss, supervised_rows
 from models.paper.lora import LoraHead
 from models.paper.memory import PaperMemory
+from models.paper.method import PaperMethod
 from models.paper.objective import loss
 from models.paper.reading import TokenReader, collate
 from models.paper.stack import PaperStack
+from models.train import Progress, Trainer
 
-from .test_training import BATCH, EXAMPLES
+from .test_training import BATCH, EXAMPLES, SETTINGS
 
 CPU = torch.device("cpu")
 T, D, R, ALPHA = 6, 40, 3, 5
@@ -171,6 +173,24 @@ def test_it_starts_as_the_base_lm_and_learns_from_the_second_step(
         reached.append(max(float(g.abs().max()) for g in gradients))
     assert reached[0] == 0 and reached[1] > 1e-7
     assert all(p.grad is None for p in lm.model.parameters())
+
+
+def test_training_lowers_the_loss(
+    lm: BaseLM, encoder: SentenceEncoder, make_config: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, steps=40)
+    model = config(make_config)
+    method = PaperMethod(settings, model, lm, TokenReader(lm.tokenizer, lm.device))
+    before = {name: t.clone() for name, t in lm.model.state_dict().items()}
+    steps: list[Progress] = []
+    Trainer(
+        settings, model, lm, encoder, [EXAMPLES], [1.0], tmp_path / "out",
+        note=lambda _: None, method=method,
+    ).run(steps.append)  # fmt: skip
+    first, last = (sum(s.answer_loss for s in part) / 5 for part in (steps[:5], steps[-5:]))
+    assert last < 0.7 * first
+    for name, tensor in lm.model.state_dict().items():
+        assert torch.equal(tensor, before[name])
 
 
 def test_padding_is_left_out_of_the_loss_and_changes_nothing(lm: BaseLM) -> None:
