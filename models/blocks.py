@@ -64,6 +64,11 @@ def hooked(layer: Any) -> bool:
     return any(module._forward_hooks for group in matrices(layer) for module in group)
 
 
+def _called(modules: Sequence[nn.Linear], x: Tensor) -> Tensor:
+    """One module's map of x, or several side by side."""
+    return torch.cat([module(x) for module in modules], -1)
+
+
 class Cache:
     """Keys and values of one answer: the prefix's, then those of every token so far.
 
@@ -240,8 +245,3 @@ def _linear(parts: Sequence[tuple[Tensor, Tensor | None]], x: Tensor) -> Tensor:
     if len(parts) == 1:
         return F.linear(x, *parts[0])
     return torch.cat([F.linear(x, weight, bias) for weight, bias in parts], -1)
-
-
-def _called(modules: Sequence[nn.Linear], x: Tensor) -> Tensor:
-    """`_linear` through the modules."""
-    return torch.cat([module(x) for module in modules], -1)
