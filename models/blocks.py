@@ -64,7 +64,7 @@ def hooked(layer: Any) -> bool:
     return any(module._forward_hooks for group in matrices(layer) for module in group)
 
 
-def _called(modules: Sequence[nn.Linear], x: Tensor) -> Tensor:
+def _called(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
     """One module's map of x, or several side by side."""
     return torch.cat([module(x) for module in modules], -1)
 

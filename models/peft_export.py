@@ -214,13 +214,14 @@ def _moved(lm: BaseLM, keys: Tensor, by: int) -> Tensor:
     """Keys [L, G, H, V, C] as many positions further on."""
     places = torch.full((1, keys.shape[3]), by, device=keys.device)
     turned = lm.rotate_keys(keys, places)
-    # Some long-context rotary embeddings also scale what they turn, here for a second time.
+    # Without a rotary embedding nothing was turned. Some for long contexts also scale what they
+    # turn, here for a second time.
     scale = turned.norm() / keys.norm()
-    if not torch.isclose(scale, torch.ones_like(scale), rtol=1e-2):
+    if torch.equal(turned, keys) or not torch.isclose(scale, torch.ones_like(scale), rtol=1e-2):
         raise UnsupportedModelError(
-            "the base LM's rotary embedding scales the keys: a prefix that does not take up as "
-            "many positions as it has tokens cannot be moved to where an adapter's stands",
-            "use a modulation that was not merged (`mac store undo`)",
+            "this prefix takes up fewer positions than it has tokens, and the keys of this base LM "
+            "cannot be moved to where an adapter's stand",
+            "use modulations that were not merged (`mac store undo` takes a prune back)",
         )
     return turned
 
