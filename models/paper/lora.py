@@ -73,6 +73,8 @@ class LoraHead(ModulationHead):
         hidden: width of the MLPs that the latents go through first, one each.
     """
 
+    prefix_tokens = 0
+
     def __init__(
         self,
         tokens: int,

@@ -23,7 +23,13 @@ from models.paper.layers import PerToken
 
 
 class ModulationHead(nn.Module, ABC):
-    """The trained way from aggregated latents to a base LM that answers by them."""
+    """The trained way from aggregated latents to a base LM that answers by them.
+
+    Attributes:
+        prefix_tokens: P; 0 for a modulation that changes the layers themselves.
+    """
+
+    prefix_tokens: int
 
     @abstractmethod
     def worn(
