@@ -250,24 +250,11 @@ class Answerer(ABC):
             max_new_tokens,
         )
 
-    @torch.no_grad()
     def export_adapter(self, question: str, selected: Sequence[Selected], folder: Path) -> None:
-        """Write the modulation that `answer` wears as an adapter that the `peft` library loads.
-
-        Args:
-            question: one or several lines.
-            selected: the documents, at least one.
-            folder: new, or empty.
-
-        Raises:
-            ModelError: an adapter cannot say what this modulation does.
-            OSError: the folder cannot be written, or there is something in it.
-        """
-        worn = self.worn(question, [selected])
-        made = peft_export.adapter(self.lm, worn, self.base_name)
+        """Write the modulation that `answer` wears; see `peft_export.export`."""
         ids = self._opening() + self.lm.tokenize([question_prompt(question)])[0]
-        card = peft_export.card(made, question, ids, self.base_name)
-        peft_export.write(made, folder, card)
+        worn = self.worn(question, [selected])
+        peft_export.export(self.lm, worn, folder, question, ids, self.base_name)
 
     def answer_rag(
         self,

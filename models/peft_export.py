@@ -40,13 +40,35 @@ class Adapter:
     tensors: dict[str, Tensor]
 
 
-def adapter(lm: BaseLM, worn: AbstractContextManager[Prefix | None], base_name: str) -> Adapter:
-    """What the base LM wears in a context of `Answerer.worn`, of one sequence.
+@torch.no_grad()
+def export(
+    lm: BaseLM,
+    worn: AbstractContextManager[Prefix | None],
+    folder: Path,
+    question: str,
+    ids: Sequence[int],
+    base_name: str,
+) -> None:
+    """Write what the base LM wears as a folder that `peft` loads, with a README.md.
 
     Args:
         lm: the base LM.
-        worn: the context.
+        worn: a context of `Answerer.worn`, of one sequence.
+        folder: new, or empty.
+        question: what the modulation was made for.
+        ids: token ids that the base LM reads under it.
         base_name: a pinned name, a Hub id or a folder, for whoever loads the adapter.
+
+    Raises:
+        ModelError: an adapter cannot say what this modulation does.
+        OSError: the folder cannot be written, or there is something in it.
+    """
+    made = adapter(lm, worn, base_name)
+    write(made, folder, card(made, question, ids, base_name))
+
+
+def adapter(lm: BaseLM, worn: AbstractContextManager[Prefix | None], base_name: str) -> Adapter:
+    """What the base LM wears in a context, as peft says it; arguments as in `export`.
 
     Raises:
         ModelError: the prefix weighs its tokens in a way that no adapter can.
@@ -78,6 +100,7 @@ def write(made: Adapter, folder: Path, card: str) -> None:
     """
     from safetensors.torch import save_file
 
+    folder = Path(os.path.abspath(folder))  # "." has neither a name nor a parent
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder and then renamed, which fails where that has something in it.
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
