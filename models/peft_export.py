@@ -28,8 +28,8 @@ from models.lm import BaseLM, Prefix
 from models.lora import Worn
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
-_WHOLE = 1e-4
-"""How far from a whole number a weight may be through rounding."""
+_WHOLE = 1e-6
+"""How far from a whole number a weight may be, for rounding; a document of less is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def write(made: Adapter, folder: Path, card: str) -> None:
     Raises:
         OSError: it cannot be written, or there is something in the folder.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(os.path.abspath(folder))  # "." has neither a name nor a parent
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ def write(made: Adapter, folder: Path, card: str) -> None:
         made_in = work / folder.name  # with the permissions that the user's folders have
         made_in.mkdir()
         tensors = {name: t.detach().cpu().contiguous() for name, t in made.tensors.items()}
-        save_file(tensors, made_in / WEIGHTS, {"format": "pt"})
+        (made_in / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
         (made_in / CONFIG).write_text(json.dumps(made.config, indent=2) + "\n")
         (made_in / CARD).write_text(card, encoding="utf-8")
         os.replace(made_in, folder)

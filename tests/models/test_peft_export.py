@@ -159,9 +159,16 @@ def test_what_an_adapter_cannot_say_is_refused(
     folder = tmp_path / "adapter"
     memory = build_memory(tiny_llama)
     two = selected(memory, *TEXTS[:2], log_weight=float(np.log(0.5)))
-    with pytest.raises(ModelError, match="several documents") as refused:
-        memory.export_adapter(QUESTION, two, folder)
-    assert "-k 1" in str(refused.value.hint)
+    for weight in (0.5, 1e-5):
+        pair = [
+            replace(two[0], log_weight=float(np.log(1 - weight))),
+            replace(two[1], log_weight=float(np.log(weight))),
+        ]
+        with pytest.raises(ModelError, match="several documents") as refused:
+            memory.export_adapter(QUESTION, pair, folder)
+        assert "-k 1" in str(refused.value.hint)
+    alone = [replace(two[0], log_weight=0.0), replace(two[1], log_weight=-30.0)]
+    same_by_peft(memory, alone, tmp_path / "alone")
     # Both as heavy as a document alone: two tokens in the place of one, which an adapter can say.
     same_by_peft(memory, [replace(d, log_weight=0.0) for d in two], tmp_path / "heavy")
     windowed = paper(tiny_gemma3)
