@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from models import chunking
+from models import chunking, peft_export
 from models.decode import Decoder
 from models.device import choose_device, choose_dtype
 from models.encoder import SentenceEncoder
@@ -63,16 +65,18 @@ class AnswerStream:
         self,
         memory: Answerer,
         prompt: list[int],
-        prefix: Prefix | None,
+        worn: AbstractContextManager[Prefix | None],
         selected: Sequence[Selected],
         max_new: int,
     ) -> None:
+        with worn as prefix:
+            pass
         self.prefix_tokens = prefix.bias.shape[1] if prefix is not None else 0
         self.attention: list[NDArray[np.float32]] = []
         self.tokens = 0
         self.confidence = 0.0
         self.timings: dict[str, float] = {}
-        self._pieces = self._run(memory, prompt, prefix, selected, max_new)
+        self._pieces = self._run(memory, prompt, worn, prefix, selected, max_new)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -84,6 +88,7 @@ class AnswerStream:
         self,
         memory: Answerer,
         prompt: list[int],
+        worn: AbstractContextManager[Prefix | None],
         prefix: Prefix | None,
         selected: Sequence[Selected],
         max_new: int,
@@ -94,7 +99,15 @@ class AnswerStream:
         ids: list[int] = []
         shown = ""
         total = 0.0
-        for token, log_probability in memory.decoder.stream(prompt, prefix, max_new, watch):
+        steps = memory.decoder.stream(prompt, prefix, max_new, watch)
+        while True:
+            # The modulation is worn for a step at a time: between two of them whoever reads the
+            # answer may use the base LM for something else, another answer for one.
+            with worn:
+                step = next(steps, None)
+            if step is None:
+                break
+            token, log_probability = step
             ids.append(token)
             total += log_probability
             self.timings.setdefault("first", time.perf_counter() - begun)
@@ -151,6 +164,7 @@ class Answerer(ABC):
 
     Attributes:
         fingerprint: see `models.checkpoint.fingerprint`.
+        base_name: what the checkpoint calls its base LM.
         chunking: names how documents are cut; stored with each.
         relevance: how dense and lexical relevance mix.
     """
@@ -163,6 +177,7 @@ class Answerer(ABC):
         fingerprint: str,
     ) -> None:
         self.lm, self.encoder, self.fingerprint = lm, encoder, fingerprint
+        self.base_name = config.base_lm
         self.chunking = f"{chunking.VERSION}:{config.chunk_tokens}"
         self.relevance = RelevanceWeights(
             config.lexical_weight, config.likelihood_weight, config.coverage_weight
@@ -170,8 +185,23 @@ class Answerer(ABC):
         self.decoder = Decoder(lm)
 
     @abstractmethod
-    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
-        """The aggregated modulation of each bank's documents, one group a bank."""
+    def worn(
+        self, question: str, banks: Sequence[Sequence[Selected]]
+    ) -> AbstractContextManager[Prefix | None]:
+        """The base LM under the aggregated modulation of each bank's documents, one group a bank.
+
+        Args:
+            question: what the documents are aggregated for.
+            banks: for each sequence that will be run, its documents.
+
+        Returns:
+            A context that gives the prefix to run the base LM behind, None for a modulation that
+            changes its layers while the context lasts. It can be entered again.
+        """
+
+    def _opening(self) -> list[int]:
+        """What stands in front of a question that is answered from modulations."""
+        return []
 
     @abstractmethod
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
@@ -188,10 +218,11 @@ class Answerer(ABC):
         It costs a forward pass over the question a document, all in one batch.
         """
         prompt = self.lm.tokenize([question_prompt(question)])[0][-LIKELIHOOD_TOKENS:]
+        prompt = self._opening() + prompt
         ids = self.lm.pad([prompt] * len(documents))
         banks = [[replace(document, log_weight=0.0)] for document in documents]
-        prefix = self._prefixes(question, banks)
-        logits = self.lm.logits(self.lm.forward(ids, prefix)[:, :-1]).float()
+        with self.worn(question, banks) as prefix:
+            logits = self.lm.logits(self.lm.forward(ids, prefix)[:, :-1]).float()
         surprise = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         likelihoods: list[float] = surprise.sum(-1).neg().tolist()
         return likelihoods
@@ -215,15 +246,21 @@ class Answerer(ABC):
         """
         del seed
         if not selected:
-            return AnswerStream(self, self.chat_prompt(question), None, [], max_new_tokens)
-        prompt = self.lm.tokenize([question_prompt(question)])[0]
+            return AnswerStream(self, self.chat_prompt(question), nullcontext(), [], max_new_tokens)
+        prompt = self._opening() + self.lm.tokenize([question_prompt(question)])[0]
         return AnswerStream(
             self,
             prompt,
-            self._prefixes(question, [selected]),
+            self.worn(question, [selected]),
             self._watched(selected),
             max_new_tokens,
         )
+
+    def export_adapter(self, question: str, selected: Sequence[Selected], folder: Path) -> None:
+        """Write the modulation that `answer` wears; see `peft_export.export`."""
+        ids = self._opening() + self.lm.tokenize([question_prompt(question)])[0]
+        worn = self.worn(question, [selected])
+        peft_export.export(self.lm, worn, folder, question, ids, self.base_name)
 
     def answer_rag(
         self,
@@ -235,7 +272,8 @@ class Answerer(ABC):
     ) -> AnswerStream:
         """Answer from texts in the prompt, after a few examples: what `mac` is measured against."""
         del seed
-        return AnswerStream(self, self.rag_prompt(question, texts), None, [], max_new_tokens)
+        prompt = self.rag_prompt(question, texts)
+        return AnswerStream(self, prompt, nullcontext(), [], max_new_tokens)
 
     def rag_prompt(self, question: str, texts: Sequence[str]) -> list[int]:
         """Token ids of the few-shot prompt with the texts in it.

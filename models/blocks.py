@@ -50,6 +50,21 @@ def exact(parts: Parts) -> Products:
     return Products(*map(_linear, matrices(parts)))
 
 
+def called(layer: Any) -> Products:
+    """A layer's products by calling its modules, so that what hooks them is heard."""
+    return Products(*(partial(_called, group) for group in matrices(layer)))
+
+
+def hooked(layer: Any) -> bool:
+    """Whether a modulation changes what a layer's matrices give (`models.lora`)."""
+    return any(module._forward_hooks for group in matrices(layer) for module in group)
+
+
+def _called(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """One module's map of x, or several side by side."""
+    return torch.cat([module(x) for module in modules], -1)
+
+
 class Cache:
     """Keys and values of one answer: the prefix's, then those of every token so far.
 
@@ -143,6 +158,12 @@ class Blocks:
         self.own = [exact(parts) for parts in lm.parts]
         self._layers = [self._take(parts) for parts in lm.parts]
         self._last = lm.architecture.fused()
+
+    def current(self) -> Sequence[Products]:
+        """`own`, with any modulation that the layers wear now."""
+        if not any(map(hooked, self.lm.layers)):
+            return self.own
+        return [called(layer) for layer in self.lm.layers]
 
     def run(
         self,

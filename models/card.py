@@ -20,7 +20,7 @@ def card(config: LatentConfig | PaperConfig) -> str:
         [
             "---",
             "library_name: mac",
-            f"base_model: {_REPOSITORY.get(config.base_lm, config.base_lm)}",
+            f"base_model: {repository(config.base_lm)}",
             "license: apache-2.0",
             "pipeline_tag: question-answering",
             "---",
@@ -41,12 +41,20 @@ def card(config: LatentConfig | PaperConfig) -> str:
     )
 
 
+def repository(name: str) -> str:
+    """Where the Hub has a base model; any that is not pinned has its own name there."""
+    return _REPOSITORY.get(name, name)
+
+
 def _sizes(config: LatentConfig | PaperConfig) -> str:
     if isinstance(config, LatentConfig):
         return f"latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens"
+    modulation = f"{config.prefix_tokens} prefix tokens a layer"
+    if config.modulation == "lora":
+        modulation = f"LoRA of rank {config.r} on {', '.join(config.lora_targets)}"
     return (
         f"amortizer {config.amortizer}, {config.tokens} latents of size {config.latent_size} a "
-        f"document, {config.prefix_tokens} prefix tokens a layer"
+        f"document, {modulation}"
     )
 
 

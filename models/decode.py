@@ -70,7 +70,8 @@ class Decoder:
             # The last known token and every guess choose a token each.
             rows = len(block) - known + 1
             seen = watch.new_zeros(rows, watch.shape[1]) if watch is not None else None
-            hidden = self._blocks.run(block, cache, self._blocks.own, seen)
+            products = self._blocks.current()
+            hidden = self._blocks.run(block, cache, products, seen)
             scores = lm.logits(hidden[-rows:]).float()
             cache.length += known
             for row, token in enumerate(scores.argmax(-1).tolist()):
@@ -83,6 +84,10 @@ class Decoder:
                 if row == rows - 1 or token != block[known + row]:
                     break
                 cache.length += 1
+            if products is not self._blocks.own:
+                # The narrow copy does not wear the modulation: few of its guesses would be right.
+                block, known = [token], 1
+                continue
             self._age(row + 1)
             if rows > 1:  # after a wrong guess not so far, until they are right again
                 reach = min(2 * row + 1, GUESSES)

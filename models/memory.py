@@ -9,6 +9,7 @@ Letters: T tokens a document, R latent size, E key size, S prefix tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,8 +122,11 @@ class Memory(Answerer):
         log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
         return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
 
-    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
-        return self.prefix(banks)
+    def worn(
+        self, question: str, banks: Sequence[Sequence[Selected]]
+    ) -> AbstractContextManager[Prefix | None]:
+        """See `Answerer.worn`."""
+        return nullcontext(self.prefix(banks))
 
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
         return selected

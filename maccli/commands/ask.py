@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
 @options.apply(options.only_tag_option, options.since_option, options.until_option)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer.  [default: 32]")
 @click.option("--seed", type=int, help="Kept in the output; answers are not drawn at random.")
+@click.option(
+    "--export-adapter",
+    "adapter",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write the modulation that answers into a new folder, for the peft library.",
+)
 @options.apply(options.store_option, options.model_option, options.device_option)
 @click.option("--no-stream", is_flag=True, help="Write the answer when it is complete.")
 @options.apply(options.json_option, options.nl_option)
@@ -56,6 +64,7 @@ def ask(
     until: str | None,
     max_new_tokens: int | None,
     seed: int | None,
+    adapter: Path | None,
     store_folder: str | None,
     model: str | None,
     device: str | None,
@@ -77,12 +86,15 @@ def ask(
       mac ask "Who won?" --tag sport --since 2026-01-01
       mac ask --json -k 3 "When does the bridge open?" | jq -r .answer
       mac ask - --nl < questions.txt
+      mac ask -k 1 "Who won?" --export-adapter who-won
     """
+    if adapter is not None and (mode != "mac" or question == ("-",)):
+        raise click.UsageError("--export-adapter is for one question with --mode mac.")
     from maccli.service.session import Session
 
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     chosen = options.within(tags, since, until)
-    how = _how(k, retriever, mode, max_new_tokens, seed, chosen)
+    how = _how(k, retriever, mode, max_new_tokens, seed, chosen, adapter)
     with (
         out.transfers() as transfer,
         Session(options.place(store_folder, model, device), transfer=transfer) as session,
@@ -172,6 +184,8 @@ class _Asker:
             out.text()
             out.text("Nearest sources:" if answer.abstained else "Sources:")
             _write_sources(out, answer, everything=self.verbose)
+        if self.how.adapter is not None and not answer.abstained:
+            out.note(f"The modulation is in {self.how.adapter}, as an adapter for peft.")
         if self.verbose:
             steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items())
             out.note(f"{steps}; {count(answer.prefix_tokens, 'prefix token')}")
@@ -199,6 +213,7 @@ def _how(
     max_new_tokens: int | None,
     seed: int | None,
     within: Within,
+    adapter: Path | None,
 ) -> Options:
     from maccli.service.ask import Options
 
@@ -209,6 +224,7 @@ def _how(
         max_new_tokens=config.number("max_new_tokens", max_new_tokens) or 1,
         seed=seed,
         within=within,
+        adapter=adapter,
     )
 
 

@@ -89,6 +89,15 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     help="Latents of a document in the paper stack.  [default: 12]",
 )
+@click.option(
+    "--modulation",
+    type=click.Choice(["prefix", "lora"]),
+    help="What the paper stack gives the base model: keys and values in front of every layer, or "
+    "low-rank weights in every layer.  [default: prefix]",
+)
+@click.option(
+    "--lora-rank", type=click.IntRange(min=1), help="Rank of --modulation lora.  [default: 8]"
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.  [default: 2000]")
 @click.option(
     "--epochs",
@@ -163,6 +172,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
       mac train --data squad.json --preset gpt2-xl --gradient-checkpointing --out gpt2-xl-mac
+      mac train --data questions.jsonl --stack paper --modulation lora --lora-rank 8 --out mine
       mac ask -m ./my-checkpoint "Who won?"
     """
     from maccli import plots
@@ -224,6 +234,8 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         given["t5_config"] is not None,
         given["tokens"],
         given["question_model"],
+        given["modulation"] or "prefix",
+        given["lora_rank"] or 8,
     )
     if given["steps"] and given["epochs"]:
         raise click.UsageError("--steps and --epochs exclude each other.")
@@ -278,3 +290,5 @@ def _check_stack(given: dict[str, Any], paper: bool) -> None:
                 f"--{name.replace('_', '-')} is of the {wanted} stack (--stack {wanted})."
             )
     train_options.check_models(given)
+    if given["lora_rank"] is not None and given["modulation"] != "lora":
+        raise click.UsageError("--lora-rank is of --modulation lora.")

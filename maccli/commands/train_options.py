@@ -83,7 +83,10 @@ def settle(ctx: click.Context, given: dict[str, Any]) -> None:
         given[name] = None
 
 
-OF_PAPER = ("amortizer", "amortizer_model", "question_model", "t5_config", "tokens")
+OF_PAPER = (
+    *("amortizer", "amortizer_model", "question_model", "t5_config", "tokens"),
+    *("modulation", "lora_rank"),
+)
 """Parameters that only the `paper` stack has."""
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
-from maccli.service import sources
+from maccli.service import adapter, sources
 from maccli.service.evidence import COUNTS, Evidence, find, selected
 from maccli.service.session import AnswerStream, Session
 from store.labels import EVERYTHING, Within
@@ -27,7 +28,8 @@ MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 class Options:
     """How to answer. `k` None: as many chunks as the model was trained with.
 
-    `within` says which documents an answer may be drawn from.
+    `within` says which documents an answer may be drawn from, `adapter` into which folder the
+    modulation is written that the answer comes from (of `mode` "mac").
     """
 
     k: int | None = None
@@ -36,6 +38,7 @@ class Options:
     max_new_tokens: int = 32
     seed: int | None = None
     within: Within = EVERYTHING
+    adapter: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +124,16 @@ def ask(
         on_text: called with each piece of the answer as soon as it is there.
 
     Raises:
-        MacError: the question is empty or too long, or the store that the user named is missing.
+        MacError: the question is empty or too long, or the store that the user named is missing, or
+            the folder of the adapter has something in it.
         StoreError: the store cannot be used.
         WeightsError: the base weights cannot be had.
         ModelError: the model cannot be used.
     """
     options = options or Options()
     question = _checked(question)
+    if options.adapter is not None:
+        adapter.require_empty(options.adapter)  # before anything is loaded
     session.require_store()
     loaded_before = session.load_seconds
     memory = session.memory
@@ -163,6 +169,9 @@ def ask(
             documents=evidence.documents,
             searched=evidence.searched,
         )
+    if options.adapter is not None:
+        documents = selected(evidence.candidates, evidence.modulations)
+        adapter.export(memory, question, documents, options.adapter)
     begun = time.perf_counter()
     stream = _answer(session, question, evidence, options)
     pieces: list[str] = []

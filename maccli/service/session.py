@@ -102,6 +102,9 @@ class Memory(Protocol):
     ) -> AnswerStream:
         """Answer from modulations; from none, exactly as the base LM does."""
 
+    def export_adapter(self, question: str, selected: Sequence[Selected], folder: Path) -> None:
+        """Write the modulation that answers as an adapter of the `peft` library."""
+
     def answer_rag(
         self, question: str, texts: Sequence[str], *, max_new_tokens: int, seed: int | None
     ) -> AnswerStream:

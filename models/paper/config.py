@@ -9,7 +9,7 @@ from models.errors import CheckpointError
 from models.quantize import check_quantization
 
 AMORTIZERS = ("t5", "t5-encoder", "decoder-only", "encoder")
-MODULATIONS = ("prefix",)
+MODULATIONS = ("prefix", "lora")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,12 @@ class PaperConfig:
     """T, latents of a modulation; the paper has 12 for distilgpt2 and 24 for larger base LMs."""
     prefix_tokens: int = 2
     """P, keys and values in front of each layer."""
+    r: int = 8
+    """The rank of a `lora` modulation; named as in PEFT, as is `lora_alpha`."""
+    lora_alpha: float = 16
+    """The weights of a `lora` modulation are multiplied by alpha / r."""
+    lora_targets: dict[str, Any] = field(default_factory=dict)
+    """The projections that it changes in every layer: name, and [inputs, outputs]."""
     blocks: int = 4
     heads: int = 8
     attention_size: int = 96
@@ -78,11 +84,31 @@ class PaperConfig:
             raise CheckpointError(
                 f"unknown modulation {self.modulation!r}; one of {', '.join(MODULATIONS)}"
             )
-        if self.tokens > (most := 2 * self.prefix_tokens * self.layers):
+        if self.modulation == "lora":
+            self._check_lora()
+        elif self.tokens > (most := 2 * self.prefix_tokens * self.layers):
             raise CheckpointError(
                 f"tokens must be at most {most}, not {self.tokens}: a prefix of "
                 f"{self.prefix_tokens} in {self.layers} layers has no more keys and values"
             )
+
+    def _check_lora(self) -> None:
+        if self.r < 1 or self.lora_alpha <= 0:
+            raise CheckpointError(
+                f"r must be at least 1 and lora_alpha above 0, not {self.r} and {self.lora_alpha}"
+            )
+        for name, target in self.lora_targets.items():
+            if not (isinstance(target, list | tuple) and len(target) == 2 and min(target) >= 1):
+                raise CheckpointError(
+                    f"lora_targets must give inputs and outputs of {name}, not {target!r}"
+                )
+        if not self.lora_targets:
+            raise CheckpointError("lora_targets must name what a `lora` modulation changes")
+
+    @property
+    def targets(self) -> dict[str, tuple[int, int]]:
+        """`lora_targets`: inputs and outputs by name."""
+        return {name: (int(i), int(o)) for name, (i, o) in self.lora_targets.items()}
 
     @property
     def latent_size(self) -> int:

@@ -12,6 +12,7 @@ group.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ class PaperMemory(Answerer):
         fingerprint: str,
     ) -> None:
         stack.check(lm.shape)
+        stack.head.check(lm)
         self.stack = stack.to(lm.device).eval().requires_grad_(False)
         self.config: PaperConfig = stack.config
         self.reader = reader
@@ -104,9 +106,15 @@ class PaperMemory(Answerer):
         return self.stack.aggregate(asked, torch.from_numpy(bank).to(self.lm.device))
 
     @torch.no_grad()
-    def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
+    def worn(
+        self, question: str, banks: Sequence[Sequence[Selected]]
+    ) -> AbstractContextManager[Prefix | None]:
+        """See `Answerer.worn`."""
         latents = torch.cat([self.aggregate(question, bank) for bank in banks])
-        return self.stack.head.prefix(self.lm, latents)
+        return self.stack.head.worn(self.lm, latents)
+
+    def _opening(self) -> list[int]:
+        return self.stack.head.opening(self.lm)
 
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
         """No documents: the prefix has no tokens that are one document's."""

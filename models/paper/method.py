@@ -16,6 +16,7 @@ from models.lm import BaseLM
 from models.objective import Loss
 from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
+from models.paper.modulation import PrefixHead
 from models.paper.networks import take_pretrained
 from models.paper.objective import keep, loss
 from models.paper.reading import Reader
@@ -53,6 +54,7 @@ class PaperMethod:
             torch.manual_seed(self.config.seed)
             self.stack = PaperStack(self.model)
         self.stack.check(self.lm.shape)
+        self.stack.head.check(self.lm)
         self.stack.to(self.lm.device)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
@@ -65,7 +67,8 @@ class PaperMethod:
             note(f"starting the amortizer from {self.pretrained}")
             take_pretrained(self.stack.amortizer.network, self.pretrained)
             take_pretrained(self.stack.question.network, self.asked or self.pretrained)
-        instruction_prefix(self.stack, self.lm)
+        if isinstance(self.stack.head, PrefixHead):
+            instruction_prefix(self.stack.head, self.lm)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Adam over all weights."""
@@ -86,14 +89,13 @@ class PaperMethod:
 
 
 @torch.no_grad()
-def instruction_prefix(stack: PaperStack, lm: BaseLM) -> None:
+def instruction_prefix(head: PrefixHead, lm: BaseLM) -> None:
     """Let the prefix start near the keys and values of a few tokens that the base LM knows.
 
     They are its begin-of-sequence token, on which it has learned to rest its attention, and the
     beginning of an instruction. The paper starts from random ones; a frozen LM cannot make sense
     of those, and learning what it can takes most of a short training.
     """
-    head = stack.head
     row = [lm.bos_id, *lm.tokenize([INSTRUCTION])[0]][: head.prefix_tokens]
     row += row[-1:] * (head.prefix_tokens - len(row))
     x = lm.features(lm.pad([row])).unflatten(-1, (head.shape.kv_heads, -1))  # [1, P, L, 2, H, C]

@@ -1,7 +1,8 @@
 """What aggregated latents do to the frozen base LM (phi* of arXiv 2403.04317, section 3.2).
 
 One interface: a head takes latents and lets the base LM be run under them. `prefix` is P-tuning v2
-(arXiv 2110.07602), keys and values in front of every layer.
+(arXiv 2110.07602), keys and values in front of every layer; `lora` (`models.paper.lora`) changes
+the layers' projections.
 
 Letters: N questions, T tokens of a modulation, d latent size, L layers, H key/value heads, C head
 size, P prefix tokens a layer.
@@ -22,20 +23,41 @@ from models.paper.layers import PerToken
 
 
 class ModulationHead(nn.Module, ABC):
-    """The trained way from aggregated latents to a base LM that answers by them."""
+    """The trained way from aggregated latents to a base LM that answers by them.
+
+    Attributes:
+        prefix_tokens: P; 0 for a modulation that changes the layers themselves.
+    """
+
+    prefix_tokens: int
 
     @abstractmethod
-    def worn(self, lm: BaseLM, latents: Tensor) -> AbstractContextManager[Prefix | None]:
+    def worn(
+        self, lm: BaseLM, latents: Tensor, real: Tensor | None = None
+    ) -> AbstractContextManager[Prefix | None]:
         """Run the base LM under N modulations while the context lasts.
 
         Args:
             lm: the base LM.
             latents: [N, T, d], aggregated, of N sequences.
+            real: bool [N, S], the sequences' tokens that are no padding, where `BaseLM.forward` is
+                given it, too.
 
         Returns:
             A context that gives what `BaseLM.forward` takes as its prefix; None for a modulation
-            that changes the layers themselves.
+            that changes the layers themselves. It can be entered again.
         """
+
+    def check(self, lm: BaseLM) -> None:
+        """Make sure that the base LM can wear what this head makes.
+
+        Raises:
+            CheckpointError: it lacks a layer's part, or that has another size.
+        """
+
+    def opening(self, lm: BaseLM) -> list[int]:
+        """Tokens in front of every text: none behind a prefix, which stands in their place."""
+        return []
 
 
 class PrefixHead(ModulationHead):
@@ -94,6 +116,8 @@ class PrefixHead(ModulationHead):
         length = torch.full((len(latents),), self.prefix_tokens, device=x.device)
         return Prefix(x[:, 0].unbind(0), x[:, 1].unbind(0), bias, length)
 
-    def worn(self, lm: BaseLM, latents: Tensor) -> AbstractContextManager[Prefix | None]:
+    def worn(
+        self, lm: BaseLM, latents: Tensor, real: Tensor | None = None
+    ) -> AbstractContextManager[Prefix | None]:
         """See `ModulationHead.worn`."""
         return nullcontext(self.prefix(lm, latents))

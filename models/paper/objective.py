@@ -15,7 +15,7 @@ from torch import Tensor
 from models.batches import Batch
 from models.corpus import Corpus
 from models.lm import BaseLM
-from models.objective import Loss, answer_loss, as_rounded
+from models.objective import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
 
@@ -109,6 +109,8 @@ def loss(
     asked = [corpus.questions[q] for q in batch.questions]
     questions = stack.question(collate(reader.read([q.text for q in asked])))
     latents = stack.aggregator(questions, bank, visible(batch).to(lm.device))
-    with stack.head.worn(lm, latents) as prefix:
-        answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in asked])
+    pairs = [(q.text, q.answers[0]) for q in asked]
+    ids, labels = supervised_rows(lm, pairs, start=stack.head.opening(lm))
+    with stack.head.worn(lm, latents, real_tokens(labels)) as prefix:
+        answer = rows_loss(lm, prefix, ids, labels)
     return Loss(answer, torch.zeros_like(answer))

@@ -10,6 +10,7 @@ from models import weights
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError, WeightsError
 from models.lm import BaseLM
+from models.lora import default_targets, projections, sizes
 from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
@@ -33,6 +34,8 @@ class Choice:
         tiny: a small, randomly initialised network instead, which reads the base LM's tokens.
         tokens: T; None: 12, or as many as the base LM's layers take.
         question: what the input encoder starts from instead, a model with the same vocabulary.
+        modulation: see `PaperConfig`.
+        lora_rank: r of `lora`; alpha is twice that.
     """
 
     amortizer: str = "t5"
@@ -40,6 +43,8 @@ class Choice:
     tiny: bool = False
     tokens: int | None = None
     question: str | None = None
+    modulation: str = "prefix"
+    lora_rank: int = 8
 
     def name(self) -> str | None:
         """The pretrained model that is needed; None for none."""
@@ -83,6 +88,11 @@ def describe(
             raise CheckpointError(f"{choice.question} and {name} do not read the same tokens")
     prefix_tokens = 2
     most = 2 * prefix_tokens * lm.shape.layers
+    lora: dict[str, Any] = {}
+    if choice.modulation == "lora":
+        most = TOKENS
+        targets = {name: list(sizes(projections(lm, name)[0])) for name in default_targets(lm)}
+        lora = {"r": choice.lora_rank, "lora_alpha": 2 * choice.lora_rank, "lora_targets": targets}
     return PaperConfig(
         layers=lm.shape.layers,
         kv_heads=lm.shape.kv_heads,
@@ -94,7 +104,9 @@ def describe(
         question_network=question,
         tokenizer=name or "",
         tokens=choice.tokens or min(TOKENS, most),
+        modulation=choice.modulation,
         prefix_tokens=prefix_tokens,
+        **lora,
         **identities,
     )
 

@@ -15,7 +15,8 @@ from models.paper import networks
 from models.paper.aggregator import Aggregator
 from models.paper.config import PaperConfig
 from models.paper.layers import PerToken
-from models.paper.modulation import PrefixHead
+from models.paper.lora import LoraHead
+from models.paper.modulation import ModulationHead, PrefixHead
 from models.paper.networks import Inputs
 from models.stack import Stack
 
@@ -53,10 +54,22 @@ class PaperStack(Stack[PaperConfig]):
         self.aggregator = Aggregator(
             config.hidden_size, config.blocks, config.heads, config.attention_size
         )
-        shape = Shape(config.layers, config.kv_heads, config.head_size, config.hidden_size)
-        self.head = PrefixHead(
-            config.tokens, config.hidden_size, shape, config.prefix_tokens, config.head_hidden
-        )
+        self.head: ModulationHead
+        if config.modulation == "lora":
+            self.head = LoraHead(
+                config.tokens,
+                config.hidden_size,
+                config.layers,
+                config.targets,
+                r=config.r,
+                lora_alpha=config.lora_alpha,
+                hidden=config.head_hidden,
+            )
+        else:
+            shape = Shape(config.layers, config.kv_heads, config.head_size, config.hidden_size)
+            self.head = PrefixHead(
+                config.tokens, config.hidden_size, shape, config.prefix_tokens, config.head_hidden
+            )
 
     def aggregate(self, question: Tensor, bank: Tensor) -> Tensor:
         """One modulation [N, T, d] a question, of a bank [K, T, d] of any size (section 3.3).

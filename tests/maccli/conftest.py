@@ -113,6 +113,10 @@ class FakeMemory:
         self.calls.append(("answer", len(selected)))
         return FakeStream([" An", " answer", f" from {len(selected)}."], attention, tokens)
 
+    def export_adapter(self, question: str, selected: Sequence[Any], folder: Path) -> None:
+        self.calls.append(("export", len(selected)))
+        folder.mkdir(parents=True)
+
     def answer_rag(
         self, question: str, texts: Sequence[str], *, max_new_tokens: int, seed: int | None
     ) -> FakeStream:

@@ -325,6 +325,33 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
     assert (answer["seed"], answer["abstained"]) == (7, False)
 
 
+def test_an_adapter_is_exported_once(mac: Mac, stored: Path, memory: FakeMemory) -> None:
+    question = "Who opened the bridge?"
+    ran = mac("ask", question, "-k", "1", "--export-adapter", "adapter")
+    assert (ran.code, ran.err) == (0, "The modulation is in adapter, as an adapter for peft.\n")
+    assert ("export", 1) in memory.calls
+    (stored / "adapter" / "mine.txt").touch()
+    (stored / "file").touch()
+    memory.calls.clear()
+    for folder in ("adapter", "file"):
+        ran = mac("ask", question, "--export-adapter", folder)
+        assert ran.code == 2
+        assert f"There is something in {folder} already." in ran.err
+    assert memory.calls == []  # refused before the model is loaded
+    for options in (("-",), (question, "--mode", "rag")):
+        ran = mac("ask", *options, "--export-adapter", "other")
+        assert ran.code == 2
+        assert "--export-adapter is for one question with --mode mac." in ran.err
+    assert mac("ask", "zebra okapi", "--export-adapter", "other").code == 3
+    assert not (stored / "other").exists()
+
+
+def test_without_documents_there_is_no_adapter(mac: Mac, memory: FakeMemory) -> None:
+    ran = mac("ask", "Who?", "--export-adapter", "adapter")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("Error: There is no modulation to export")
+
+
 def test_nothing_relevant_is_exit_code_3(mac: Mac, stored: Path) -> None:
     ran = mac("ask", "zebra okapi")
     assert ran.code == 3

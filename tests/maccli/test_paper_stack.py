@@ -70,6 +70,39 @@ def test_train_ingest_ask(
     assert mac("ask", FACTS[0][1], "-m", "made", "--mode", "rag").code == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft's
+def test_lora_from_training_to_an_adapter(
+    train: Callable[..., Ran], mac: Mac, work: Path, tiny_llama: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    made = ("--stack", "paper", "--amortizer", "encoder", "--modulation", "lora")
+    trained = train(*made, "--lora-rank", "4", "--backprop-dropout", "0.5", "--lr", "1e-2")
+    assert trained.code == 0, trained.err
+    shown = mac("model", "show", "made", "--json").json
+    assert (shown["modulation"], shown["r"], shown["lora_alpha"]) == ("lora", 4, 8)
+    assert shown["lora_targets"] == {"q_proj": [72, 72], "v_proj": [72, 24]}
+    for n, (document, _, _) in enumerate(FACTS):
+        (work / f"{n}.txt").write_text(document)
+    assert mac("ingest", "*.txt", "-m", "made", "--json").json["added"] == 4
+    asked = mac("ask", FACTS[0][1], "-m", "made", "--json")
+    assert asked.code == 0, asked.err
+    assert asked.json["prefix_tokens"] == 0 and len(asked.json["sources"]) == 4
+    options = ("-m", "made", "--json", "--export-adapter", "out/adapter")
+    exported = mac("ask", FACTS[0][1], *options)
+    assert exported.code == 0, exported.err
+    assert exported.json["answer"] == asked.json["answer"]
+    assert "The modulation is in out/adapter, as an adapter for peft." in exported.err
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_llama), "out/adapter"
+    )
+    assert model.peft_config["default"].r == 4
+    again = mac("ask", FACTS[0][1], *options)
+    assert again.code == 2
+    assert "There is something in out/adapter already." in again.err
+
+
 def test_train_further(train: Callable[..., Ran], work: Path) -> None:
     assert train("--stack", "paper", "--t5-config", "tiny").code == 0
     further = train("--from", "made", out="more", start=False)
@@ -106,6 +139,11 @@ def test_it_is_not_measured_yet(train: Callable[..., Ran], mac: Mac) -> None:
         (
             ("--stack", "paper", "--amortizer", "encoder", "--amortizer-model", "x"),
             "--amortizer encoder starts from no --amortizer-model.",
+        ),
+        (("--lora-rank", "4"), "--lora-rank is of the paper stack (--stack paper)."),
+        (
+            ("--stack", "paper", "--lora-rank", "4"),
+            "--lora-rank is of --modulation lora.",
         ),
         (("--from", "x", "--stack", "paper"), "--stack is that of the checkpoint to start --from."),
     ],

@@ -152,7 +152,7 @@ def test_documents_are_kept_at_random() -> None:
 
 
 def test_the_prefix_starts_from_an_instruction(stack: PaperStack, lm: BaseLM) -> None:
-    instruction_prefix(stack, lm)
+    instruction_prefix(stack.head, lm)
     mlps = stack.head.mlps
     with torch.no_grad():
         mlps.down.zero_()
