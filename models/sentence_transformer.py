@@ -63,7 +63,7 @@ class Recipe:
                 normalised = True
             elif kind != "Transformer" or module.get("path"):
                 raise WeightsError(
-                    f"{folder / 'modules.json'}: a module {kind or module!r} in "
+                    f"{folder / 'modules.json'}: a module {kind or 'of no type'} in "
                     f"{module.get('path', '')!r} cannot be run",
                     "take an encoder of a transformer, pooling and normalisation only",
                 )

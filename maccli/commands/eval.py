@@ -248,7 +248,7 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
         command = shlex.join(["mac", *sys.argv[1:]])
         results = Results.begin(given["out"], settings, command, resume=given["resume"])
         common = Common(plan, out.note, device=device, transfer=transfer)
-        shown = {"bars": out.progress, "note": out.note, "common": common}
+        shown: dict[str, Any] = {"bars": out.progress, "note": out.note, "common": common}
         # One after the other, so that no checkpoint's models are in memory beside another's.
         for entrant in entrants:
             with (

@@ -64,7 +64,8 @@ class External:
         self._known: dict[bytes, NDArray[np.float16]] = {}
         self._seconds = 0.0
         self._index: _Index | None = None
-        self.name = Path(self._given[0].partition("@")[0]).name
+        folder = Path(self._given[0]).expanduser()
+        self.name = (folder.absolute() if folder.exists() else Path(_repository(folder))).name
 
     @cached_property
     def _folders(self) -> list[Path]:
@@ -156,6 +157,11 @@ class External:
         assert self._index is not None
         each = self._seconds / max(1, len(self._known))
         return each * len(self._index.numbers), self._index.vectors.nbytes
+
+
+def _repository(hub_id: Path) -> str:
+    """Return a Hub id without its revision."""
+    return str(hub_id).partition("@")[0]
 
 
 def _digest(text: str) -> bytes:

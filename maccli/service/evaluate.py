@@ -17,7 +17,7 @@ from maccli.errors import MacError
 from maccli.output import Progress
 from maccli.service.bank import ALL, Bank, K, create_store
 from maccli.service.common import Common
-from maccli.service.lineup import Entrant, check, own_settings
+from maccli.service.lineup import Entrant, alone, check, own_settings
 from maccli.service.peak import peak
 from maccli.service.results import Results
 from maccli.service.session import Session
@@ -114,12 +114,12 @@ class Evaluation:
         *,
         bars: Bars,
         note: Callable[[str], None],
-        entrant: Entrant,
-        common: Common,
+        entrant: Entrant | None = None,
+        common: Common | None = None,
     ) -> None:
         self.session = session
-        self.entrant = entrant
-        self.common = common
+        self.entrant = entrant or alone(session.place)
+        self.common = common or Common(plan, note, device=session.place.device)
         self.plan = plan
         self.results = results
         self.bars = bars

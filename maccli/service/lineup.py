@@ -45,6 +45,16 @@ class Entrant:
         return self.config.get("stack") == "paper"
 
 
+def alone(place: Place) -> Entrant:
+    """Return the only checkpoint of a run.
+
+    Raises:
+        CheckpointError: its files cannot be read.
+    """
+    folder = place.checkpoint
+    return Entrant(place, checkpoint.read_config(folder), checkpoint.fingerprint(folder))
+
+
 def line_up(models: Sequence[str], folder: Path, device: str) -> list[Entrant]:
     """Return the checkpoints in their order.
 
@@ -61,15 +71,14 @@ def line_up(models: Sequence[str], folder: Path, device: str) -> list[Entrant]:
     configs = [checkpoint.read_config(path) for path in paths]
     prints = [checkpoint.fingerprint(path) for path in paths]
     if len(given) == 1:
-        place = session.place(folder, given[0], device=device)
-        return [Entrant(place, configs[0], prints[0])]
-    names = _distinct([Path(model).name for model in given], given)
+        return [alone(session.place(folder, given[0], device=device))]
+    names = _distinct([_called(model) for model in given], given)
     bases = [config.get("base_sha256") or str(config.get("base_lm")) for config in configs]
     base_names = _base_names(bases, configs)
     leaders = {base: _leader(base, bases, configs) for base in bases}
     return [
         Entrant(
-            session.place(folder / f"{Path(model).name}-{print_[:8]}", model, device=device),
+            session.place(folder / f"{_called(model)}-{print_[:8]}", model, device=device),
             config,
             print_,
             name,
@@ -132,6 +141,11 @@ def check(entrants: Sequence[Entrant], ks: Sequence[K], group: K | None, *, pref
             "Run it with the checkpoints of that base LM alone.",
             USAGE,
         )
+
+
+def _called(model: str) -> str:
+    """Return the last part of a name or folder."""
+    return Path(model).absolute().name
 
 
 def _leader(base: str, bases: Sequence[str], configs: Sequence[dict[str, Any]]) -> int:

@@ -147,7 +147,7 @@ class PaperMemory(Answerer):
 
     def prefix_size(self, selected: Sequence[Selected]) -> int:
         """See `Answerer.prefix_size`; as many for any number of documents."""
-        return self.config.prefix_tokens
+        return self.config.prefix_tokens if self.config.modulation == "prefix" else 0
 
     @torch.no_grad()
     def _prefixes(self, question: str, banks: Sequence[Sequence[Selected]]) -> Prefix:
