@@ -14,6 +14,7 @@ from maccli.service import compare, methods
 from maccli.service.bank import ALL, Bank
 from maccli.service.compare import Step
 from maccli.service.evaluate import Evaluation
+from maccli.service.evidence import support
 from maccli.service.methods import METHODS
 from maccli.service.peak import peak
 from models.evaluate import figure
@@ -108,8 +109,8 @@ def _tuned_twice(
 def abstention(evaluation: Evaluation) -> None:
     """Measure when a question is refused: with its document in the bank, and without it.
 
-    A question is refused where the best dense score of what it finds is below the checkpoint's
-    threshold, as in `mac ask`. Another document may hold the answer, too; so not every question
+    A question is refused where the support of what it finds is below the checkpoint's threshold, as
+    in `mac ask`. Another document may hold the answer, too; so not every question
     should be refused when its own is left out. Kept in the results as `abstention`.
 
     Raises:
@@ -121,8 +122,8 @@ def abstention(evaluation: Evaluation) -> None:
     done: list[dict[str, Any]] = [kept] if isinstance(kept, dict) else list(kept)
     if any(row["k"] == k and row.get("checkpoint") == name for row in done):
         return
-    # The best score decides, and of all chunks it is that of the first.
-    most = 1 if k == ALL else k
+    # What is refused goes by what would be selected, also where everything is read.
+    most = evaluation.selecting[0] if k == ALL else k
     threshold = evaluation.memory.config.abstain_below
     if threshold is None:
         raise MacError(
@@ -139,7 +140,8 @@ def abstention(evaluation: Evaluation) -> None:
                 found = bank.candidates(
                     example.question, most, "hybrid", evaluation.weights, without
                 )
-                refused.append(max((c.dense for c in found), default=-1e9) < threshold)
+                supported = support(bank.store, example.question, found, evaluation.weights)
+                refused.append(supported < threshold)
             progress.advance(1)
     wrongly, rightly = figure([float(r) for r in there]), figure([float(r) for r in left_out])
     row = {
