@@ -140,7 +140,9 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     bank = answers.latents(stack.amortizer, reader, texts)
     questions = answers.latents(stack.question, reader, [e.question for e in asked])
     with torch.no_grad():
-        aggregated = torch.cat([stack.aggregate(q[None], bank) for q in questions])
+        group = stack.config.group
+        parts = [stack.aggregator.hierarchical(q[None], [bank], group) for q in questions]
+    aggregated = torch.cat(parts)
     octets = step_peak.device if step_peak.device is not None else step_peak.process
     return {
         "p": p,

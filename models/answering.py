@@ -204,6 +204,30 @@ class Answerer(ABC):
         return []
 
     @abstractmethod
+    def answer_batch(
+        self,
+        questions: Sequence[str],
+        banks: Sequence[Sequence[Selected]],
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+    ) -> list[list[int]]:
+        """Greedy answers to B questions, each from the modulations of its own bank.
+
+        Args:
+            questions: what aggregation goes by.
+            banks: for each question at least one modulation.
+            prompts: token ids that the base LM reads behind each aggregated modulation.
+            max_new_tokens: the longest answer.
+
+        Returns:
+            The token ids of each answer, without the end of the sequence.
+        """
+
+    @abstractmethod
+    def prefix_size(self, selected: Sequence[Selected]) -> int:
+        """S, the keys and values in front of each layer for a bank of these modulations."""
+
+    @abstractmethod
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
         """Those of the selected documents whose tokens stand at the prefix's end, in order."""
 

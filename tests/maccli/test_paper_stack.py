@@ -124,11 +124,13 @@ def test_a_store_of_another_stack_is_refused(
     assert len(refused.err.splitlines()) == 2
 
 
-def test_it_is_not_measured_yet(train: Callable[..., Ran], mac: Mac) -> None:
+def test_it_is_measured_without_selection(train: Callable[..., Ran], mac: Mac) -> None:
     assert train("--stack", "paper", "--t5-config", "tiny").code == 0
-    ran = mac("eval", "--data", "facts.jsonl", "-m", "made")
-    assert ran.code == 1
-    assert "made is of the paper stack" in ran.err
+    options = ("--method", "mac", "-k", "all", "--group", "2", "--json")
+    ran = mac("eval", "--data", "facts.jsonl", "-m", "made", *options)
+    assert ran.code == 0, ran.err
+    (row,) = ran.json["rows"]
+    assert (row["k"], row["found"], row["prefix_tokens"]) == ("all", 100, 2)
 
 
 @pytest.mark.parametrize(
