@@ -50,14 +50,14 @@ def exact(parts: Parts) -> Products:
     return Products(*map(_linear, matrices(parts)))
 
 
-def called(layer: Any) -> Products:
+def called(parts: Parts) -> Products:
     """A layer's products by calling its modules, so that what hooks them is heard."""
-    return Products(*(partial(_called, group) for group in matrices(layer)))
+    return Products(*(partial(_called, group) for group in matrices(parts)))
 
 
-def hooked(layer: Any) -> bool:
+def hooked(parts: Parts) -> bool:
     """Whether a modulation changes what a layer's matrices give (`models.lora`)."""
-    return any(module._forward_hooks for group in matrices(layer) for module in group)
+    return any(module._forward_hooks for group in matrices(parts) for module in group)
 
 
 def _called(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -161,9 +161,9 @@ class Blocks:
 
     def current(self) -> Sequence[Products]:
         """`own`, with any modulation that the layers wear now."""
-        if not any(map(hooked, self.lm.layers)):
+        if not any(map(hooked, self.lm.parts)):
             return self.own
-        return [called(layer) for layer in self.lm.layers]
+        return [called(parts) for parts in self.lm.parts]
 
     def run(
         self,
