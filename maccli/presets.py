@@ -62,6 +62,7 @@ PRESETS: Mapping[str, Mapping[str, Value]] = MappingProxyType(
             "base": "meta-llama/Llama-2-7b-hf",
             "batch": 8,
             "accumulate": 4,
+            "quantize": "4bit",
         },
         "smollm2-135m": _DISTILGPT2,
     }
@@ -80,4 +81,5 @@ def _summary(options: Mapping[str, Value]) -> str:
     return (
         f"{reads}, T {options['tokens']}, batch {options['batch']} x {options['accumulate']}, "
         f"p {options['backprop-dropout']:g}, {options['precision']}"
+        f"{', 4-bit base' if options.get('quantize') else ''}"
     )

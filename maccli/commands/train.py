@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
 @click.option(
     "--quantize",
-    type=click.Choice(["4bit"]),
+    type=click.Choice(["4bit", "none"]),
     help="Load the base model with 4 bits a weight, now and whenever the checkpoint is used; "
     "needs an NVIDIA GPU and pip install 'maccli[4bit]'.",
 )
@@ -269,7 +269,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         log=given["log"] or given["out"] / "log.jsonl",
         cache=given["cache"],
         paper=choice if paper and given["start"] is None else None,
-        quantization=given["quantize"],
+        quantization=given["quantize"] if given["quantize"] != "none" else None,
     )
     return run, settings
 

@@ -151,6 +151,7 @@ def test_a_preset_trains_a_step_with_tiny_stand_ins(
     ran = mac(
         *("train", "--preset", name, "--data", str(facts), "--out", "made", "--device", "cpu"),
         *("--base", str(tiny_llama), "--encoder", str(tiny_encoder), "--tokens", "8"),
+        *("--quantize", "none"),
         *("--amortizer-model", str(tiny_t5), "--documents", "2", "--batch", "4"),
         *(("--question-model", str(tiny_t5)) if "question-model" in PRESETS[name] else ()),
         *("--accumulate", "2", "--steps", "1"),
