@@ -22,6 +22,7 @@ from maccli.service.session import Session
 from maccli.service.stream import Stream, identity, read_stream
 from models import checkpoint, text_prefix
 from models.evaluate import BATCH, MAX_NEW_TOKENS
+from models.questions import SOURCE
 from models.relevance import RelevanceWeights
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from models.lm import Prefix
     from models.memory import Memory
 
+_REASONS = {
+    "impossible": "without an answer",
+    "no article": "their article is not among the documents",
+}
 Bars = Callable[[int, str, str], AbstractContextManager[Progress]]
 """Shows a bar: how many units there are, their name, a title."""
 
@@ -97,7 +102,11 @@ class Plan:
 
 
 class Evaluation:
-    """One run of `mac eval`: reads, ingests and loads what is needed, when it is first needed."""
+    """One run of `mac eval`: reads, ingests and loads what is needed, when it is first needed.
+
+    Attributes:
+        folder: of the store; the session's unless another one is given.
+    """
 
     def __init__(
         self,
@@ -107,8 +116,10 @@ class Evaluation:
         *,
         bars: Bars,
         note: Callable[[str], None],
+        folder: Path | None = None,
     ) -> None:
         self.session = session
+        self.folder = folder or session.place.store
         self.plan = plan
         self.results = results
         self.bars = bars
@@ -135,12 +146,18 @@ class Evaluation:
                 f"Left out: {stream.dependent:,} questions that make sense only beside their "
                 "document."
             )
+        for reason, number in stream.skipped.items():
+            self.note(f"Left out: {number:,} questions ({_REASONS.get(reason, reason)}).")
         if stream.unsupported:
+            first = next(e for e in stream.examples if e.id == stream.unsupported[0])
+            place = f" ({first.where})" if first.where else ""
             self.note(
                 f"{len(stream.unsupported):,} of {len(stream.examples):,} questions have no answer "
                 "that stands in their document word for word; the first is "
-                f"{stream.unsupported[0]!r}."
+                f"{stream.unsupported[0]!r}{place}."
             )
+        if made := sum(example.source == SOURCE for example in stream.examples):
+            self.results.data["machine_made"] = made  # saved with the first figure
         return stream
 
     @cached_property
@@ -188,13 +205,12 @@ class Evaluation:
             StoreError: the store cannot be used.
         """
         documents = self.stream.documents
-        bank = Bank(self.memory, create_store(self.session.place.store, self.memory))
+        bank = Bank(self.memory, create_store(self.folder, self.memory))
         strange = next((d.source for d in bank.store.documents() if d.source not in documents), "")
         if strange:
             bank.store.close()
             raise MacError(
-                f"The store in {self.session.place.store} holds documents of other data, "
-                f"such as {strange!r}.",
+                f"The store in {self.folder} holds documents of other data, such as {strange!r}.",
                 "Evaluate in a folder of its own (--store), or in a temporary one.",
             )
         with (
