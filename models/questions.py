@@ -263,11 +263,13 @@ def _candidates(text: str) -> list[tuple[str, Span]]:
             for s in spans(sentence)
             if sentence.count(s.text) == 1 and not _bare(s)
         ]
-        # Dates and numbers make the surer questions; of names those that stand late in a sentence.
+        # Of names those that stand late in a sentence are asked for best.
         found.sort(key=lambda s: (s.kind == "name", -s.start))
         rows.append([(sentence, span) for span in found])
     most = max(map(len, rows), default=0)
-    return [row[i] for i in range(most) for row in rows if i < len(row)]
+    ordered = [row[i] for i in range(most) for row in rows if i < len(row)]
+    # Few questions to names survive the filters: they come when there is nothing else.
+    return sorted(ordered, key=lambda pair: pair[1].kind == "name")
 
 
 def _spread(made: Sequence[Made], text: str) -> list[Made]:
