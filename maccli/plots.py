@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+import re
+from collections.abc import Mapping
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
-from maccli.service import rows as names
+from maccli.plot_panels import Panel, panels
 
 FORMATS = (".png", ".svg", ".pdf")
 """What pictures can be written as, by the file's suffix."""
@@ -40,92 +41,56 @@ def losses(log: Path, picture: Path) -> None:
 
 
 def evaluation(data: Mapping[str, Any], picture: Path) -> None:
-    """Draw the results of `mac eval` into a PNG, SVG or PDF file: see `evaluation_svg`."""
-    _evaluation(data).savefig(picture)
+    """Draw the results of `mac eval` into a PNG, SVG or PDF file, two panels beside each other.
 
-
-def evaluation_svg(data: Mapping[str, Any]) -> str:
-    """Return a picture of the results of `mac eval` as an SVG element; "" if there is nothing.
-
-    A panel each, where there is something to show: F1 against seconds a question, F1 against the
-    bank's size, F1 against what a prune left.
+    What there is to show is in `maccli.plot_panels`; where there is nothing, nothing is written.
     """
-    if not data["rows"] and not data.get("bank_sizes"):
-        return ""
-    text = io.StringIO()
-    _evaluation(data).savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
-
-
-def _evaluation(data: Mapping[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
-    panels: list[tuple[Any, Sequence[Mapping[str, Any]]]] = []
-    if data["settings"]["kind"] == "prune-curve":
-        panels.append((_pruning, data["rows"]))
-    else:
-        if data["rows"]:
-            panels.append((_latency, data["rows"]))
-        if data.get("bank_sizes"):
-            panels.append((_bank_sizes, data["bank_sizes"]))
-    figure = Figure(figsize=(7 * len(panels), 4.5), layout="constrained")
-    for axes, (draw, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):  # noqa: B905
-        draw(axes, rows)
-        axes.set_ylim(bottom=0)
-        axes.set_ylabel("F1")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize="small")
-    return figure
+    found = panels(data)
+    if not found:
+        return
+    columns = min(2, len(found))
+    lines = -(-len(found) // columns)
+    figure = Figure(figsize=(6.5 * columns, 4.2 * lines), layout="constrained")
+    places = figure.subplots(lines, columns, squeeze=False).flat
+    for panel, axes in zip_longest(found, places):
+        if panel is None:
+            axes.set_axis_off()
+        else:
+            _draw(panel, axes)
+    figure.savefig(picture, dpi=150)
 
 
-def _latency(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A point a row, with its interval, methods in colours."""
-    for name in dict.fromkeys(map(names.label, rows)):
-        own = [row for row in rows if names.label(row) == name]
-        xs = [row["seconds_a_question"] for row in own]
-        axes.errorbar(xs, [row["f1"] for row in own], _errors(own), fmt="o", capsize=2, label=name)
-        for row in own:
-            if row["k"] is not None:
-                axes.annotate(
-                    f" {row['k']}", (row["seconds_a_question"], row["f1"]), fontsize="small"
-                )
-    axes.set_xlabel("seconds a question")
-    axes.set_title("F1 against latency; numbers: k")
+def evaluation_svgs(data: Mapping[str, Any]) -> list[str]:
+    """Return the same panels as SVG elements that can stand in one page, in its colour of text."""
+    return [_svg(panel, f"panel{number}-") for number, panel in enumerate(panels(data), start=1)]
 
 
-def _bank_sizes(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line a method."""
-    for name in dict.fromkeys(map(names.label, rows)):
-        own = sorted((row for row in rows if names.label(row) == name), key=lambda row: row["size"])
-        xs = [row["chunks"] for row in own]
-        axes.errorbar(xs, [row["f1"] for row in own], _errors(own), marker="o", label=name)
-    axes.set_xscale("log")
-    axes.set_xlabel("chunks in the bank")
-    axes.set_title("F1 against the bank's size")
+def _svg(panel: Panel, prefix: str) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    _draw(panel, figure.subplots())
+    text = io.StringIO()
+    # A salt of our own: the same results give the same picture.
+    with matplotlib.rc_context({"svg.hashsalt": prefix, "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", svg, count=2)
+    svg = svg.replace("stroke: #000000", "stroke: currentColor")
+    # Ids are unique in a page only if each picture has its own.
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    return svg.replace("<svg ", f'<svg role="img" aria-label="{panel.title}" ', 1).strip()
 
 
-def _pruning(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line a strategy, all from the whole bank's F1 on."""
-    for name in dict.fromkeys(_strategy(row) for row in rows if row["percent"] < 100):
-        own = [row for row in rows if row["percent"] < 100 and _strategy(row) == name]
-        of = own[0].get("checkpoint")
-        own += [r for r in rows if r["percent"] == 100 and r.get("checkpoint") == of]
-        own.sort(key=lambda row: -row["percent"])
-        axes.plot(
-            [row["percent"] for row in own], [row["f1"] for row in own], marker="o", label=name
-        )
-    axes.invert_xaxis()
-    axes.set_xlabel("modulations left, %")
-    axes.set_title("F1 against what a prune left")
-
-
-def _strategy(row: Mapping[str, Any]) -> str:
-    return names.label({**row, "method": row["strategy"]})
-
-
-def _errors(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """How far each interval reaches below and above its F1."""
-    return [
-        [row["f1"] - row["f1_interval"][0] for row in rows],
-        [row["f1_interval"][1] - row["f1"] for row in rows],
-    ]
+def _draw(panel: Panel, axes: Any) -> None:
+    panel.draw(axes)
+    axes.set_title(panel.title, fontsize="medium")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize="small", frameon=False)

@@ -1,4 +1,4 @@
-"""The formats of question-answering data: JSON lines, SQuAD JSON, the CSVs of two news data sets.
+"""The formats of question-answering data: JSON lines, SQuAD JSON, the CSVs of published data sets.
 
 Each reader turns an open text file into examples and raises `DataError` with the file and the line
 (SQuAD JSON, which has none that mean anything: the place in the document).
@@ -11,18 +11,22 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 from models.errors import DataError
+from models.published_formats import (
+    csv_answers,
+    csv_columns,
+    official_streamingqa,
+    sorting_key,
+)
 
 _MAX_LINE = 16 * 1024 * 1024  # characters; a longer line is not one question with its document
 _LINE_FIELDS = "a line needs doc, question and answers (a list of strings)"
 _DOCUMENT_FIELDS = "a line needs doc or text"
-_CSV_COLUMNS = (
-    "needs question, answers, text (StreamingQA) or question, answer, ans_paragraph (ArchivalQA)"
-)
+_CSV_FIELDS = "every row needs a question, its document and the column of the answers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Example:
         date: of the document, as it stands in the file, or None.
         standalone: False where the question makes sense only beside its document.
         split: ``train``, ``dev`` and so on, or None where the file does not say.
+        where: file and line (SQuAD JSON: the place in the document); two examples may be equal
+            without it.
     """
 
     id: str
@@ -52,6 +58,7 @@ class Example:
     date: str | None = None
     standalone: bool = True
     split: str | None = None
+    where: str = field(default="", compare=False)
 
 
 def _json_rows(lines: TextIO, path: Path, hint: str) -> Iterator[tuple[int, str, Any]]:
@@ -67,14 +74,22 @@ def _json_rows(lines: TextIO, path: Path, hint: str) -> Iterator[tuple[int, str,
         yield number, where, row
 
 
-def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+def _json_lines(
+    lines: TextIO, path: Path, skipped: Counter[str], texts: Mapping[str, str]
+) -> Iterator[Example]:
     for number, where, row in _json_rows(lines, path, _LINE_FIELDS):
         if not isinstance(row, dict):
             raise DataError(f"{where}: not a JSON object", _LINE_FIELDS)
+        if "doc" not in row and {"qa_id", "evidence_id"} <= row.keys():
+            row = official_streamingqa(row, where, texts)
+            if row is None:
+                skipped["no article"] += 1
+                continue
         document = _text(row, "doc", where, _LINE_FIELDS)
         source = _optional(row, "source", where) or path.name.partition(".")[0]
         example = _example(
             skipped,
+            where=where,
             id=_optional(row, "id", where) or f"{source}-{number}",
             source=source,
             document_id=_optional(row, "doc_id", where) or _digest(document),
@@ -93,13 +108,18 @@ def _json_lines(lines: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Ex
 def json_documents(lines: TextIO, path: Path) -> Iterator[tuple[str, str]]:
     """Id and text of documents without questions: JSON lines with ``doc`` or ``text``.
 
+    The id is ``doc_id``, or the ``sorting_key`` of an article of the WMT news crawl.
+
     Raises:
         DataError: a line is none, or has no text; the message names the file and the line.
     """
     for _, where, row in _json_rows(lines, path, _DOCUMENT_FIELDS):
         key = "doc" if isinstance(row, dict) and "doc" in row else "text"
         text = _text(row, key, where, _DOCUMENT_FIELDS)
-        yield _optional(row, "doc_id", where) or _digest(text), text
+        name = _optional(row, "doc_id", where)
+        if not name and (wmt := _optional(row, "sorting_key", where)):
+            name = sorting_key(wmt)
+        yield name or _digest(text), text
 
 
 def _bounded(lines: TextIO, path: Path) -> Iterator[str]:
@@ -111,7 +131,9 @@ def _bounded(lines: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
-def _squad(file: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+def _squad(
+    file: TextIO, path: Path, skipped: Counter[str], _: Mapping[str, str]
+) -> Iterator[Example]:
     hint = "a SQuAD file is {data: [{paragraphs: [{context, qas: [{question, answers}]}]}]}"
     try:
         root = json.load(file)
@@ -133,6 +155,7 @@ def _squad(file: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]
                 texts = [_text(answer, "text", at, hint) for answer in found]
                 example = _example(
                     skipped,
+                    where=at,
                     id=_optional(item, "id", at) or f"{source}-{a}-{p}-{q}",
                     source=source,
                     document_id=f"{source}-{a}-{p}",
@@ -145,50 +168,46 @@ def _squad(file: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]
                     yield example
 
 
-def _csv(file: TextIO, path: Path, skipped: Counter[str]) -> Iterator[Example]:
+def _csv(
+    file: TextIO, path: Path, skipped: Counter[str], _: Mapping[str, str]
+) -> Iterator[Example]:
     csv.field_size_limit(_MAX_LINE)  # Python's own limit is shorter than a long article
     rows = csv.DictReader(file, strict=True)
     source = path.name.partition(".")[0]
     try:
-        columns = set(rows.fieldnames or ())
-        if {"question", "answers", "text"} <= columns:
-            document_column = "text"
-        elif {"question", "answer", "ans_paragraph"} <= columns:
-            document_column = "ans_paragraph"
-        else:
-            raise DataError(f"{path}:1: columns {sorted(columns)} are not known", _CSV_COLUMNS)
+        document_column, column = csv_columns(set(rows.fieldnames or ()), f"{path}:1")
         for row in rows:
             where = f"{path}:{rows.line_num}"
-            document = _text(row, document_column, where, _CSV_COLUMNS)
-            # StreamingQA keeps all its answers in one field, with backslashes between them.
-            given = row["answers" if document_column == "text" else "answer"] or ""
-            answers = given.split("\\") if document_column == "text" else [given]
+            document = _text(row, document_column, where, _CSV_FIELDS)
+            answers = csv_answers(document_column, row[column] or "", where)
             example = _example(
                 skipped,
+                where=where,
                 id=f"{source}-{rows.line_num}",
                 source=source,
                 document_id=_digest(document),
                 document=document,
-                question=_text(row, "question", where, _CSV_COLUMNS),
+                question=_text(row, "question", where, _CSV_FIELDS),
                 answers=_answers(answers, where),
+                title=_optional(row, "title", where),
                 date=_optional(row, "date", where),
             )
             if example:
                 yield example
     except csv.Error as error:
-        raise DataError(
-            f"{path}:{rows.reader.line_num}: not CSV ({error})", _CSV_COLUMNS
-        ) from error
+        raise DataError(f"{path}:{rows.reader.line_num}: not CSV ({error})", _CSV_FIELDS) from error
 
 
-READERS: dict[str, Callable[[TextIO, Path, Counter[str]], Iterator[Example]]] = {
+Reader = Callable[[TextIO, Path, Counter[str], Mapping[str, str]], Iterator[Example]]
+READERS: dict[str, Reader] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _squad,
     ".csv": _csv,
 }
 """What reads a file, by its suffix: given the open text, the path for messages, and a counter that
-takes questions without an answer as ``impossible``."""
+takes questions without an answer as ``impossible`` and those whose document is missing as ``no
+article``, and the texts of articles that a file names without holding them."""
 
 
 def _example(skipped: Counter[str], *, answers: tuple[str, ...], **fields: Any) -> Example | None:

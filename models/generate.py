@@ -9,7 +9,7 @@ C head size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +21,12 @@ from models.lm import BaseLM, Prefix
 
 @torch.no_grad()
 def generate_batch(
-    lm: BaseLM, prompts: Sequence[Sequence[int]], prefix: Prefix | None, max_new_tokens: int
+    lm: BaseLM,
+    prompts: Sequence[Sequence[int]],
+    prefix: Prefix | None,
+    max_new_tokens: int,
+    *,
+    stop: Container[int] = (),
 ) -> list[list[int]]:
     """The most likely continuation of each prompt, up to its end-of-sequence token (left out).
 
@@ -30,6 +35,7 @@ def generate_batch(
         prompts: token ids of B prompts, each of at least one token.
         prefix: of B groups of one sequence each, or one group of B.
         max_new_tokens: the longest answer; shorter where the base LM's positions end before.
+        stop: further tokens that end a continuation, and are left out.
 
     Raises:
         ModelError: prefix and prompt alone take more positions than there are.
@@ -66,7 +72,7 @@ def generate_batch(
     done = [False] * b
     for step in range(max_new_tokens):
         for i, chosen in enumerate(token.tolist()):
-            done[i] = done[i] or chosen == lm.eos_id
+            done[i] = done[i] or chosen == lm.eos_id or chosen in stop
             if not done[i]:
                 out[i].append(chosen)
         if all(done) or step == max_new_tokens - 1:

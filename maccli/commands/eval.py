@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli import config, errors
-from maccli.commands import eval_options, options
+from maccli.commands import eval_options, eval_studies, options
 from maccli.commands.eval_options import DEFAULT_METHODS, METHODS
 from maccli.output import Output
 from store.pruning import STRATEGIES
@@ -29,7 +29,6 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--data",
     multiple=True,
-    required=True,
     type=_FILE,
     metavar="FILE",
     help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to join.",
@@ -130,6 +129,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="PERCENT",
     help="Of --prune-curve: what is left; repeat it.  [default: 100, 75, 50, 25, 10]",
 )
+@options.apply(*eval_studies.OPTIONS)
 @click.option(
     "--store",
     "store_folder",
@@ -182,11 +182,14 @@ def evaluate(
       mac eval --data questions.jsonl -m smollm2-135m -m ./mine --method mac --method rag-hybrid
       mac eval --data questions.jsonl --out result.json --resume --report result.html
       mac eval --data questions.jsonl --prune-curve --strategy merge --size 50 --plot curve.png
+      mac eval --docs notes --make-questions 100 --keep-questions asked.jsonl
+      mac eval --language-modelling articles.jsonl --limit 100
     """
     from maccli import plots
 
     eval_options.check(given, plot)
-    eval_options.check_folders(given["out"], plot, report)
+    eval_studies.check(given)
+    eval_options.check_folders(given["out"], plot, report, given["keep_questions"])
     if plot is not None or report is not None:
         plots.require()
     out = Output(json=as_json, quiet=quiet)
@@ -202,7 +205,7 @@ def evaluate(
     if report is not None:
         from maccli.service.page import page
 
-        report.write_text(page(results.data, plots.evaluation_svg(results.data)), "utf-8")
+        report.write_text(page(results.data, plots.evaluation_svgs(results.data)), "utf-8")
     if out.json:
         out.record(results.data)
     else:
@@ -211,6 +214,7 @@ def evaluate(
 
 def _measure(out: Output, given: dict[str, Any]) -> Results:
     """Run what the options ask for and return its results."""
+    from maccli.service import each, language_modelling
     from maccli.service.common import Common
     from maccli.service.evaluate import Evaluation, Plan
     from maccli.service.lineup import line_up
@@ -218,10 +222,11 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
     from maccli.service.session import Session
 
     others = given["retention"] or given["abstention"] or given["bank_sizes"]
+    articles = given["language_modelling"]
     repeated = ("methods", "ks", "rates", "retrievers")
     once = {name: tuple(dict.fromkeys(given[name])) for name in repeated}
     plan = Plan(
-        data=given["data"],
+        data=(articles,) if articles else given["data"],
         distractors=given["distractors"],
         split=given["split"],
         methods=once["methods"] or (() if others else DEFAULT_METHODS),
@@ -243,17 +248,36 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
         models = given["models"] or (config.text("model", None),)
         entrants = line_up(models, folder.expanduser().absolute(), device)
         transfer = stack.enter_context(out.transfers())
-        kind = "prune-curve" if given["prune_curve"] else "methods"
-        settings = plan.settings(entrants, kind)
+        settings = plan.settings(entrants, eval_studies.kind(given))
         command = shlex.join(["mac", *sys.argv[1:]])
-        results = Results.begin(given["out"], settings, command, resume=given["resume"])
+
+        def begin(more: dict[str, Any]) -> Results:
+            return Results.begin(given["out"], settings | more, command, resume=given["resume"])
+
+        shown: dict[str, Any] = {"bars": out.progress, "note": out.note}
+        if eval_studies.of_one(given):
+            session = stack.enter_context(Session(entrants[0].place, transfer=transfer))
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mac-eval-")))
+            plan, results = eval_studies.prepared(out, given, plan, session, scratch, begin)
+            if articles:
+                language_modelling.run(
+                    session, results, articles, limit=plan.limit, seed=plan.seed, **shown
+                )
+            elif given["each"]:
+                each.run(session, plan, results, session.place.store, **shown)
+            else:
+                evaluation = Evaluation(session, plan, results, **shown)
+                _run(stack.enter_context(evaluation), given)
+            return results
+        results = begin({})
         common = Common(plan, out.note, device=device, transfer=transfer)
-        shown: dict[str, Any] = {"bars": out.progress, "note": out.note, "common": common}
         # One after the other, so that no checkpoint's models are in memory beside another's.
         for entrant in entrants:
             with (
                 Session(entrant.place, transfer=transfer) as session,
-                Evaluation(session, plan, results, entrant=entrant, **shown) as evaluation,
+                Evaluation(
+                    session, plan, results, entrant=entrant, common=common, **shown
+                ) as evaluation,
             ):
                 _run(evaluation, given)
             del session, evaluation
@@ -270,7 +294,7 @@ def _run(evaluation: Evaluation, given: dict[str, Any]) -> None:
     if given["bank_sizes"]:
         studies.bank_sizes(evaluation, given["bank_sizes"])
     if given["retention"]:
-        studies.retention(evaluation, given["retention"])
+        studies.retention(evaluation, given["retention"], given["moments"])
     if given["abstention"]:
         studies.abstention(evaluation)
 

@@ -88,9 +88,11 @@ def check(given: dict[str, Any], plot: Path | None) -> None:
             raise click.UsageError("--prune-curve takes one -k.")
     elif given["strategies"] or given["sizes"]:
         raise click.UsageError("--strategy and --size are options of --prune-curve.")
-    drawn = given["methods"] or given["bank_sizes"]
-    if plot and not drawn and (given["retention"] or given["abstention"]):
-        raise click.UsageError("--plot draws methods, bank sizes or a prune curve: name some.")
+    drawn = given["methods"] or given["bank_sizes"] or given["retention"]
+    if plot and not drawn and given["abstention"]:
+        raise click.UsageError(
+            "--plot draws methods, bank sizes, retention or a prune curve: name some."
+        )
 
 
 def check_folders(*paths: Path | None) -> None:

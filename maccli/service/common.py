@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from maccli.service.session import Transfer
     from models.data import Example
 
+_REASONS = {
+    "impossible": "without an answer",
+    "no article": "their article is not among the documents",
+}
+
 
 class Common:
     """The stream, and the retrievers of others; each is read when it is first needed.
@@ -52,11 +57,15 @@ class Common:
                 f"Left out: {stream.dependent:,} questions that make sense only beside their "
                 "document."
             )
+        for reason, number in stream.skipped.items():
+            self.note(f"Left out: {number:,} questions ({_REASONS.get(reason, reason)}).")
         if stream.unsupported:
+            first = next(e for e in stream.examples if e.id == stream.unsupported[0])
+            place = f" ({first.where})" if first.where else ""
             self.note(
                 f"{len(stream.unsupported):,} of {len(stream.examples):,} questions have no answer "
                 "that stands in their document word for word; the first is "
-                f"{stream.unsupported[0]!r}."
+                f"{stream.unsupported[0]!r}{place}."
             )
         return stream
 

@@ -26,6 +26,7 @@ from models import checkpoint, text_prefix
 from models.errors import CheckpointError
 from models.evaluate import BATCH, MAX_NEW_TOKENS
 from models.paper.memory import PaperMemory
+from models.questions import SOURCE
 from models.relevance import RelevanceWeights
 
 if TYPE_CHECKING:
@@ -104,7 +105,11 @@ class Plan:
 
 
 class Evaluation:
-    """One checkpoint in a run of `mac eval`: ingests and loads what is first needed when it is."""
+    """One checkpoint in a run of `mac eval`: ingests and loads what is first needed when it is.
+
+    Attributes:
+        folder: of the store; the session's unless another one is given.
+    """
 
     def __init__(
         self,
@@ -116,10 +121,12 @@ class Evaluation:
         note: Callable[[str], None],
         entrant: Entrant | None = None,
         common: Common | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.session = session
         self.entrant = entrant or alone(session.place)
         self.common = common or Common(plan, note, device=session.place.device)
+        self.folder = folder or session.place.store
         self.plan = plan
         self.results = results
         self.bars = bars
@@ -132,10 +139,13 @@ class Evaluation:
         if "bank" in self.__dict__:
             self.bank.store.close()
 
-    @property
+    @cached_property
     def stream(self) -> Stream:
         """The documents and questions; see `Common.stream`."""
-        return self.common.stream
+        stream = self.common.stream
+        if made := sum(example.source == SOURCE for example in stream.examples):
+            self.results.data["machine_made"] = made  # saved with the first figure
+        return stream
 
     @property
     def questions(self) -> list[Example]:
@@ -203,13 +213,12 @@ class Evaluation:
             StoreError: the store cannot be used.
         """
         documents = self.stream.documents
-        bank = Bank(self.memory, create_store(self.session.place.store, self.memory))
+        bank = Bank(self.memory, create_store(self.folder, self.memory))
         strange = next((d.source for d in bank.store.documents() if d.source not in documents), "")
         if strange:
             bank.store.close()
             raise MacError(
-                f"The store in {self.session.place.store} holds documents of other data, "
-                f"such as {strange!r}.",
+                f"The store in {self.folder} holds documents of other data, such as {strange!r}.",
                 "Evaluate in a folder of its own (--store), or in a temporary one.",
             )
         with (

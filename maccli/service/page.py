@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -10,27 +10,39 @@ from maccli.service.rows import title
 from maccli.service.tables import Table, tables
 
 _STYLE = """
+:root { color-scheme: light dark; --text: #1a1a1a; --back: #fff; --line: #ccc; --soft: #f2f2f2;
+  --right: #14692c; --wrong: #8a1c1c; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e4e4; --back: #17191c; --line: #43474d;
+  --soft: #24272b; --right: #6fce8b; --wrong: #f08c8c; } }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
-  color: #1a1a1a; background: #fff; }
+  color: var(--text); background: var(--back); }
 h1, h2 { line-height: 1.2; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #ccc; padding: .3rem .7rem; text-align: right; }
-th:first-child, td:first-child, .words td { text-align: left; }
-code, pre { background: #f2f2f2; padding: .1rem .3rem; overflow-wrap: anywhere; }
-svg { max-width: 100%; height: auto; }
-.right { color: #14692c; }
-.wrong { color: #8a1c1c; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: right;
+  white-space: nowrap; vertical-align: top; }
+tbody tr:hover { background: var(--soft); }
+th:first-child, td:first-child, .words th, .words td { text-align: left; }
+.words td { white-space: normal; min-width: 9rem; overflow-wrap: anywhere; }
+code, pre { background: var(--soft); padding: .1rem .3rem; }
+pre { padding: .5rem .7rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+.pictures { display: grid; gap: 1.5rem; grid-template-columns: repeat(auto-fit,
+  minmax(min(100%, 30rem), 1fr)); }
+svg { display: block; width: 100%; max-width: 44rem; height: auto; }
+svg text { fill: currentColor; }
+.right { color: var(--right); }
+.wrong { color: var(--wrong); }
 dt { font-weight: 600; }
+dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
 """
 
 
-def page(data: Mapping[str, Any], picture: str) -> str:
+def page(data: Mapping[str, Any], pictures: Sequence[str]) -> str:
     """Return the page.
 
     Args:
         data: a file of results.
-        picture: an SVG element; "" for none.
+        pictures: SVG elements without an id in common.
     """
     return "\n".join(
         (
@@ -41,7 +53,7 @@ def page(data: Mapping[str, Any], picture: str) -> str:
             "<h1>mac eval</h1>",
             *_circumstances(data),
             *(line for table in tables(data) for line in _table(table)),
-            f"<h2>Picture</h2><div>{picture}</div>" if picture else "",
+            *_pictures(pictures),
             *_answers(data),
             "</body></html>",
             "",
@@ -49,10 +61,17 @@ def page(data: Mapping[str, Any], picture: str) -> str:
     )
 
 
+_FILES = ("data", "distractors", "documents")
+_SHOWN = 30
+"""More files than this are not named one by one."""
+
+
 def _circumstances(data: Mapping[str, Any]) -> Iterator[str]:
     settings = {k: v for k, v in data["settings"].items() if v is not None}
-    read = [*settings.pop("data"), *settings.pop("distractors")]
-    files = ", ".join(file["file"] for file in read)
+    read = [file for name in _FILES for file in settings.pop(name, [])]
+    files = ", ".join(file["file"] for file in read[:_SHOWN])
+    if len(read) > _SHOWN:
+        files += f" and {len(read) - _SHOWN:,} more"
     facts = {
         "Data": files,
         "Settings": _listed(settings),
@@ -64,6 +83,13 @@ def _circumstances(data: Mapping[str, Any]) -> Iterator[str]:
     for name, value in facts.items():
         yield f"<dt>{name}</dt><dd>{escape(value)}</dd>"
     yield "</dl>"
+
+
+def _pictures(pictures: Sequence[str]) -> Iterator[str]:
+    if pictures:
+        yield '<h2>Pictures</h2><div class="pictures">'
+        yield from (f"<div>{picture}</div>" for picture in pictures)
+        yield "</div>"
 
 
 def _table(table: Table) -> Iterator[str]:

@@ -115,7 +115,7 @@ def _compare(path: Path, there: Mapping[str, Any], here: Mapping[str, Any]) -> N
     for name in sorted({*there, *here}):
         old, new = there.get(name), here.get(name)
         if old != new:
-            if name in ("data", "distractors"):
+            if name in ("data", "distractors", "documents"):
                 what = f"other {name}"
             else:
                 what = f"{name} {json.dumps(old)}, not {json.dumps(new)}"

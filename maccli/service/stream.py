@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ class Stream:
         examples: the questions that say what they are about, in the same order.
         dependent: how many were left out because they make sense only beside their document.
         unsupported: ids of those of `examples` without an answer that stands in their document.
+        skipped: how many questions were left out for other reasons, by reason.
     """
 
     documents: dict[str, str]
     examples: list[Example]
     dependent: int
     unsupported: list[str]
+    skipped: Counter[str] = field(default_factory=Counter)
 
     def draw(self, number: int | None, seed: int) -> list[Example]:
         """Return so many questions drawn at random; all, in their order, if there are no more."""
@@ -50,7 +53,8 @@ def read_stream(
     Args:
         paths: the files.
         split: only what belongs to this split.
-        distractors: files of documents without questions, which come last.
+        distractors: files of documents without questions, which come last; questions that name
+            their document without holding it find it there.
         documents: keep only so many documents of each file, drawn at random; all if None.
         seed: of that draw.
 
@@ -63,8 +67,11 @@ def read_stream(
     examples: list[Example] = []
     unsupported: list[str] = []
     dependent = 0
+    skipped: Counter[str] = Counter()
+    others = [(path, *one) for path in distractors for one in data.documents(path)]
+    found = {name: text for _, name, text in others}
     for path in paths:
-        rows = data.read(path, split)
+        rows = data.read(path, split, skipped=skipped, texts=found)
         names = sorted({example.document_id for example in rows})
         kept = set(rng.sample(names, min(documents, len(names))) if documents else names)
         for example in rows:
@@ -84,10 +91,9 @@ def read_stream(
             f"{', '.join(map(str, paths))}: no question stands on its own",
             "every one of them says `standalone: false`",
         )
-    for path in distractors:
-        for name, text in data.documents(path):
-            _add(texts, name, text, str(path))
-    return Stream(texts, examples, dependent, unsupported)
+    for path, name, text in others:
+        _add(texts, name, text, str(path))
+    return Stream(texts, examples, dependent, unsupported, skipped)
 
 
 def _add(texts: dict[str, str], name: str, text: str, where: str) -> None:

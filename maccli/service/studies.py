@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from models.data import Example
 
 
-def retention(evaluation: Evaluation, first: int) -> None:
-    """Measure what is left of the first documents' answers at the end of the stream.
+def retention(evaluation: Evaluation, first: int, moments: int = 2) -> None:
+    """Measure what is left of the first documents' answers as the stream goes on.
 
     That is F1 on their questions after the whole stream, over F1 on the same questions right after
     these documents: for `mac`, or for those of the plan's methods that search or tune, at the first
-    `k`. Kept in the results as `retention`.
+    `k`. Kept in the results as `retention`, with F1 at the moments between as `curve`.
 
     Args:
         evaluation: the run.
         first: how many documents those are.
+        moments: how often they are asked, the first and the last time included; as many documents
+            come between one and the next.
 
     Raises:
         MacError: there are no more documents than that, or no questions about the first.
@@ -52,19 +54,25 @@ def retention(evaluation: Evaluation, first: int) -> None:
     if evaluation.plan.limit is not None and evaluation.plan.limit < len(asked):
         asked = random.Random(evaluation.plan.seed).sample(asked, evaluation.plan.limit)
     rows: list[dict[str, Any]] = list(evaluation.results.data.get("retention", ()))
+    ends = [first + (len(names) - first) * i // (moments - 1) for i in range(moments)]
+    ends = list(dict.fromkeys(ends))
     for step in _lasting(evaluation):
         key = {**step.key, "documents": first}
-        if _known(rows, key):
+        same = [row for row in rows if all(row.get(n) == value for n, value in key.items())]
+        if any([point["documents"] for point in _curve(row)] == ends for row in same):
             continue
-        when = (f"{step.title}, first {first:,} documents", f"{step.title}, all documents")
         if step.rate is not None:
-            before, after = _tuned_twice(evaluation, step.rate, first, asked, when)
+            asked_then = _tuned(evaluation, step.rate, ends, asked, step.title)
         else:
-            with _part(evaluation.bank, names[:first]) as small:
-                before = _row(evaluation, small, asked, step, when[0])
-            after = _row(evaluation, evaluation.bank, asked, step, when[1])
+            asked_then = _searched(evaluation, step, ends, asked)
+        before, after = asked_then[0], asked_then[-1]
         kept = after["f1"] / before["f1"] if before["f1"] else None
-        rows.append({**key, "before": before, "after": after, "retention": kept})
+        curve = [
+            {"documents": end, "f1": row["f1"], "f1_interval": row["f1_interval"]}
+            for end, row in zip(ends, asked_then, strict=True)
+        ]
+        rows = [row for row in rows if row not in same]
+        rows.append({**key, "before": before, "after": after, "retention": kept, "curve": curve})
         evaluation.results.keep("retention", rows)
         evaluation.note(f"{step.title}: F1 {before['f1']:.1f}, at the end {after['f1']:.1f}")
 
@@ -88,16 +96,39 @@ def _lasting(evaluation: Evaluation) -> list[Step]:
     return [compare.named(evaluation, Step(METHODS["mac"], evaluation.ks[0])), *lasting]
 
 
-def _tuned_twice(
-    evaluation: Evaluation, rate: float, first: int, asked: list[Example], when: tuple[str, str]
+def _curve(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the moments of a row; results of an older mac have none."""
+    curve: list[dict[str, Any]] = row.get("curve", [])
+    return curve
+
+
+def _searched(
+    evaluation: Evaluation, step: Step, ends: Sequence[int], asked: list[Example]
 ) -> list[dict[str, Any]]:
-    """Return the figures of an LM tuned on the first documents, and then on the rest, too."""
+    """Return the figures of one method on banks of the first so many documents."""
+    names = list(evaluation.stream.documents)
+    rows = []
+    for end in ends:
+        title = f"{step.title}, first {end:,} documents"
+        if end == len(names):
+            rows.append(_row(evaluation, evaluation.bank, asked, step, title))
+            continue
+        with _part(evaluation.bank, names[:end]) as small:
+            rows.append(_row(evaluation, small, asked, step, title))
+    return rows
+
+
+def _tuned(
+    evaluation: Evaluation, rate: float, ends: Sequence[int], asked: list[Example], name: str
+) -> list[dict[str, Any]]:
+    """Return the figures of an LM tuned on the first so many documents, and so on."""
     from models.finetune import Tuner
 
     tuner = Tuner(evaluation.memory.lm, rate)
     documents = list(evaluation.stream.documents.values())
     rows = []
-    for part, title in zip((documents[:first], documents[first:]), when, strict=True):
+    for start, end in zip((0, *ends), ends, strict=False):
+        part, title = documents[start:end], f"{name}, first {end:,} documents"
         with evaluation.bars(len(part), "doc", f"{title}: learns") as progress:
             tuner.learn(part, lambda bar=progress: bar.advance(1))  # type: ignore[misc]
         with evaluation.bars(2 * len(asked), "step", title) as progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from maccli.service.prune_curve import WHOLE
@@ -32,10 +32,33 @@ class Table:
 
 
 def tables(data: Mapping[str, Any]) -> list[Table]:
-    """Return the tables of a file of results that have rows."""
-    rows = data["rows"]
-    if data["settings"]["kind"] == "prune-curve":
+    """Return the tables of a file of results that have rows; made questions are called so."""
+    found = _tables(data)
+    parts = data.get("each", {}).values()
+    if made := sum(part.get("machine_made", 0) for part in (data, *parts)):
+        note = f"{made:,} of the questions are machine-made"
+        more = (
+            ": the frozen LM wrote them, and those are left that it answers rightly from the text, "
+            "which flatters oracle and rag"
+        )
+        found = [
+            replace(table, about=f"{table.about} {note}{'' if place else more}.")
+            for place, table in enumerate(found)
+        ]
+    return found
+
+
+def _tables(data: Mapping[str, Any]) -> list[Table]:
+    from maccli.service import each, study_tables  # they build on this module
+
+    rows, kind = data["rows"], data["settings"]["kind"]
+    if kind == "prune-curve":
         return [_pruned(rows)] if rows else []
+    if kind == "language-modelling":
+        return [study_tables.perplexities(rows)] if rows else []
+    if kind == "each":
+        parts = each.rows(data)
+        return [study_tables.files(parts)] if parts else []
     found = []
     if rows:
         found += [_scores(rows), _costs(rows)]
@@ -43,6 +66,7 @@ def tables(data: Mapping[str, Any]) -> list[Table]:
         found.append(_sizes(sizes))
     if kept := data.get("retention"):
         found.append(_retention(kept))
+        found += study_tables.moments(kept)
     if refused := data.get("abstention"):
         found.append(_abstention([refused] if isinstance(refused, dict) else refused))
     return found
@@ -58,11 +82,11 @@ def _scores(rows: Sequence[Mapping[str, Any]]) -> Table:
         [
             (
                 _name(row),
-                _number(row["k"]),
-                *_figure(row, "em"),
-                *_figure(row, "prefix_em"),
-                *_figure(row, "f1"),
-                _number(row["found"], "{:.1f}"),
+                number(row["k"]),
+                *figure(row, "em"),
+                *figure(row, "prefix_em"),
+                *figure(row, "f1"),
+                number(row["found"], "{:.1f}"),
             )
             for row in rows
         ],
@@ -89,13 +113,13 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> Table:
         [
             (
                 _name(row),
-                _number(row["k"]),
-                _number(row["adaptation_seconds"], "{:.1f}"),
+                number(row["k"]),
+                number(row["adaptation_seconds"], "{:.1f}"),
                 _megabytes(row["adaptation_memory"]),
-                _number(row["seconds_a_question"], "{:.2f}"),
-                _number(row["prompt_tokens"], "{:.0f}"),
-                _number(row["prefix_tokens"], "{:.0f}"),
-                _number(row["bytes_a_document"], "{:.0f}"),
+                number(row["seconds_a_question"], "{:.2f}"),
+                number(row["prompt_tokens"], "{:.0f}"),
+                number(row["prefix_tokens"], "{:.0f}"),
+                number(row["bytes_a_document"], "{:.0f}"),
                 _megabytes(row["memory"]),
             )
             for row in rows
@@ -119,7 +143,7 @@ def _pruned(rows: Sequence[Mapping[str, Any]]) -> Table:
                 str(row["percent"]),
                 str(row["modulations"]),
                 f"{row['bytes'] / 1e6:.2f}",
-                *_figure(row, "f1"),
+                *figure(row, "f1"),
                 f"{100 * row['f1'] / base:.0f}%" if base else "",
             )
             for row, base in zip(rows, bases, strict=True)
@@ -139,8 +163,8 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> Table:
                 str(row["size"]),
                 str(row["chunks"]),
                 f"{row['em']:.1f}",
-                *_figure(row, "f1"),
-                _number(row["found"], "{:.1f}"),
+                *figure(row, "f1"),
+                number(row["found"], "{:.1f}"),
                 f"{row['seconds_a_question']:.2f}",
                 _megabytes(row["memory"]),
             )
@@ -158,11 +182,11 @@ def _retention(rows: Sequence[Mapping[str, Any]]) -> Table:
         [
             (
                 _name(row),
-                _number(row["k"]),
+                number(row["k"]),
                 str(row["documents"]),
-                *_figure(row["before"], "f1"),
-                *_figure(row["after"], "f1"),
-                _number(row["retention"], "{:.2f}"),
+                *figure(row["before"], "f1"),
+                *figure(row["after"], "f1"),
+                number(row["retention"], "{:.2f}"),
             )
             for row in rows
         ],
@@ -181,8 +205,8 @@ def _abstention(refused: Sequence[Mapping[str, Any]]) -> Table:
                 *[str(row.get("checkpoint"))] * several,
                 str(row["k"]),
                 f"{row['threshold']:g}",
-                *_figure(row, "wrongly_abstained"),
-                *_figure(row, "rightly_abstained"),
+                *figure(row, "wrongly_abstained"),
+                *figure(row, "rightly_abstained"),
             )
             for row in refused
         ],
@@ -195,12 +219,14 @@ def _name(row: Mapping[str, Any]) -> str:
     return name if rate is None else f"{name} {rate:g}"
 
 
-def _figure(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+def figure(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Return a figure in percent and its interval."""
     low, high = row[f"{name}_interval"]
     return f"{row[name]:.1f}", f"{low:.1f}-{high:.1f}"
 
 
-def _number(value: float | None, form: str = "{}") -> str:
+def number(value: float | None, form: str = "{}") -> str:
+    """Return a number in words, nothing where it is not known."""
     return "" if value is None else form.format(value)
 
 

@@ -233,7 +233,7 @@ def test_options_that_cannot_be_used(mac: Mac, data: Path, tiny: Any, work: Path
     assert "options of --prune-curve" in refused("--size", "50")
     assert "--method does not go with" in refused("--prune-curve", "--method", "mac")
     assert "ends in .png" in refused("--plot", "curve.gif")
-    assert "name some" in refused("--plot", "curve.png", "--retention", "2")
+    assert "name some" in refused("--plot", "curve.png", "--abstention")
     assert "there are 6" in refused("--retention", "6")
     assert "there are (6)" in refused("--bank-sizes", "3,7")
     assert "no list of numbers" in refused("--bank-sizes", "3,x")
@@ -343,7 +343,8 @@ def test_a_picture_and_a_page(mac: Mac, data: Path, tiny: Any, work: Path) -> No
     assert ran.code == 0, ran.err
     assert (work / "quality.png").read_bytes().startswith(b"\x89PNG")
     page = (work / "page.html").read_text()
-    assert page.count("<svg") == page.count("</svg>") == 1
+    # F1 against latency, then F1, latency and memory against the bank's size.
+    assert page.count("<svg") == page.count("</svg>") == 4
     assert "Is &lt;b&gt;this&lt;/b&gt; &amp; that escaped?" in page
     assert page.count("<table") == page.count("</table>") == 4
     # Self-contained: nothing is fetched.
