@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
 from store import documents, labels, prunes, search
-from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
+from store.database import GRAPH_PREFIX, INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
 from store.errors import StoreError, corrupt, translated
 from store.keyblock import KeyBlock
 from store.labels import EVERYTHING, Within
@@ -236,11 +236,12 @@ class Reader:
             sizes = {
                 path.name: path.stat().st_size
                 for path in self.path.iterdir()
-                if path.name.startswith((INDEX_NAME, KEY_PREFIX))
+                if path.name.startswith((INDEX_NAME, KEY_PREFIX, GRAPH_PREFIX))
             }
         return Stats(
             **totals,
             key_bytes=sum(size for name, size in sizes.items() if name.startswith(KEY_PREFIX)),
+            graph_bytes=sum(size for name, size in sizes.items() if name.startswith(GRAPH_PREFIX)),
             total_bytes=sum(sizes.values()),
             fingerprint=self.fingerprint,
             model=self.model,

@@ -34,6 +34,7 @@ def store() -> None:
 for _command in (
     store_prune.prune,
     store_prune.undo,
+    store_care.index,
     store_care.verify,
     store_care.vacuum,
     store_move.export,
@@ -211,6 +212,11 @@ def stats(store_folder: str | None, as_json: bool) -> None:
         ("text", _of_each(numbers.text_bytes, numbers.chunks)),
         ("modulations", _of_each(numbers.modulation_bytes, numbers.chunks - numbers.pruned)),
         ("keys", _of_each(numbers.key_bytes, numbers.chunks - numbers.pruned)),
+        *(
+            [("index", _of_each(numbers.graph_bytes, numbers.chunks))]
+            if numbers.graph_bytes
+            else []
+        ),
         ("on disk", size(numbers.total_bytes)),
         ("model", f"{numbers.model} ({numbers.fingerprint})"),
         ("made", numbers.created_at),

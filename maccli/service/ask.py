@@ -27,7 +27,8 @@ MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 class Options:
     """How to answer. `k` None: as many chunks as the model was trained with.
 
-    `within` says which documents an answer may be drawn from.
+    `within` says which documents an answer may be drawn from, `approximate` that the store's index
+    may choose whose keys are looked at.
     """
 
     k: int | None = None
@@ -36,6 +37,7 @@ class Options:
     max_new_tokens: int = 32
     seed: int | None = None
     within: Within = EVERYTHING
+    approximate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,7 @@ def ask(
             within=options.within,
             from_latents=options.mode == "mac",
             timings=timings,
+            approximate=options.approximate,
         )
     if evidence.documents and not _relevant(evidence, memory.config.abstain_below):
         return Answer(
