@@ -133,25 +133,30 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     one = _union(_few(parts, max(1, round(share * total))))
     z, weight = values(one.latents, one.scales), one.counts()
     labels = np.arange(len(z))
+    means, counts = _meanvalues(z, weight, labels)
     best, least = None, (True, np.inf)
     high = len(_STEPS) - 1
     for ratio in sorted({*(r for r in _RATIOS if r > share), share}, reverse=True):
         tokens = max(1, round(ratio * total))
-        means, counts, _ = _meanvalues(z, weight, labels)
         labels = _cluster(means, counts, tokens)[labels]
-        means, _, same = _meanvalues(z, weight, labels)
+        means, counts = _meanvalues(z, weight, labels)
         if not least[0] and weight @ ((means[labels] - z) ** 2).sum(-1) >= least[1]:
             break  # fewer tokens alone cost more than that, and still fewer cost still more
         low = 0  # and `high`: with fewer tokens the steps that fit are no wider
+        made = None
         while low < high:  # the finest steps that fit
             middle = (low + high) // 2
-            if size(*_quantised(one, means, same, _STEPS[middle])) <= budget:
-                high = middle
+            tried = _quantised(one, means, z, labels, _STEPS[middle])
+            if size(*tried) <= budget:
+                high, made = middle, tried
             else:
                 low = middle + 1
-        made = _quantised(one, means, same, _STEPS[low])
+        fits = made is not None
+        if made is None:  # what is left are the widest steps, or those of more tokens
+            made = _quantised(one, means, z, labels, _STEPS[low])
+            fits = size(*made) <= budget
         error = float(weight @ ((values(*made)[labels] - z) ** 2).sum(-1))
-        cost = size(*made) > budget, error
+        cost = not fits, error
         if best is None or cost < least:
             best, least = (made, labels), cost
     assert best is not None
@@ -209,37 +214,38 @@ def _means(
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Weighted means of the tokens with the same label (0 to the largest, none left out)."""
-    means, _, same = _meanvalues(values(latents, scales), weight, labels)
-    return _quantised(Part(latents, scales, {}), means, same, 0.0)
+    z = values(latents, scales)
+    means, _ = _meanvalues(z, weight, labels)
+    return _quantised(Part(latents, scales, {}), means, z, labels, 0.0)
 
 
 def _meanvalues(
     z: NDArray[np.float32], weight: NDArray[np.int64], labels: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Weighted means of the rows of z with the same label.
-
-    Returns:
-        the means, float32 [S', R]; their weights, int64 [S']; int64 [S'], for each mean the first
-        of its rows if it is that of equal rows, else -1.
-    """
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Weighted means of the rows of z with the same label, float32 [S', R], and their weights."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(int(labels.max()) + 1))
     sums = np.add.reduceat(z[order] * weight[order, None].astype(np.float32), starts)
     totals = np.add.reduceat(weight[order], starts)
-    means = (sums / totals[:, None]).astype(np.float32)
-    first = order[starts]
-    same = np.logical_and.reduceat((z == z[first[labels]]).all(-1)[order], starts)
-    return means, totals, np.where(same, first, -1)
+    return (sums / totals[:, None]).astype(np.float32), totals
 
 
 def _quantised(
-    one: Part, means: NDArray[np.float32], same: NDArray[np.int64], step: float
+    one: Part,
+    means: NDArray[np.float32],
+    z: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    step: float,
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """The means of the rows of z, which are those of `one`, with the same label, in such steps."""
     latents, scales = quantise(means, step)
     if not step:
         # Where nothing was averaged nothing may be lost, not even by rounding.
-        kept = same >= 0
-        latents[kept], scales[kept] = one.latents[same[kept]], one.scales[same[kept]]
+        first = np.unique(labels, return_index=True)[1]
+        differ = np.zeros(len(means), bool)
+        differ[labels[(z != z[first[labels]]).any(-1)]] = True
+        same = first[~differ]
+        latents[~differ], scales[~differ] = one.latents[same], one.scales[same]
     return latents, scales
 
 
