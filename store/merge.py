@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from store.rounding import quantise, values
+from store.tokens import Part, in_order, in_reading_order, union
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,31 +47,9 @@ _WORTH = 0.25
 Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """A modulation, and for each of its chunks which of the latents its tokens are.
-
-    Attributes:
-        latents: int8 [S, R]; the latents' values are `latents * scales[:, None]`.
-        scales: float16 [S].
-        members: by chunk id int64 [T], places in the modulation.
-    """
-
-    latents: NDArray[np.int8]
-    scales: NDArray[np.float16]
-    members: dict[int, NDArray[np.int64]]
-
-    def counts(self) -> NDArray[np.int64]:
-        """How many tokens of its chunks each of the S tokens stands for, int64 [S]."""
-        counts = np.zeros(len(self.latents), np.int64)
-        for which in self.members.values():
-            counts += np.bincount(which, minlength=len(counts))
-        return counts
-
-
 def average(parts: Sequence[Part]) -> Part:
     """The parts' mean, position by position."""
-    parts = _sorted(parts)
+    parts = in_order(parts)
     counts = [part.counts() for part in parts]
     lengths = [int(np.flatnonzero(count)[-1]) + 1 for count in counts]
     labels = np.concatenate([np.arange(length) for length in lengths])
@@ -87,7 +65,7 @@ def merge(parts: Sequence[Part], tokens: int) -> Part:
     """The parts in one set of at most `tokens` tokens, at least 1."""
     if tokens < 1:
         raise ValueError(f"a modulation needs at least 1 token, not {tokens}")
-    return _merged(_few(_sorted(parts), tokens), tokens)
+    return _merged(_few(in_order(parts), tokens), tokens)
 
 
 def concentrate(parts: Sequence[Part], share: float, size: Sizer) -> Part:
@@ -127,10 +105,10 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
         share: above 0 and at most 1.
         size: how many bytes latents int8 [S, R] with scales float16 [S] take.
     """
-    parts = _sorted(parts)
+    parts = in_order(parts)
     budget = share * sum(size(part.latents, part.scales) for part in parts)
     total = sum(len(part.latents) for part in parts)
-    one = _union(_few(parts, max(1, round(share * total))))
+    one = union(_few(parts, max(1, round(share * total))))
     z, weight = values(one.latents, one.scales), one.counts()
     labels = np.arange(len(z))
     means, counts = _meanvalues(z, weight, labels)
@@ -161,7 +139,7 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
             best, least = (made, labels), cost
     assert best is not None
     (latents, scales), labels = best
-    order = _in_reading_order(labels, one.members)
+    order = in_reading_order(labels, one.members)
     places = np.empty(len(latents), np.int64)
     places[order] = labels  # where in reading order each row stands
     latents, scales = latents[places], scales[places]
@@ -180,31 +158,11 @@ def _few(parts: list[Part], tokens: int) -> list[Part]:
 
 
 def _merged(parts: Sequence[Part], tokens: int) -> Part:
-    one = _union(parts)
+    one = union(parts)
     labels = _cluster(values(one.latents, one.scales), one.counts(), tokens)
-    labels = _in_reading_order(labels, one.members)
+    labels = in_reading_order(labels, one.members)
     means = _means(one.latents, one.scales, one.counts(), labels)
     return Part(*means, {chunk: labels[which] for chunk, which in one.members.items()})
-
-
-def _union(parts: Sequence[Part]) -> Part:
-    """The tokens of all parts side by side, without those that no chunk has any more."""
-    counts = np.concatenate([part.counts() for part in parts])
-    there = counts > 0  # a removed chunk's own tokens stand for nothing
-    latents = np.concatenate([part.latents for part in parts])[there]
-    scales = np.concatenate([part.scales for part in parts])[there]
-    new = np.cumsum(there) - 1
-    starts = np.cumsum([0, *(len(part.latents) for part in parts)])
-    members = {
-        chunk: new[which + start]
-        for part, start in zip(parts, starts[:-1].tolist(), strict=True)
-        for chunk, which in part.members.items()
-    }
-    return Part(latents, scales, members)
-
-
-def _sorted(parts: Sequence[Part]) -> list[Part]:
-    return sorted(parts, key=lambda part: min(part.members))
 
 
 def _means(
@@ -291,18 +249,3 @@ def _nearest(
         near[rows] = d.argmin(1)
         cost[rows] = d[own - start, near[rows]]
     return cost, near
-
-
-def _in_reading_order(
-    labels: NDArray[np.int64], members: dict[int, NDArray[np.int64]]
-) -> NDArray[np.int64]:
-    """The same labels, numbered by where on average their tokens stand in the chunks."""
-    number = int(labels.max()) + 1
-    places, counts = np.zeros(number), np.zeros(number)
-    for which in members.values():
-        own = labels[which]
-        places += np.bincount(own, np.arange(len(own)), number)
-        counts += np.bincount(own, minlength=number)
-    rank = np.empty(number, np.int64)
-    rank[np.argsort(places / counts, kind="stable")] = np.arange(number)
-    return rank[labels]
