@@ -164,6 +164,8 @@ class KeyFile:
         """Open the file for reading and check its header, its length and its last row."""
         try:
             file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (handed to the caller)
+        except FileNotFoundError as error:
+            raise DamagedKeysError(f"{self.path} is missing") from error
         except OSError as error:
             raise DamagedKeysError(str(error)) from error
         try:

@@ -54,7 +54,7 @@ def test_verify_and_repair(mac: Mac, stored: Path, folder: Path) -> None:
     assert ran.code == 1
     lines = ran.out.splitlines()
     assert lines[0].startswith("bridge.txt: its sums are not those of its chunks. mac store verify")
-    assert lines[-1].startswith("The key file is damaged: ")
+    assert lines[-1].startswith("The key file is damaged: ") and "bin is missing. mac" in lines[-1]
     assert all(line.endswith(" --repair rebuilds it.") for line in lines)
     assert ran.err == "3 problems: 2 documents, 2 chunks.\n"
     found = mac("store", "verify", "--json")
