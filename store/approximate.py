@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.database import GRAPH_PREFIX, reading, writing
-from store.errors import StoreError, translated
+from store.errors import StoreCorruptError, StoreError, translated
 from store.keyblock import read_state
 from store.records import Indexed
 from store.upkeep import Upkeep
@@ -103,9 +103,8 @@ class Approximate(Upkeep):
                         hint="Run the same command again.",
                     )
                 graph.write(path, made, origin)
-        found = self.indexed()
-        assert found is not None
-        return found
+                later = read_state(self._connection).rows - state.rows
+                return Indexed(len(made), later, path.stat().st_size)
 
     def drop_index(self) -> bool:
         """Delete the graph, and what unfinished ones left. Returns whether there was any.
@@ -191,9 +190,9 @@ class Approximate(Upkeep):
         while 4 * asked <= graph.number:
             try:
                 ids = graph.nearest(query, asked)
-            except DamagedGraphError:
-                return None
-            found = list(self._key_block.picked(np.union1d(ids, others), _BLOCK))
+                found = list(self._key_block.picked(np.union1d(ids, others), _BLOCK))
+            except (DamagedGraphError, StoreCorruptError):
+                return None  # the key file may still be whole
             if sum(int(np.isin(there, ids).sum()) for there, _ in found) >= number:
                 return found
             asked *= 4  # too many of them were removed

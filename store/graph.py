@@ -160,7 +160,8 @@ class Graph:
         with memoryview(self._map) as view:
             for start in range(0, self._length, _PIECE):
                 found.update(view[start : min(start + _PIECE, self._length)])
-        return found.digest() == self._digest
+        right: bool = found.digest() == self._digest
+        return right
 
     def _mapped(self) -> Any:
         index = _empty(self.origin.key_size)
@@ -258,7 +259,8 @@ def _small(vectors: NDArray[np.float32]) -> NDArray[np.int8]:
     """Directions as int8 [n, E]: what makes a sentence's key is its direction, not its length."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-6)
     steps = np.rint(unit * (127 * np.sqrt(vectors.shape[1]) / _WIDEST))
-    return np.clip(steps, -127, 127).astype(np.int8)
+    small: NDArray[np.int8] = np.clip(steps, -127, 127).astype(np.int8)
+    return small
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -1,19 +1,16 @@
 """The migrations that make the tables of `index.db`, one after the other.
 
 A store's schema version is SQLite's `user_version`: the number of migrations it has seen. To
-change the schema, append a function; never edit one that was released.
+change the schema, append a function and list it in schema.py; never edit one that was released.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
 
 from store import digests
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our index from any other SQLite database
-
-Migration = Callable[[sqlite3.Connection], None]
 
 
 def m001_documents(connection: sqlite3.Connection) -> None:
@@ -226,14 +223,3 @@ def m007_pruning(connection: sqlite3.Connection) -> None:
     connection.execute(
         "CREATE INDEX chunks_pruned ON chunks (document_id, pruned) WHERE pruned IS NOT NULL"
     )
-
-
-MIGRATIONS: tuple[Migration, ...] = (
-    m001_documents,
-    m002_full_text_search,
-    m003_key_file,
-    m004_history,
-    m005_metadata,
-    m006_integrity,
-    m007_pruning,
-)

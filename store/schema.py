@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
+from store import migrations
 from store.errors import StoreError, StoreVersionError, corrupt
-from store.migrations import APPLICATION_ID, MIGRATIONS
+from store.migrations import APPLICATION_ID
 
 TABLES = frozenset(
     {
@@ -25,6 +27,17 @@ TABLES = frozenset(
         "members",
         "usage",
     }
+)
+
+Migration = Callable[[sqlite3.Connection], None]
+MIGRATIONS: tuple[Migration, ...] = (
+    migrations.m001_documents,
+    migrations.m002_full_text_search,
+    migrations.m003_key_file,
+    migrations.m004_history,
+    migrations.m005_metadata,
+    migrations.m006_integrity,
+    migrations.m007_pruning,
 )
 
 

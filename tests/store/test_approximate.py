@@ -233,6 +233,13 @@ def test_an_index_that_lacks_keys_is_found(bank, monkeypatch):
     assert "lacks the keys of 800 chunks" in problem.message
 
 
+def test_a_damaged_modulation_does_not_keep_others_from_being_found(bank):
+    bank.index_keys()
+    damaged = best(bank.keys(), QUERIES[0], 1)[0]
+    bank._connection.execute("UPDATE modulations SET data = '' WHERE chunk_id = ?", (damaged,))
+    assert best(bank.near_keys(QUERIES[0], 40), QUERIES[0]) == best(bank.keys(), QUERIES[0])
+
+
 def test_dropping_an_index(bank):
     assert not bank.drop_index()
     bank.index_keys()
