@@ -1,11 +1,14 @@
 """How the store behaves as the bank grows: times, peak memory and bytes, without the base LM.
 
     python -m benchmarks.scale --articles FILE [--chunks 10000 --chunks 100000] [--folder DIR]
+        [--approximate]
 
 Texts are those of the articles, cut as `mac ingest` cuts them, over and over until there are
 enough; latents have a modulation's shape and the spread of real ones, keys lie on the unit sphere.
 There are only 512 different latents, and each is entropy-coded once: "stored a second" is what the
 store itself does, and the coder's time stands beside it.
+`--approximate` also makes the store's index and searches by it; what that finds among these keys
+says nothing (see benchmarks/approximate.py), what it costs does.
 Every measure is a process of its own. Prints one Markdown table; `--out` writes it as JSON.
 """
 
@@ -58,6 +61,7 @@ def main() -> None:
     parser.add_argument("--articles", type=Path, help="JSON lines with `text`, maybe .zst")
     parser.add_argument("--chunks", type=int, action="append")
     parser.add_argument("--folder", type=Path, help="keep the stores here and use them again")
+    parser.add_argument("--approximate", action="store_true", help="make and use an index, too")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)  # a measured process
     arguments = parser.parse_args()
@@ -69,7 +73,8 @@ def main() -> None:
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="mac-scale-"))
     rows = []
     for chunks in arguments.chunks or (10_000, 100_000, 1_000_000):
-        row = measure(folder / f"chunks-{chunks}", arguments.articles, chunks)
+        place = folder / f"chunks-{chunks}"
+        row = measure(place, arguments.articles, chunks, approximate=arguments.approximate)
         rows.append(row)
         print(json.dumps(row), flush=True)
     print("\n| | " + " | ".join(f"{row['chunks']:,}" for row in rows) + " |")
@@ -81,15 +86,23 @@ def main() -> None:
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def measure(folder: Path, articles: Path, chunks: int) -> dict[str, float]:
+def measure(
+    folder: Path, articles: Path, chunks: int, *, approximate: bool = False
+) -> dict[str, float]:
     """All figures of one size."""
     row: dict[str, float] = {"chunks": chunks}
     begun = time.perf_counter()
     if fill(folder, articles, chunks):
         row["stored a second"] = chunks / (time.perf_counter() - begun)
         row["to encode one, ms"] = encoding()
+    if approximate:
+        indexed = process.run(["-m", "maccli", "store", "index", "--store", str(folder)])
+        row["mac store index, s"] = indexed.seconds
+        row["peak MB of that"] = indexed.megabytes
     with Store.open(folder) as store:
         stats = store.stats()
+    if stats.graph_bytes:
+        row["bytes a chunk of the index"] = stats.graph_bytes / stats.chunks
     row["bytes a chunk on disk"] = stats.total_bytes / stats.chunks
     row["of it modulation"] = stats.modulation_bytes / stats.chunks
     said, _, peak = process.run(["-m", "benchmarks.scale", "--ask", str(folder)])
@@ -116,6 +129,7 @@ def aggregate(folder: Path) -> dict[str, float]:
     """Median seconds of the parts of `mac ask` that depend on the bank's size."""
     rng = np.random.default_rng(1)
     seconds: dict[str, list[float]] = {"search, s": [], "relevance, s": [], "reading, s": []}
+    near: list[float] = []
     with Store.open(folder) as store:
         for question in QUESTIONS:
             query = rng.normal(0, 1, KEY_SIZE).astype(np.float32)
@@ -126,10 +140,18 @@ def aggregate(folder: Path) -> dict[str, float]:
             times.append(time.perf_counter())
             store.modulations([c.id for c in found])
             times.append(time.perf_counter())
+            if store.indexed():
+                times.append(time.perf_counter())
+                blocks = store.near_keys(query, 16, lexical)
+                select(query, blocks, 3, lexical, weights=RelevanceWeights(5.0))
+                near.append(time.perf_counter() - times.pop())
             for part, begin, end in zip(seconds.values(), times, times[1:], strict=False):
                 part.append(end - begin)
     medians = {name: float(np.median(part)) for name, part in seconds.items()}
-    return {"ask's aggregation, s": sum(medians.values()), **medians}
+    if near:
+        medians["relevance by the index, s"] = float(np.median(near))
+    exact = sum(medians[name] for name in seconds)
+    return {"ask's aggregation, s": exact, **medians}
 
 
 @contextmanager

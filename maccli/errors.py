@@ -45,6 +45,7 @@ _HINTS: dict[str, str] = {
 
 _MISSING_EXTRAS = {
     "matplotlib": "pip install 'maccli[plot]'",
+    "usearch": "pip install 'maccli[approximate]'",
     "watchfiles": "pip install 'maccli[watch]'",
 }
 
@@ -60,8 +61,10 @@ def explain(error: BaseException) -> MacError | None:
             return MacError(_first_line(error), hint or _HINTS[name])
     if isinstance(error, sqlite3.Error) and "full" in str(error):
         return _no_space()
-    if isinstance(error, ModuleNotFoundError) and error.name in _MISSING_EXTRAS:
-        return MacError(f"{error.name} is not installed.", _MISSING_EXTRAS[error.name])
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package in _MISSING_EXTRAS:
+            return MacError(f"{package} is not installed.", _MISSING_EXTRAS[package])
     if isinstance(error, OSError):
         return _explain_os_error(error, hint)
     if isinstance(error, MemoryError):

@@ -21,7 +21,7 @@ from store.errors import (
 from store.labels import Labels, Within
 from store.prunes import Prune
 from store.pruning import STRATEGIES, Strategy
-from store.records import Change, ChunkRow, Document, KeptChunk, NewChunk, Stats
+from store.records import Change, ChunkRow, Document, Indexed, KeptChunk, NewChunk, Stats
 from store.target import Target, TargetError
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Document",
     "ExportFormatError",
     "FingerprintMismatchError",
+    "Indexed",
     "KeptChunk",
     "Labels",
     "NewChunk",

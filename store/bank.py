@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from store import documents, reuse
+from store.approximate import Approximate
 from store.database import writing
 from store.errors import StoreError, translated
 from store.keyblock import discard
@@ -18,13 +19,12 @@ from store.labels import NO_CHANGE, Labels, write_labels
 from store.opening import Wanted, check_unchanged, open_index
 from store.reader import storable
 from store.records import KeptChunk, NewChunk
-from store.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from store.records import Document
 
 
-class Store(Upkeep):
+class Store(Approximate):
     """A memory bank on disk. Open it with `Store.open`; it is a context manager.
 
     One object belongs to one thread; any number of processes may open the same folder. Methods

@@ -13,6 +13,8 @@ from store.errors import StoreError, StoreNotFoundError, corrupt
 
 INDEX_NAME = "index.db"
 KEY_PREFIX = "keys-"
+# A graph over the keys of the key file of the same number; see graph.py.
+GRAPH_PREFIX = "near-"
 # With the schema version of the index that it is a copy of, made before a migration.
 BACKUP_PREFIX = f"{INDEX_NAME}.backup-v"
 

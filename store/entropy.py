@@ -265,9 +265,18 @@ def _symbols(
 
 def _packed(numbers: NDArray[np.int64], widths: NDArray[np.int64]) -> bytes:
     """The lowest `widths` bits, at most 12, of each number, one after the other."""
-    high = (numbers << (16 - widths)).astype(">u2")
-    bits = np.unpackbits(high.view(np.uint8)).reshape(-1, 16)
-    return np.packbits(bits[np.arange(16) < widths[:, None]]).tobytes()
+    ends = widths.cumsum()
+    starts = ends - widths
+    words = starts >> 5
+    # Each in 64 bits, of which the first is that of its word of 32; no two have a bit in common.
+    low = (numbers & (1 << widths) - 1).astype(np.uint64)
+    placed = low << (64 - widths - (starts & 31)).astype(np.uint64)
+    firsts = np.concatenate(([0], np.flatnonzero(words[1:] != words[:-1]) + 1))
+    whole = np.zeros(int(words[-1]) + 2, np.uint64)
+    whole[words[firsts]] = np.add.reduceat(placed, firsts)
+    stream = (whole >> np.uint64(32)).astype(">u4")
+    stream[1:] |= whole[:-1].astype(np.uint32)
+    return stream.tobytes()[: -(-int(ends[-1]) // 8)]
 
 
 def _bits(data: NDArray[np.uint8], at: int, number: int) -> NDArray[np.uint8]:

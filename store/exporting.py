@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from store import documents, portable, prunes
+from store import overview, portable, prunes
 from store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def write(
     pruned = prunes.any_replaced(connection)
     out = _Stream(file)
     sent = _Sent(connection, views)
-    totals = documents.totals(connection)
+    totals = overview.totals(connection)
     counts = {"documents": totals["documents"], "chunks": totals["chunks"]}
     out.line(
         {

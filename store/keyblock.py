@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from store.database import KEY_PREFIX, reading
+from store.database import GRAPH_PREFIX, KEY_PREFIX, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from store.codec import Codec
     from store.copies import Copies
-    from store.keys import KeyFile
+    from store.keys import Behind, KeyFile
     from store.labels import Within
 
     Block = tuple[NDArray[np.int64], NDArray[np.float16]]
@@ -155,25 +155,30 @@ class KeyBlock:
     def clean(self) -> None:
         """Delete the files of generations before the valid one. Outside of transactions."""
         generation = read_state(self._connection).generation
-        for path in self._folder.glob(f"{KEY_PREFIX}*.bin"):
-            number = path.stem.removeprefix(KEY_PREFIX)
-            if number.isdecimal() and int(number) < generation:
-                path.unlink(missing_ok=True)
+        for prefix in (KEY_PREFIX, GRAPH_PREFIX):
+            for path in self._folder.glob(f"{prefix}*.bin"):
+                number = path.stem.removeprefix(prefix)
+                if number.isdecimal() and int(number) < generation:
+                    path.unlink(missing_ok=True)
 
-    def blocks(self, size: int) -> Iterator[Block]:
+    def blocks(self, size: int, behind: Behind | None = None) -> Iterator[Block]:
         """All keys in the order of ids, `size` at a time: ids int64 [n] and keys float16 [n, E].
 
         No transaction is open between two blocks. Where the file cannot be used the keys come from
         the database, more slowly, and `damaged` is set.
+
+        Args:
+            size: of a block.
+            behind: only keys behind this place of the file.
         """
         from store.keys import DamagedKeysError
 
         self.damaged = False
-        seen = 0
+        seen = behind.last_id if behind else 0
         state, first, last, newest = self._snapshot()
         while True:
             try:
-                for ids, keys in self._live(state, first, last, size):
+                for ids, keys in self._live(state, first, last, size, behind):
                     yield ids, keys
                     seen = int(ids[-1])
                 return
@@ -186,21 +191,36 @@ class KeyBlock:
         self.damaged = True
         yield from self._copies.blocks(seen, newest, size)
 
-    def in_file(self, size: int) -> Iterator[Block]:
+    def picked(self, ids: NDArray[np.int64], size: int) -> Iterator[Block]:
+        """The keys of those of the chunks `ids`, int64 [n], growing, that are there."""
+        return self._copies.picked(ids, size)
+
+    def reaches(self, end: Behind) -> bool:
+        """Whether the valid keys reach this place of the file, or go on behind it."""
+        state = read_state(self._connection)
+        return end.rows <= state.rows and self._file(state.generation).usable(end.rows, end.tail)
+
+    def in_file(self, size: int, behind: Behind | None = None) -> Iterator[Block]:
         """The live keys as the file holds them; like `blocks`, but never from the database.
 
         Raises:
             DamagedKeysError: what follows cannot be used.
         """
         state, first, last, _ = self._snapshot()
-        return self._live(state, first, last, size)
+        return self._live(state, first, last, size, behind)
 
     def _live(
-        self, state: _State, first: NDArray[np.int64], last: NDArray[np.int64], size: int
+        self,
+        state: _State,
+        first: NDArray[np.int64],
+        last: NDArray[np.int64],
+        size: int,
+        behind: Behind | None,
     ) -> Iterator[Block]:
-        from store.keys import live
+        from store.keys import NOTHING, live
 
-        for ids, keys in self._file(state.generation).blocks(state.rows, state.tail, size):
+        file = self._file(state.generation)
+        for ids, keys in file.blocks(state.rows, state.tail, size, behind or NOTHING):
             mask = live(ids, first, last)
             if mask is None:
                 yield ids, keys

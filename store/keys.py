@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,17 @@ _WORD = 1 << 64
 
 class DamagedKeysError(Exception):
     """The file is missing, another one, cut short or changed: its keys cannot be used."""
+
+
+class Behind(NamedTuple):
+    """A place in a key file: how many rows lie before it, the last one's check, and its chunk."""
+
+    rows: int
+    tail: int
+    last_id: int
+
+
+NOTHING = Behind(0, 0, 0)
 
 
 class KeyFile:
@@ -117,21 +128,27 @@ class KeyFile:
         return rows, tail
 
     def blocks(
-        self, rows: int, tail: int, size: int
+        self, rows: int, tail: int, size: int, behind: Behind = NOTHING
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """Read the first `rows` rows, `size` at a time: ids int64 [n] and keys float16 [n, E].
 
         The keys may be a strided view; each block has memory of its own.
 
+        Args:
+            rows: number of valid rows.
+            tail: the last one's check.
+            size: of a block.
+            behind: only rows behind these.
+
         Raises:
             DamagedKeysError: what follows cannot be used. The blocks before were right.
         """
-        if not rows:
+        if behind.rows >= rows:
             return
         with self._open(rows, tail) as file:
-            file.seek(HEADER_SIZE)
-            check, last = self._seed, 0
-            for start in range(0, rows, size):
+            file.seek(HEADER_SIZE + behind.rows * self._row.itemsize)
+            check, last = behind.tail if behind.rows else self._seed, behind.last_id
+            for start in range(behind.rows, rows, size):
                 block = np.empty(min(size, rows - start), dtype=self._row)
                 _read(file, block.view(np.uint8))
                 checks, ids = block["check"], block["id"].astype(np.int64)
@@ -147,6 +164,8 @@ class KeyFile:
         """Open the file for reading and check its header, its length and its last row."""
         try:
             file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (handed to the caller)
+        except FileNotFoundError as error:
+            raise DamagedKeysError(f"{self.path} is missing") from error
         except OSError as error:
             raise DamagedKeysError(str(error)) from error
         try:

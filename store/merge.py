@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from store.rounding import quantise, values
+from store.tokens import Part, in_order, in_reading_order, union
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,31 +47,9 @@ _WORTH = 0.25
 Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """A modulation, and for each of its chunks which of the latents its tokens are.
-
-    Attributes:
-        latents: int8 [S, R]; the latents' values are `latents * scales[:, None]`.
-        scales: float16 [S].
-        members: by chunk id int64 [T], places in the modulation.
-    """
-
-    latents: NDArray[np.int8]
-    scales: NDArray[np.float16]
-    members: dict[int, NDArray[np.int64]]
-
-    def counts(self) -> NDArray[np.int64]:
-        """How many tokens of its chunks each of the S tokens stands for, int64 [S]."""
-        counts = np.zeros(len(self.latents), np.int64)
-        for which in self.members.values():
-            counts += np.bincount(which, minlength=len(counts))
-        return counts
-
-
 def average(parts: Sequence[Part]) -> Part:
     """The parts' mean, position by position."""
-    parts = _sorted(parts)
+    parts = in_order(parts)
     counts = [part.counts() for part in parts]
     lengths = [int(np.flatnonzero(count)[-1]) + 1 for count in counts]
     labels = np.concatenate([np.arange(length) for length in lengths])
@@ -87,7 +65,7 @@ def merge(parts: Sequence[Part], tokens: int) -> Part:
     """The parts in one set of at most `tokens` tokens, at least 1."""
     if tokens < 1:
         raise ValueError(f"a modulation needs at least 1 token, not {tokens}")
-    return _merged(_few(_sorted(parts), tokens), tokens)
+    return _merged(_few(in_order(parts), tokens), tokens)
 
 
 def concentrate(parts: Sequence[Part], share: float, size: Sizer) -> Part:
@@ -127,36 +105,41 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
         share: above 0 and at most 1.
         size: how many bytes latents int8 [S, R] with scales float16 [S] take.
     """
-    parts = _sorted(parts)
+    parts = in_order(parts)
     budget = share * sum(size(part.latents, part.scales) for part in parts)
     total = sum(len(part.latents) for part in parts)
-    one = _union(_few(parts, max(1, round(share * total))))
+    one = union(_few(parts, max(1, round(share * total))))
     z, weight = values(one.latents, one.scales), one.counts()
     labels = np.arange(len(z))
+    means, counts = _meanvalues(z, weight, labels)
     best, least = None, (True, np.inf)
     high = len(_STEPS) - 1
     for ratio in sorted({*(r for r in _RATIOS if r > share), share}, reverse=True):
         tokens = max(1, round(ratio * total))
-        means, counts, _ = _meanvalues(z, weight, labels)
         labels = _cluster(means, counts, tokens)[labels]
-        means, _, same = _meanvalues(z, weight, labels)
+        means, counts = _meanvalues(z, weight, labels)
         if not least[0] and weight @ ((means[labels] - z) ** 2).sum(-1) >= least[1]:
             break  # fewer tokens alone cost more than that, and still fewer cost still more
         low = 0  # and `high`: with fewer tokens the steps that fit are no wider
+        made = None
         while low < high:  # the finest steps that fit
             middle = (low + high) // 2
-            if size(*_quantised(one, means, same, _STEPS[middle])) <= budget:
-                high = middle
+            tried = _quantised(one, means, z, labels, _STEPS[middle])
+            if size(*tried) <= budget:
+                high, made = middle, tried
             else:
                 low = middle + 1
-        made = _quantised(one, means, same, _STEPS[low])
+        fits = made is not None
+        if made is None:  # what is left are the widest steps, or those of more tokens
+            made = _quantised(one, means, z, labels, _STEPS[low])
+            fits = size(*made) <= budget
         error = float(weight @ ((values(*made)[labels] - z) ** 2).sum(-1))
-        cost = size(*made) > budget, error
+        cost = not fits, error
         if best is None or cost < least:
             best, least = (made, labels), cost
     assert best is not None
     (latents, scales), labels = best
-    order = _in_reading_order(labels, one.members)
+    order = in_reading_order(labels, one.members)
     places = np.empty(len(latents), np.int64)
     places[order] = labels  # where in reading order each row stands
     latents, scales = latents[places], scales[places]
@@ -175,31 +158,11 @@ def _few(parts: list[Part], tokens: int) -> list[Part]:
 
 
 def _merged(parts: Sequence[Part], tokens: int) -> Part:
-    one = _union(parts)
+    one = union(parts)
     labels = _cluster(values(one.latents, one.scales), one.counts(), tokens)
-    labels = _in_reading_order(labels, one.members)
+    labels = in_reading_order(labels, one.members)
     means = _means(one.latents, one.scales, one.counts(), labels)
     return Part(*means, {chunk: labels[which] for chunk, which in one.members.items()})
-
-
-def _union(parts: Sequence[Part]) -> Part:
-    """The tokens of all parts side by side, without those that no chunk has any more."""
-    counts = np.concatenate([part.counts() for part in parts])
-    there = counts > 0  # a removed chunk's own tokens stand for nothing
-    latents = np.concatenate([part.latents for part in parts])[there]
-    scales = np.concatenate([part.scales for part in parts])[there]
-    new = np.cumsum(there) - 1
-    starts = np.cumsum([0, *(len(part.latents) for part in parts)])
-    members = {
-        chunk: new[which + start]
-        for part, start in zip(parts, starts[:-1].tolist(), strict=True)
-        for chunk, which in part.members.items()
-    }
-    return Part(latents, scales, members)
-
-
-def _sorted(parts: Sequence[Part]) -> list[Part]:
-    return sorted(parts, key=lambda part: min(part.members))
 
 
 def _means(
@@ -209,37 +172,38 @@ def _means(
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Weighted means of the tokens with the same label (0 to the largest, none left out)."""
-    means, _, same = _meanvalues(values(latents, scales), weight, labels)
-    return _quantised(Part(latents, scales, {}), means, same, 0.0)
+    z = values(latents, scales)
+    means, _ = _meanvalues(z, weight, labels)
+    return _quantised(Part(latents, scales, {}), means, z, labels, 0.0)
 
 
 def _meanvalues(
     z: NDArray[np.float32], weight: NDArray[np.int64], labels: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Weighted means of the rows of z with the same label.
-
-    Returns:
-        the means, float32 [S', R]; their weights, int64 [S']; int64 [S'], for each mean the first
-        of its rows if it is that of equal rows, else -1.
-    """
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Weighted means of the rows of z with the same label, float32 [S', R], and their weights."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(int(labels.max()) + 1))
     sums = np.add.reduceat(z[order] * weight[order, None].astype(np.float32), starts)
     totals = np.add.reduceat(weight[order], starts)
-    means = (sums / totals[:, None]).astype(np.float32)
-    first = order[starts]
-    same = np.logical_and.reduceat((z == z[first[labels]]).all(-1)[order], starts)
-    return means, totals, np.where(same, first, -1)
+    return (sums / totals[:, None]).astype(np.float32), totals
 
 
 def _quantised(
-    one: Part, means: NDArray[np.float32], same: NDArray[np.int64], step: float
+    one: Part,
+    means: NDArray[np.float32],
+    z: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    step: float,
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+    """The means of the rows of z, which are those of `one`, with the same label, in such steps."""
     latents, scales = quantise(means, step)
     if not step:
         # Where nothing was averaged nothing may be lost, not even by rounding.
-        kept = same >= 0
-        latents[kept], scales[kept] = one.latents[same[kept]], one.scales[same[kept]]
+        first = np.unique(labels, return_index=True)[1]
+        differ = np.zeros(len(means), bool)
+        differ[labels[(z != z[first[labels]]).any(-1)]] = True
+        same = first[~differ]
+        latents[~differ], scales[~differ] = one.latents[same], one.scales[same]
     return latents, scales
 
 
@@ -285,18 +249,3 @@ def _nearest(
         near[rows] = d.argmin(1)
         cost[rows] = d[own - start, near[rows]]
     return cost, near
-
-
-def _in_reading_order(
-    labels: NDArray[np.int64], members: dict[int, NDArray[np.int64]]
-) -> NDArray[np.int64]:
-    """The same labels, numbered by where on average their tokens stand in the chunks."""
-    number = int(labels.max()) + 1
-    places, counts = np.zeros(number), np.zeros(number)
-    for which in members.values():
-        own = labels[which]
-        places += np.bincount(own, np.arange(len(own)), number)
-        counts += np.bincount(own, minlength=number)
-    rank = np.empty(number, np.int64)
-    rank[np.argsort(places / counts, kind="stable")] = np.arange(number)
-    return rank[labels]

@@ -17,6 +17,7 @@ from store import merge, neighbours, prunes
 from store.errors import StoreError
 from store.prunes import Merged
 from store.target import Target
+from store.tokens import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -197,7 +198,7 @@ def merged(
     merged_id = np.zeros(len(bank), np.int64)
     merged_id[bank.owner] = bank.merged
     for group in chosen:
-        parts: list[merge.Part] = []
+        parts: list[Part] = []
         keys: dict[int, NDArray[np.float16]] = {}
         for index in group:
             part, own = _read(connection, views, int(merged_id[index]), chunks[index])
@@ -218,7 +219,7 @@ def compacted(
     return encoded(views, merge.merge([part], len(part.latents)), keys)
 
 
-def encoded(views: Views, part: merge.Part, keys: Mapping[int, NDArray[np.float16]]) -> Merged:
+def encoded(views: Views, part: Part, keys: Mapping[int, NDArray[np.float16]]) -> Merged:
     """A merged modulation and its chunks' parts of it as blobs."""
     members = {chunk: views.encode_member(w, keys[chunk]) for chunk, w in part.members.items()}
     return Merged(views.encode_shared(part.latents, part.scales), members)
@@ -270,17 +271,17 @@ def _fixed(bank: Bank, key_size: int) -> int:
 
 def _read(
     connection: sqlite3.Connection, views: Views, merged_id: int, chunks: Sequence[int]
-) -> tuple[merge.Part, dict[int, NDArray[np.float16]]]:
+) -> tuple[Part, dict[int, NDArray[np.float16]]]:
     """A modulation and the keys float16 [E] of its chunks."""
     if not merged_id:
         (chunk,) = chunks
         latents, scales, key = views.read_own(connection, chunk)
-        return merge.Part(latents, scales, {chunk: np.arange(len(latents))}), {chunk: key}
+        return Part(latents, scales, {chunk: np.arange(len(latents))}), {chunk: key}
     latents, scales = views.read_shared(connection, merged_id)
     members, keys = {}, {}
     for chunk, which, key in views.read_members(connection, merged_id, chunks):
         members[chunk], keys[chunk] = which, key
-    return merge.Part(latents, scales, members), keys
+    return Part(latents, scales, members), keys
 
 
 def _too_small(target: Target, least: int) -> StoreError:

@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
-from store import documents, labels, prunes, search
-from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
+from store import documents, labels, overview, prunes, search
+from store.database import GRAPH_PREFIX, INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
 from store.errors import StoreError, corrupt, translated
 from store.keyblock import KeyBlock
 from store.labels import EVERYTHING, Within
@@ -233,22 +233,23 @@ class Reader:
     def history(self, limit: int = 100) -> list[Change]:
         """The last changes, the newest first."""
         with translated(self.path):
-            return documents.history(self._connection, limit)
+            return overview.history(self._connection, limit)
 
     def stats(self) -> Stats:
         """How much is in the store, and its sizes on disk."""
         with translated(self.path):
             with reading(self._connection):
-                totals = documents.totals(self._connection)
+                totals = overview.totals(self._connection)
                 schema_version = pragma(self._connection, "user_version")
             sizes = {
                 path.name: path.stat().st_size
                 for path in self.path.iterdir()
-                if path.name.startswith((INDEX_NAME, KEY_PREFIX))
+                if path.name.startswith((INDEX_NAME, KEY_PREFIX, GRAPH_PREFIX))
             }
         return Stats(
             **totals,
             key_bytes=sum(size for name, size in sizes.items() if name.startswith(KEY_PREFIX)),
+            graph_bytes=sum(size for name, size in sizes.items() if name.startswith(GRAPH_PREFIX)),
             total_bytes=sum(sizes.values()),
             fingerprint=self.fingerprint,
             model=self.model,

@@ -121,6 +121,21 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Indexed:
+    """What the graph for approximate search covers (`Store.index_keys`).
+
+    Attributes:
+        keys: how many are in it, those of removed chunks included.
+        later: how many have been added to the store since, and are read one by one.
+        bytes: size of its file.
+    """
+
+    keys: int
+    later: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """Sizes of a store.
 
@@ -138,6 +153,7 @@ class Stats:
         model: name of that checkpoint.
         schema_version: of the index.
         created_at: ISO 8601 in UTC.
+        graph_bytes: the graph for approximate search.
     """
 
     documents: int
@@ -153,3 +169,4 @@ class Stats:
     model: str
     schema_version: int
     created_at: str
+    graph_bytes: int = 0

@@ -10,7 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from store.database import INDEX_NAME, KEY_PREFIX, reading, synchronous, writing
+from store.database import (
+    GRAPH_PREFIX,
+    INDEX_NAME,
+    KEY_PREFIX,
+    reading,
+    synchronous,
+    writing,
+)
 from store.disk import copy_database, require_space, sync_file, sync_folder
 from store.errors import StoreError, corrupt, translated
 from store.pruning import Pruning
@@ -140,16 +147,20 @@ class Upkeep(Pruning):
                 raise
 
     def _copy_keys(self, to: Path) -> None:
-        """Copy the key file that belongs to the index in the folder `to`, or make it anew."""
+        """Copy the key file that belongs to the index in the folder `to`, or make it anew.
+
+        A graph of its keys goes with it.
+        """
         from store.bank import Store
 
         with Store.open(to) as copy:
             generation = copy._key_block.generation()
-            name = f"{KEY_PREFIX}{generation:06d}.bin"
-            if (self.path / name).is_file():  # else: compacted meanwhile, or it went missing
-                require_space(to, (self.path / name).stat().st_size)
-                shutil.copyfile(self.path / name, to / name)
-                sync_file(to / name)
+            for prefix in (KEY_PREFIX, GRAPH_PREFIX):
+                name = f"{prefix}{generation:06d}.bin"
+                if (self.path / name).is_file():  # else: compacted meanwhile, or it went missing
+                    require_space(to, (self.path / name).stat().st_size)
+                    shutil.copyfile(self.path / name, to / name)
+                    sync_file(to / name)
             # Reading the keys to the end writes the file anew if it cannot be used.
             deque(copy.keys(), maxlen=0)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from store import prunes
-from store.database import BACKUP_PREFIX, INDEX_NAME, KEY_PREFIX
+from store.database import BACKUP_PREFIX, GRAPH_PREFIX, INDEX_NAME, KEY_PREFIX
 from store.disk import require_space
 from store.keyblock import read_state
 from store.schema import pragma
@@ -24,7 +24,7 @@ class Space:
         index: pages of the index that hold nothing.
         keys: keys of removed chunks.
         undo: what is only there to undo prunes.
-        files: copies of the index from before a migration, and key files that are not in use.
+        files: copies of the index from before a migration; key files and graphs not in use.
     """
 
     total: int
@@ -56,12 +56,11 @@ def measure(connection: sqlite3.Connection, folder: Path) -> Space:
 
 def needless(folder: Path, generation: int) -> list[Path]:
     """Files that the store of this generation of keys does not need."""
-    kept = f"{KEY_PREFIX}{generation:06d}.bin"
+    kept = {f"{prefix}{generation:06d}.bin" for prefix in (KEY_PREFIX, GRAPH_PREFIX)}
     return [
         path
         for path in _files(folder)
-        if path.name.startswith(BACKUP_PREFIX)
-        or (path.name.startswith(KEY_PREFIX) and path.name != kept)
+        if path.name.startswith((BACKUP_PREFIX, KEY_PREFIX, GRAPH_PREFIX)) and path.name not in kept
     ]
 
 
@@ -106,5 +105,5 @@ def _files(folder: Path) -> list[Path]:
     return [
         path
         for path in folder.iterdir()
-        if path.name.startswith((INDEX_NAME, KEY_PREFIX)) and path.is_file()
+        if path.name.startswith((INDEX_NAME, KEY_PREFIX, GRAPH_PREFIX)) and path.is_file()
     ]

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from store.keyblock import KeyBlock
     from store.views import Views
 
-Kind = Literal["index", "reference", "document", "totals", "modulation", "digest", "keys", "search"]
-Remedy = Literal["repair", "ingest", "restore"]
+Kind = Literal[
+    "index", "reference", "document", "totals", "modulation", "digest", "keys", "search", "graph"
+]
+Remedy = Literal["repair", "ingest", "restore", "index"]
 
 _Found = tuple[Kind, str, Remedy]
 
@@ -48,7 +50,8 @@ class Problem:
         kind: what is wrong.
         message: one line saying so.
         remedy: "repair" rebuilds it from what is there; "ingest" asks for the document again;
-            "restore": only a backup helps.
+            "restore": only a backup helps; "index": a repair deletes it, `Store.index_keys` makes
+            it anew.
         source: of the document it belongs to.
         chunk: id of the chunk it belongs to.
     """

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     help="From the memory, from text in the prompt, or from nothing.",
 )
 @options.apply(options.only_tag_option, options.since_option, options.until_option)
+@click.option("--approximate", is_flag=True, help="Search by the index of mac store index.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest answer.  [default: 32]")
 @click.option("--seed", type=int, help="Kept in the output; answers are not drawn at random.")
 @click.option(
@@ -62,6 +63,7 @@ def ask(
     tags: tuple[str, ...],
     since: str | None,
     until: str | None,
+    approximate: bool,
     max_new_tokens: int | None,
     seed: int | None,
     adapter: Path | None,
@@ -94,14 +96,24 @@ def ask(
 
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     chosen = options.within(tags, since, until)
-    how = _how(k, retriever, mode, max_new_tokens, seed, chosen, adapter)
+    how = _how(k, retriever, mode, max_new_tokens, seed, chosen, approximate, adapter)
     with (
         out.transfers() as transfer,
         Session(options.place(store_folder, model, device), transfer=transfer) as session,
     ):
+        if approximate:
+            _check_index(out, session, chosen)
         asker = _Asker(out, session, how, stream=not no_stream, verbose=verbose)
         code = asker.each(_lines()) if question == ("-",) else asker.one(" ".join(question))
     ctx.exit(code)
+
+
+def _check_index(out: Output, session: Session, within: Within) -> None:
+    """Say where --approximate makes no difference, and fail now where it cannot work."""
+    if within:
+        out.warn("--approximate does not go with --tag, --since and --until: searching exactly.")
+    elif session.store is not None and session.store.indexed() is None:
+        out.warn("the store has no index for --approximate (mac store index): searching exactly.")
 
 
 class _Asker:
@@ -213,6 +225,7 @@ def _how(
     max_new_tokens: int | None,
     seed: int | None,
     within: Within,
+    approximate: bool,
     adapter: Path | None,
 ) -> Options:
     from maccli.service.ask import Options
@@ -225,6 +238,7 @@ def _how(
         seed=seed,
         within=within,
         adapter=adapter,
+        approximate=approximate,
     )
 
 

@@ -1,9 +1,8 @@
-"""`mac store`: what is in the store, and taking documents out of it."""
+"""`mac store`: what is in the store."""
 
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from maccli import config, errors
-from maccli.commands import options, store_care, store_move, store_prune
+from maccli.commands import options, store_care, store_move, store_prune, store_rm
 from maccli.files import displayed
 from maccli.output import Output, count, size
 
 if TYPE_CHECKING:
-    from store.bank import Store
     from store.records import ChunkRow, Document
 
 
@@ -32,8 +30,10 @@ def store() -> None:
 
 
 for _command in (
+    store_rm.rm,
     store_prune.prune,
     store_prune.undo,
+    store_care.index,
     store_care.verify,
     store_care.vacuum,
     store_move.export,
@@ -110,14 +110,14 @@ def show(document: str, store_folder: str | None, as_json: bool) -> None:
     out = Output(json=as_json)
     bank = options.open_store(store_folder)
     if bank is None:
-        raise _no_such(document)
+        raise store_rm.no_such(document)
     with bank:
-        found = _matching(bank, document)
+        found = store_rm.matching(bank, document)
         if len(found) > 1:
             names = ", ".join(displayed(other.source) for other in found[:5])
             raise errors.MacError(f"{document} could be several documents: {names}")
         if not found:
-            raise _no_such(document)
+            raise store_rm.no_such(document)
         chunks = bank.chunks(found[0].id)
     if out.json:
         out.record({**asdict(found[0]), "pieces": [_piece(chunk) for chunk in chunks]})
@@ -127,58 +127,6 @@ def show(document: str, store_folder: str | None, as_json: bool) -> None:
         out.text()
         out.text(f"[{chunk.start}:{chunk.end}] {_memory_of(chunk)}")
         out.text(chunk.text)
-
-
-@store.command("rm")
-@click.argument("documents", nargs=-1, required=True)
-@click.option("--dry-run", is_flag=True, help="Tell what would be removed, and remove nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@options.apply(options.store_option, options.quiet_option)
-@click.pass_context
-def rm(
-    ctx: click.Context,
-    documents: tuple[str, ...],
-    dry_run: bool,
-    yes: bool,
-    store_folder: str | None,
-    quiet: bool,
-) -> None:
-    """Remove documents from the store; the files themselves are left alone.
-
-    DOCUMENTS are paths, ends of paths, or globs in quotes.
-
-    \b
-    Examples:
-      mac store rm notes/race.md
-      mac store rm "drafts/*" --dry-run
-    """
-    out = Output(quiet=quiet)
-    bank = options.open_store(store_folder)
-    if bank is None:
-        raise _no_such(documents[0])
-    with bank:
-        chosen: dict[str, None] = {}
-        missing = False
-        for name in documents:
-            found = _matching(bank, name)
-            if len(found) > 1 and not _is_glob(name):
-                names = ", ".join(displayed(other.source) for other in found[:5])
-                raise errors.MacError(
-                    f"{name} could be several documents: {names}", "Name it in full, or use a glob."
-                )
-            if not found:
-                out.problem(f"{name}: no such document in the store")
-                missing = True
-            chosen.update(dict.fromkeys(document.source for document in found))
-        if dry_run or not yes:
-            for source in chosen:
-                out.text(f"{'Would remove' if dry_run else 'To remove:'} {displayed(source)}")
-        if not dry_run and chosen:
-            _confirm(len(chosen), yes)
-            removed = sum(bank.remove(source) for source in chosen)
-            out.note(f"Removed {count(removed, 'document')}.")
-    if missing:
-        ctx.exit(errors.FAILED)
 
 
 @store.command("stats")
@@ -211,6 +159,11 @@ def stats(store_folder: str | None, as_json: bool) -> None:
         ("text", _of_each(numbers.text_bytes, numbers.chunks)),
         ("modulations", _of_each(numbers.modulation_bytes, numbers.chunks - numbers.pruned)),
         ("keys", _of_each(numbers.key_bytes, numbers.chunks - numbers.pruned)),
+        *(
+            [("index", _of_each(numbers.graph_bytes, numbers.chunks))]
+            if numbers.graph_bytes
+            else []
+        ),
         ("on disk", size(numbers.total_bytes)),
         ("model", f"{numbers.model} ({numbers.fingerprint})"),
         ("made", numbers.created_at),
@@ -235,45 +188,6 @@ def path(store_folder: str | None) -> None:
       du -sh "$(mac store path)"
     """
     Output().text(str(config.folder("store", store_folder)))
-
-
-def _matching(bank: Store, name: str) -> list[Document]:
-    """Return the documents that `name` means: itself, its absolute path, a glob, or an end."""
-    import os.path
-
-    for exact in (name, os.path.abspath(os.path.expanduser(name))):
-        if (document := bank.document(exact)) is not None:
-            return [document]
-    if not _is_glob(name):
-        ending = "/" + name.removeprefix("./")
-        return [d for d in bank.documents(match=name) if d.source.endswith(ending)]
-    from fnmatch import fnmatchcase
-
-    return [
-        document
-        for document in bank.documents()
-        if fnmatchcase(document.source, name) or fnmatchcase(displayed(document.source), name)
-    ]
-
-
-def _is_glob(name: str) -> bool:
-    return any(character in name for character in "*?[")
-
-
-def _confirm(number: int, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise errors.MacError(
-            "Not removed: nobody to ask whether to.",
-            "Add --yes to remove without asking.",
-            errors.USAGE,
-        )
-    click.confirm(f"Remove {count(number, 'document')}?", abort=True, err=True)
-
-
-def _no_such(name: str) -> errors.MacError:
-    return errors.MacError(f"{name}: no such document in the store.", "mac store ls lists them.")
 
 
 def _piece(chunk: ChunkRow) -> dict[str, object]:

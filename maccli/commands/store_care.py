@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ADVICE = {
     "repair": "mac store verify --repair rebuilds it.",
     "ingest": "Run mac store verify --repair, then ingest the document again.",
+    "index": "mac store index makes it anew.",
     "restore": "Restore the folder from a backup, or ingest the documents into another store.",
 }
 
@@ -89,6 +90,47 @@ def verify(
         ctx.exit(errors.FAILED)
 
 
+@click.command("index")
+@click.option("--drop", is_flag=True, help="Delete the index instead.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Work with so many.  [default: all cores]"
+)
+@options.apply(options.store_option, options.json_option, options.quiet_option)
+def index(
+    drop: bool, threads: int | None, store_folder: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Make an index for mac ask --approximate, or bring it up to date.
+
+    Worth it from some 100,000 chunks on: then a question need not be compared with every key.
+    The index proposes chunks, whose relevance is then computed exactly; it may miss one. What was
+    added since it was made is searched besides it, what was removed is left out. Removing much, or
+    undoing a prune, makes it useless; then all keys are searched until this command has run again.
+    It takes about 0.5 kB a chunk, and may be deleted at any time.
+
+    \b
+    Examples:
+      mac store index
+      mac store index --drop
+    """
+    out = Output(json=as_json, quiet=quiet)
+    with open_or_refuse(store_folder) as bank:
+        if drop:
+            there = bank.drop_index()
+            if out.json:
+                out.record({"dropped": there})
+            else:
+                out.note("Deleted the index." if there else "There was no index.")
+            return
+        known = bank.indexed()
+        total = bank.stats().chunks if known is None else known.later
+        with out.progress(total, "key", "index") as progress:
+            made = bank.index_keys(threads=threads or _cores(), advance=progress.advance)
+    if out.json:
+        out.record(asdict(made))
+    else:
+        out.note(f"Indexed {count(made.keys, 'key')}: {size(made.bytes)}.")
+
+
 @click.command("vacuum")
 @click.option("--dry-run", is_flag=True, help="Tell what could be given back, and change nothing.")
 @options.apply(options.store_option, options.json_option)
@@ -128,6 +170,15 @@ def open_or_refuse(store_folder: str | None) -> Store:
         folder = config.folder("store", store_folder)
         raise errors.MacError(f"There is no store in {folder} yet.", "mac ingest FILE makes one.")
     return bank
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    import os
+
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    return int(limit) if limit.isdecimal() and int(limit) else cores or 1
 
 
 def _repair(out: Output, bank: Store, chunks: int, drop: bool) -> list[str]:

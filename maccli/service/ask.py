@@ -28,8 +28,9 @@ MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 class Options:
     """How to answer. `k` None: as many chunks as the model was trained with.
 
-    `within` says which documents an answer may be drawn from, `adapter` into which folder the
-    modulation is written that the answer comes from (of `mode` "mac").
+    `within` says which documents an answer may be drawn from, `approximate` that the store's index
+    may choose whose keys are looked at, `adapter` into which folder the modulation is written that
+    the answer comes from (of `mode` "mac").
     """
 
     k: int | None = None
@@ -39,6 +40,7 @@ class Options:
     seed: int | None = None
     within: Within = EVERYTHING
     adapter: Path | None = None
+    approximate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,7 @@ def ask(
             within=options.within,
             from_latents=options.mode == "mac",
             timings=timings,
+            approximate=options.approximate,
         )
     if evidence.documents and not _relevant(evidence, memory.config.abstain_below):
         return Answer(

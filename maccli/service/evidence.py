@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 COUNTS = 0.01
 """The share of an answer from which on it is said to have used a chunk."""
 _LEXICAL_CANDIDATES = 100
+# How many times as many chunks as are wanted an index proposes: it knows their keys only roughly.
+_PROPOSED = 4
 _SHARING = 20
 
 
@@ -54,6 +56,7 @@ def find(
     within: Within,
     from_latents: bool,
     timings: dict[str, float],
+    approximate: bool = False,
 ) -> Evidence:
     """Find the k chunks that are most relevant to a question, and read them from the store.
 
@@ -66,6 +69,7 @@ def find(
         within: the documents that may be drawn from.
         from_latents: read modulations, too; text alone needs none.
         timings: receives the seconds of `encode` and `aggregate`.
+        approximate: see `relevant`.
     """
     begun = time.perf_counter()
     with store.snapshot():
@@ -78,6 +82,7 @@ def find(
             weights=memory.relevance,
             within=within,
             timings=timings,
+            approximate=approximate,
         )
         ids = [candidate.id for candidate in candidates]
         counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
@@ -107,11 +112,15 @@ def relevant(
     within: Within = EVERYTHING,
     without: Collection[int] = (),
     timings: dict[str, float] | None = None,
+    approximate: bool = False,
 ) -> list[Candidate]:
     """The k chunks that are most relevant to a question, the most relevant first.
 
     Arguments as in `find`; `weights` says how the scores mix, and `without` are chunks that are
-    left out, as if they were not in the store.
+    left out, as if they were not in the store. With `approximate`, only keys that the store's index
+    proposes are looked at, if it has one and all documents may be drawn from. Every chunk that
+    shares words with the question in the way that counts is among them, and the scores are the
+    exact ones: so what may be missed is only what is near without sharing any.
     """
     from models import relevance
 
@@ -126,16 +135,21 @@ def relevant(
         lexical = dict(
             [match for match in matches if match[0] not in without][:_LEXICAL_CANDIDATES]
         )
-    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]] = store.keys(within=within)
+    look = retriever == "hybrid" and weights.likelihood > 0
+    wanted = max(k, relevance.LOOKS) if look else k
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]
+    if approximate and not within and not without:
+        blocks = store.near_keys(query, _PROPOSED * wanted, lexical)
+    else:
+        blocks = store.keys(within=within)
     if without:
         left_out = np.array(sorted(without))
         masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
         blocks = ((ids[kept], keys[kept]) for ids, keys, kept in masks)
-    look = retriever == "hybrid" and weights.likelihood > 0
     candidates = relevance.select(
         query,
         blocks,
-        max(k, relevance.LOOKS) if look else k,
+        wanted,
         lexical,
         retriever=retriever,
         weights=weights,

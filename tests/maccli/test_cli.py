@@ -59,7 +59,7 @@ def test_the_promised_commands_are_there() -> None:
         "store",
         *(f"store {name}" for name in ("ls", "show", "rm", "stats", "path")),
         *(f"store {name}" for name in ("verify", "vacuum", "export", "import", "copy", "rebuild")),
-        *(f"store {name}" for name in ("prune", "undo")),
+        *(f"store {name}" for name in ("prune", "undo", "index")),
         "model",
         *(f"model {name}" for name in ("pull", "ls", "show", "path", "convert", "default")),
         "train",

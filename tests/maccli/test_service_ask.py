@@ -179,3 +179,22 @@ def test_a_store_that_was_named_and_is_not_there_is_a_mistake(
     with Session(place) as session, pytest.raises(MacError, match="There is no store in"):
         ask(session, "Who?")
     assert memory.calls == []
+
+
+def test_an_approximate_search_looks_at_what_the_index_proposes(
+    stored: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch")
+    many = [Piped(f"Note {n} on the weather of day {n}.".encode(), f"n{n}") for n in range(90)]
+    ingest(stored, many)
+    assert stored.store is not None
+    stored.store.index_keys()
+    question = "Who opened the bridge?"
+    exact = ask(stored, question, Options(k=1))
+
+    def all_keys(*_: Any, **__: Any) -> None:
+        raise AssertionError("all keys were read")
+
+    monkeypatch.setattr(stored.store, "keys", all_keys)
+    near = ask(stored, question, Options(k=1, approximate=True))
+    assert near.sources == exact.sources

@@ -54,7 +54,7 @@ def test_verify_and_repair(mac: Mac, stored: Path, folder: Path) -> None:
     assert ran.code == 1
     lines = ran.out.splitlines()
     assert lines[0].startswith("bridge.txt: its sums are not those of its chunks. mac store verify")
-    assert lines[-1].startswith("The key file is damaged: ")
+    assert lines[-1].startswith("The key file is damaged: ") and "bin is missing. mac" in lines[-1]
     assert all(line.endswith(" --repair rebuilds it.") for line in lines)
     assert ran.err == "3 problems: 2 documents, 2 chunks.\n"
     found = mac("store", "verify", "--json")
@@ -319,3 +319,35 @@ def test_a_pruned_store_goes_the_whole_way(mac: Mac, stored: Path, tmp_path: Pat
     assert mac("store", "vacuum").code == 0
     assert mac("store", "undo").err.splitlines()[0] == "Error: There is no prune to undo."
     assert mac("store", "verify").code == 0
+
+
+def test_an_index_is_made_used_and_dropped(mac: Mac, stored: Path, folder: Path) -> None:
+    pytest.importorskip("usearch")
+    asked = mac("ask", "Who opened the bridge?", "--approximate", "--json")
+    assert "no index for --approximate (mac store index): searching exactly" in asked.err
+    assert mac("store", "index", "--threads", "1").err.startswith("Indexed 2 keys: ")
+    assert mac("store", "index", "--json").json["later"] == 0
+    assert "index " in mac("store", "stats").out
+    again = mac("ask", "Who opened the bridge?", "--approximate", "--json")
+    assert again.err == "" and again.json["sources"] == asked.json["sources"]
+    restricted = mac("ask", "Who opened the bridge?", "--approximate", "--since", "2020-01-01")
+    assert "does not go with --tag, --since and --until" in restricted.err
+    with open(folder / "near-000001.bin", "r+b") as file:
+        file.write(b"damage")
+    ran = mac("store", "verify")
+    assert ran.code == 1 and ran.out.endswith("mac store index makes it anew.\n")
+    assert mac("store", "verify", "--repair").code == 0
+    assert mac("store", "index", "-q").code == 0
+    assert mac("store", "index", "--drop").err == "Deleted the index.\n"
+    assert mac("store", "index", "--drop", "--json").json == {"dropped": False}
+    assert "index " not in mac("store", "stats").out
+
+
+def test_without_the_library_an_index_is_refused_with_what_to_install(
+    mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    ran = mac("store", "index")
+    assert ran.code == 1 and "usearch is not installed" in ran.err
+    assert "pip install 'maccli[approximate]'" in ran.err

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import ExportFormatError, Store, Target
+from store import ExportFormatError, Store, StoreError, Target
 from store.exportfile import ExportFile
 from tests.store import samples
 from tests.store.pruned import MERGING, STRATEGIES, check, fill
@@ -255,7 +255,7 @@ def test_whatever_is_changed_whole_documents_are_imported_or_none(fuzzed, flips,
     for document in list(store.documents()):
         store.remove(document.source)
     data = samples.tampered(good, flips, cut, inserted)
-    with suppress(ExportFormatError):
+    with suppress(StoreError):  # a changed fingerprint is that of another checkpoint
         load(store, data)
     assert answers(store).items() <= expected.items()
     assert list(store.verify()) == []
