@@ -10,10 +10,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from models.adapter import AdapterConfig
 from models.batches import Batch
 from models.corpus import Corpus
 from models.features import FeatureCache
@@ -22,7 +23,11 @@ from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, loss
 from models.optimise import TrainConfig
+from models.paper.config import PaperConfig
 from models.stack import Stack
+
+if TYPE_CHECKING:
+    from models.camels import CamelsConfig
 
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
@@ -30,6 +35,10 @@ SENSITIVITY = 256
 
 class Method(Protocol):
     """How one stack is meta-trained."""
+
+    @property
+    def model(self) -> LatentConfig | PaperConfig | AdapterConfig | CamelsConfig:
+        """Sizes and identities of the checkpoint to make."""
 
     @property
     def stack(self) -> Stack[Any]:

@@ -5,7 +5,7 @@ Letters: G groups, D documents a group, N questions in all, T tokens, R latent s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,7 @@ def supervised_rows(
     *,
     prompt: Callable[[str], str] = question_prompt,
     max_tokens: int = 128,
+    start: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
     """Token ids and labels of question-answer pairs.
 
@@ -56,6 +57,7 @@ def supervised_rows(
         pairs: questions and answers.
         prompt: makes a question the text that the answer follows.
         max_tokens: the longest row; a longer prompt loses its beginning.
+        start: tokens that every row begins with, where no prefix stands in front.
 
     Returns:
         ids [N, T] and labels [N, T], where labels[i, t] is the token that should follow ids[i, t]
@@ -65,7 +67,7 @@ def supervised_rows(
     answers = lm.tokenize([" " + a.strip() for _, a in pairs], max_tokens // 2)
     rows, labels = [], []
     for row, answer in zip(prompts, answers, strict=True):
-        row = row[-(max_tokens - len(answer)) :]
+        row = [*start, *row[-(max_tokens - len(start) - len(answer)) :]]
         rows.append(row + answer)
         labels.append([IGNORE] * (len(row) - 1) + answer + [lm.eos_id])
     targets = torch.full((len(rows), max(map(len, rows))), IGNORE)
@@ -81,6 +83,7 @@ def answer_loss(
     *,
     prompt: Callable[[str], str] = question_prompt,
     max_tokens: int = 128,
+    start: Sequence[int] = (),
     reduction: str = "mean",
 ) -> Tensor:
     """How surprising the answers are behind the prefix, in nats a token.
@@ -91,9 +94,10 @@ def answer_loss(
         pairs: questions and answers.
         prompt: see `supervised_rows`.
         max_tokens: see `supervised_rows`.
+        start: see `supervised_rows`.
         reduction: "mean" over the answers' tokens, or their "sum".
     """
-    ids, labels = supervised_rows(lm, pairs, prompt=prompt, max_tokens=max_tokens)
+    ids, labels = supervised_rows(lm, pairs, prompt=prompt, max_tokens=max_tokens, start=start)
     wanted = labels != IGNORE
     # A row's padding begins behind its last label.
     real = wanted.flip(1).cumsum(1).flip(1) > 0

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from models import checkpoint, training_state
+from models import training_state
+from models.adapter import AdapterConfig
 from models.batches import Batch, Sampler
-from models.card import card
+from models.camels import CamelsConfig
 from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
@@ -70,7 +71,7 @@ class Trainer:
     """
 
     config: TrainConfig
-    model: LatentConfig | PaperConfig
+    model: LatentConfig | PaperConfig | AdapterConfig | CamelsConfig
     lm: BaseLM
     encoder: SentenceEncoder
     sources: Sequence[Sequence[Example]]
@@ -213,7 +214,7 @@ class Trainer:
         if self.dev_loss is not None:
             run["dev_loss"] = self.dev_loss
         self.stack.config = replace(self.model, training={**self.model.training, **run})
-        checkpoint.save(self.stack, self.out, card(self.stack.config))
+        self.stack.save(self.out)
         training_state.save(self.out, self.stack, optimiser, run)
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:

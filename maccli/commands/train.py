@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli import config, errors
-from maccli.commands import options
+from maccli.commands import options, rival_options
 from maccli.output import Output
 
 if TYPE_CHECKING:
@@ -112,7 +112,12 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     show_default=True,
     help="Documents that a question has to be answered among.",
 )
-@click.option("--lr", type=float, help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack]")
+@click.option(
+    "--lr",
+    type=float,
+    help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack, 5e-4 for --qa-tune, "
+    "1e-3 for --camels]",
+)
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
@@ -157,7 +162,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     callback=_from_file,
     help="A TOML file with these options: steps = 500, data = [...].",
 )
-@options.quiet_option
+@options.apply(*rival_options.train_options, options.quiet_option)
 @click.pass_context
 def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -> None:
     """Train a checkpoint on questions about documents.
@@ -171,6 +176,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data squad.json:2 --data films.jsonl.zst --out my-checkpoint --resume
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
+      mac train --data questions.jsonl --qa-tune text --out rag-lora
       mac ask -m ./my-checkpoint "Who won?"
     """
     from maccli import plots
@@ -220,6 +226,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
             raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
     paper = given["stack"] == "paper" or (given["start"] is not None and _is_paper(given["start"]))
     _check_stack(given, paper)
+    rival = rival_options.rival(given)
     sources = [data.parse_source(source) for source in given["sources"]]
     from models.optimise import TrainConfig
     from models.paper.setup import Choice
@@ -234,7 +241,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         steps=given["steps"],
         groups=batch // documents,
         documents=documents,
-        learning_rate=given["lr"] or (1e-5 if paper else 1e-4),
+        learning_rate=given["lr"] or (rival.learning_rate if rival else 1e-5 if paper else 1e-4),
         backprop_dropout=given["backprop_dropout"],
         limit=given["limit"],
         seed=given["seed"],
@@ -254,6 +261,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         log=given["log"] or given["out"] / "log.jsonl",
         cache=given["cache"],
         paper=choice if paper and given["start"] is None else None,
+        rival=rival,
     )
     return run, settings
 

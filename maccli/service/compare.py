@@ -5,26 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maccli.service import methods
 from maccli.service.evaluate import Evaluation
 from maccli.service.methods import METHODS, Answered, Method
 from maccli.service.peak import peak
+from maccli.service.rivals import ADAPTATION, made_with
 from maccli.service.stream import identity
-
-if TYPE_CHECKING:
-    from models.finetune import Tuner
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row: a method and what it is run with. `prefix` is the SHA-256 of constant tokens."""
+    """One row: a method and what it is run with.
+
+    `prefix`, `adapter` and `camels` are the SHA-256 of files; see `maccli.service.rivals`.
+    """
 
     method: Method
     k: int | None = None
     rate: float | None = None
     prefix: str | None = None
+    adapter: str | None = None
+    camels: str | None = None
 
     @property
     def key(self) -> dict[str, Any]:
@@ -34,6 +37,8 @@ class Step:
             "k": self.k,
             "learning_rate": self.rate,
             "rag_prefix": self.prefix,
+            "adapter": self.adapter,
+            "camels": self.camels,
         }
 
     @property
@@ -82,30 +87,39 @@ def steps(evaluation: Evaluation) -> Iterator[Step]:
     """Give the rows of the plan.
 
     Raises:
-        DataError: the file of constant tokens cannot be read.
+        DataError: a file of constant tokens, of an adapter or to tune on cannot be read.
     """
     plan = evaluation.plan
     prefix = identity([plan.rag_prefix])[0]["sha256"] if plan.rag_prefix else None
     for name in plan.methods:
         method = METHODS[name]
+        made = made_with(plan, method)
         if method.reader == "tuned":
-            yield from (Step(method, rate=rate) for rate in plan.rates)
+            rates = evaluation.rivals.rates(method)
+            yield from (Step(method, rate=rate, **made) for rate in rates)
             continue
         for k in evaluation.ks if method.searches else (None,):
-            yield Step(method, k, prefix=prefix if method.reader == "prefix" else None)
+            yield Step(method, k, prefix=prefix if method.reader == "prefix" else None, **made)
 
 
 def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
     """Take the documents in as far as the method needs it, and answer all questions."""
     questions, method = evaluation.questions, step.method
-    row: dict[str, Any] = {**step.key, **dict.fromkeys(_ADAPTATION)}
-    bank = tuner = None
+    row: dict[str, Any] = {**step.key, **dict.fromkeys(ADAPTATION)}
+    bank = None
+    lm = evaluation.memory.lm
     if method.banked:
         bank = evaluation.bank
         row |= _taken_in(evaluation, method)
     elif method.reader == "tuned":
-        tuner, taken = _tuned(evaluation, step)
+        assert step.rate is not None
+        documents = list(evaluation.stream.documents.values())
+        with evaluation.bars(len(documents), "doc", f"{step.title} learns") as progress:
+            tuner, taken = evaluation.rivals.tuned(method, step.rate, documents, progress)
         row |= taken
+        lm = tuner.lm
+    elif method.reader == "qa-base":
+        lm = evaluation.rivals.base
     prefix = evaluation.prefix if method.reader == "prefix" else None
     memory = evaluation.memory
     with (
@@ -114,8 +128,8 @@ def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
     ):
         answered: Answered
         if bank is None:
-            lm = memory.lm if tuner is None else tuner.lm
-            answered = methods.closed_book(memory, lm, questions, progress)
+            few_shot = step.adapter is None
+            answered = methods.closed_book(memory, lm, questions, progress, few_shot=few_shot)
         else:
             answered = methods.answer(
                 bank,
@@ -124,13 +138,11 @@ def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
                 step.k or 1,
                 evaluation.weights,
                 prefix=prefix,
+                reader=evaluation.rivals.reader if method.reader == "lora" else None,
                 progress=progress,
             )
     row |= {"memory": used.process, "device_memory": used.device}
     return row | methods.scored(questions, answered)
-
-
-_ADAPTATION = ("adaptation_seconds", "adaptation_memory", "bytes_a_document")
 
 
 def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
@@ -144,14 +156,14 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
     ingest = evaluation.results.data["ingest"]
     dense = method.retriever in ("dense", "hybrid")
     looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
-    seconds, memory = ingest["seconds"], ingest["memory"]
+    seconds, memory, device = ingest["seconds"], ingest["memory"], ingest["device_memory"]
     if method.reader == "mac" or looks:
         kept = ["modulation_bytes", "key_bytes"]
         if method.reader != "mac" or method.retriever in ("bm25", "hybrid"):
             kept.append("text_bytes")
     else:
         kept = ["text_bytes", "key_bytes"] if dense else ["text_bytes"]
-        memory = None
+        memory = device = None
         if method.retriever == "oracle":
             seconds = None
         elif seconds is not None:
@@ -159,7 +171,7 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
             if dense:
                 seconds += _embedding(evaluation, ingest)
     octets = sum(ingest[name] for name in kept) / ingest["documents"]
-    return dict(zip(_ADAPTATION, (seconds, memory, octets), strict=True))
+    return dict(zip(ADAPTATION, (seconds, memory, device, octets), strict=True))
 
 
 def _embedding(evaluation: Evaluation, ingest: dict[str, Any]) -> float:
@@ -171,18 +183,3 @@ def _embedding(evaluation: Evaluation, ingest: dict[str, Any]) -> float:
         evaluation.results.save()
     seconds: float = ingest["embed_seconds"]
     return seconds
-
-
-def _tuned(evaluation: Evaluation, step: Step) -> tuple[Tuner, dict[str, Any]]:
-    """Tune a copy of the LM on the whole stream; return it and what that took."""
-    from models.finetune import Tuner
-
-    assert step.rate is not None
-    documents = list(evaluation.stream.documents.values())
-    with (
-        evaluation.bars(len(documents), "doc", f"{step.title} learns") as progress,
-        peak(evaluation.on_cuda) as used,
-    ):
-        tuner = Tuner(evaluation.memory.lm, step.rate)
-        seconds = tuner.learn(documents, lambda: progress.advance(1))
-    return tuner, dict(zip(_ADAPTATION, (seconds, used.process, None), strict=True))

@@ -18,6 +18,7 @@ from maccli.output import Progress
 from maccli.service.bank import Bank, create_store
 from maccli.service.peak import peak
 from maccli.service.results import Results
+from maccli.service.rivals import Rivals
 from maccli.service.session import Session
 from maccli.service.stream import Stream, identity, read_stream
 from models import checkpoint, text_prefix
@@ -48,6 +49,11 @@ class Plan:
         lexical: BM25's weight in hybrid; None: the checkpoint's.
         rag_prefix: a file of trained constant tokens.
         rates: learning rates of the methods that tune the LM, one after the other.
+        rag_lora: folder of the adapter that the rag-lora methods read with.
+        qa_base: folder of the adapter that tuning on documents starts from.
+        camels: the weighting network of the method of that name.
+        tune_on: file and split to choose the learning rate on; None: all rates are evaluated.
+        tune_documents: how many documents of it; None: as many as are evaluated on.
     """
 
     data: tuple[Path, ...]
@@ -60,6 +66,11 @@ class Plan:
     lexical: float | None = None
     rag_prefix: Path | None = None
     rates: tuple[float, ...] = ()
+    rag_lora: Path | None = None
+    qa_base: Path | None = None
+    camels: Path | None = None
+    tune_on: str | None = None
+    tune_documents: int | None = None
 
     def settings(self, session: Session, kind: str = "methods") -> dict[str, Any]:
         """Return what everything in one file of results must have in common.
@@ -173,6 +184,11 @@ class Evaluation:
         """
         file = self.plan.rag_prefix
         return text_prefix.load(file, self.memory) if file else None
+
+    @cached_property
+    def rivals(self) -> Rivals:
+        """Those that learn."""
+        return Rivals(self)
 
     @property
     def on_cuda(self) -> bool:

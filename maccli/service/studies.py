@@ -57,7 +57,7 @@ def retention(evaluation: Evaluation, first: int) -> None:
             continue
         when = (f"{step.title}, first {first:,} documents", f"{step.title}, all documents")
         if step.rate is not None:
-            before, after = _tuned_twice(evaluation, step.rate, first, asked, when)
+            before, after = _tuned_twice(evaluation, step, first, asked, when)
         else:
             with _part(evaluation.bank, names[:first]) as small:
                 before = _row(evaluation, small, asked, step, when[0])
@@ -80,19 +80,21 @@ def _lasting(evaluation: Evaluation) -> list[Step]:
 
 
 def _tuned_twice(
-    evaluation: Evaluation, rate: float, first: int, asked: list[Example], when: tuple[str, str]
+    evaluation: Evaluation, step: Step, first: int, asked: list[Example], when: tuple[str, str]
 ) -> list[dict[str, Any]]:
     """Return the figures of an LM tuned on the first documents, and then on the rest, too."""
-    from models.finetune import Tuner
-
-    tuner = Tuner(evaluation.memory.lm, rate)
+    assert step.rate is not None
+    tuner = evaluation.rivals.tuner(step.method, step.rate)
+    few_shot = step.adapter is None
     documents = list(evaluation.stream.documents.values())
     rows = []
     for part, title in zip((documents[:first], documents[first:]), when, strict=True):
         with evaluation.bars(len(part), "doc", f"{title}: learns") as progress:
             tuner.learn(part, lambda bar=progress: bar.advance(1))  # type: ignore[misc]
         with evaluation.bars(2 * len(asked), "step", title) as progress:
-            answered = methods.closed_book(evaluation.memory, tuner.lm, asked, progress)
+            answered = methods.closed_book(
+                evaluation.memory, tuner.lm, asked, progress, few_shot=few_shot
+            )
         rows.append(methods.scored(asked, answered))
     return rows
 
@@ -210,6 +212,7 @@ def _row(
             step.k or 1,
             evaluation.weights,
             prefix=prefix,
+            reader=evaluation.rivals.reader if step.method.reader == "lora" else None,
             progress=progress,
         )
     return {**methods.scored(asked, answered), "memory": used.process}

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maccli.errors import USAGE, MacError
+from maccli.service import train_rivals
 from maccli.service.session import Transfer, silence_libraries
+from maccli.service.train_rivals import Rival
 from models import checkpoint, data, weights
 from models.identity import check_identity, identity
 
@@ -41,6 +43,7 @@ class Run:
         log: where a JSON line a step is written.
         cache: where documents' features are kept between runs.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
+        rival: what to train instead of a checkpoint.
     """
 
     sources: Sequence[data.Source]
@@ -57,6 +60,7 @@ class Run:
     log: Path
     cache: Path | None = None
     paper: Choice | None = None
+    rival: Rival | None = None
 
 
 def is_main_process() -> bool:
@@ -81,7 +85,8 @@ def train(
         WeightsError: the base weights cannot be had.
         ModelError: the base model or the settings cannot be used.
     """
-    if not run.resume and (run.out / checkpoint.CONFIG).exists():
+    made = (run.out / checkpoint.CONFIG).exists() or train_rivals.is_made(run.out)
+    if not run.resume and made:
         raise MacError(
             f"There is a checkpoint in {run.out} already.",
             "Go on with it (--resume), or train into another folder (--out).",
@@ -137,7 +142,11 @@ def train(
             )
     model = replace(model, training=training)
     method: Method | None = None
-    if isinstance(model, PaperConfig):
+    if run.rival is not None:
+        assert isinstance(model, LatentConfig)
+        resumed = run.out if run.resume else None
+        method = train_rivals.method(run.rival, config, model, lm, resumed)
+    elif isinstance(model, PaperConfig):
         begun = start if isinstance(start, PaperStack) else None
         method = setup.method(config, model, lm, encoder, begun, transfer)
     run.log.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +159,7 @@ def train(
 
         Trainer(
             config,
-            model,
+            model if run.rival is None or method is None else method.model,
             lm,
             encoder,
             examples,
