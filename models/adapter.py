@@ -21,9 +21,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers.pytorch_utils import Conv1D
 
 from models import checkpoint
-from models.errors import CheckpointError
+from models.errors import CheckpointError, ModelError
 from models.lm import BaseLM
 from models.stack import Stack
 
@@ -37,7 +38,6 @@ _PLAIN = {
     "rank_pattern": {},
     "alpha_pattern": {},
     "modules_to_save": None,
-    "fan_in_fan_out": False,
 }
 """The only values of these settings of `peft` that this module computes."""
 
@@ -80,6 +80,10 @@ class Adapter(Stack[AdapterConfig]):
         config: rank and scale.
         sizes: (I, O) of each layer by its name in the LM.
         seed: of the first matrices.
+
+    Attributes:
+        transposed: whether the layers keep their weights as [I, O], as those of GPT-2 do; `peft`
+            wants to be told.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Adapter(Stack[AdapterConfig]):
     ) -> None:
         super().__init__()
         self.config = config
+        self.transposed = False
         self.names = list(sizes)
         generator = torch.Generator().manual_seed(seed)
         bounds = [1 / math.sqrt(size) for size, _ in sizes.values()]
@@ -101,7 +106,7 @@ class Adapter(Stack[AdapterConfig]):
         """What the product of both matrices is multiplied by."""
         return self.config.alpha / self.config.rank
 
-    def layers(self, lm: BaseLM) -> list[nn.Linear]:
+    def layers(self, lm: BaseLM) -> list[nn.Module]:
         """The layers of a base LM that the matrices belong to, in their order.
 
         Raises:
@@ -113,11 +118,11 @@ class Adapter(Stack[AdapterConfig]):
             layer = there.get(name)
             if layer is None:
                 raise CheckpointError(f"the adapter is for a base LM with a layer {name}")
-            sizes = (down.shape[1], up.shape[0])
-            if sizes != (layer.in_features, layer.out_features):
+            ours, theirs = (down.shape[1], up.shape[0]), _sizes(layer)
+            if ours != theirs:
                 raise CheckpointError(
-                    f"the adapter's {name} takes in {sizes[0]} and gives out {sizes[1]} numbers, "
-                    f"the base LM's {layer.in_features} and {layer.out_features}"
+                    f"the adapter's {name} takes in {ours[0]} and gives out {ours[1]} numbers, "
+                    f"the base LM's {theirs[0]} and {theirs[1]}"
                 )
             found.append(layer)
         return found
@@ -162,6 +167,7 @@ class Adapter(Stack[AdapterConfig]):
             "r": self.config.rank,
             "lora_alpha": self.config.alpha,
             "lora_dropout": 0.0,
+            "fan_in_fan_out": self.transposed,
             "target_modules": sorted({name.rpartition(".")[2] for name in self.names}),
             "inference_mode": True,
         }
@@ -171,19 +177,34 @@ class Adapter(Stack[AdapterConfig]):
             checkpoint.replace(folder / name, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def linear_layers(lm: BaseLM) -> dict[str, nn.Linear]:
+def new(config: AdapterConfig, lm: BaseLM, seed: int = 0) -> Adapter:
+    """An adapter of all linear layers of a base LM, which changes nothing yet."""
+    adapter = Adapter(config, layer_sizes(lm), seed)
+    adapter.transposed = any(isinstance(x, Conv1D) for x in linear_layers(lm).values())
+    return adapter.to(lm.device)
+
+
+def linear_layers(lm: BaseLM) -> dict[str, nn.Module]:
     """The linear layers inside the layers of a base LM, by their names in it."""
     inside = {id(module) for layer in lm.layers for module in layer.modules()}
     return {
         name: module
         for name, module in lm.model.named_modules()
-        if isinstance(module, nn.Linear) and id(module) in inside
+        if isinstance(module, (nn.Linear, Conv1D)) and id(module) in inside
     }
 
 
 def layer_sizes(lm: BaseLM) -> dict[str, tuple[int, int]]:
     """(I, O) of each linear layer."""
-    return {name: (x.in_features, x.out_features) for name, x in linear_layers(lm).items()}
+    return {name: _sizes(layer) for name, layer in linear_layers(lm).items()}
+
+
+def _sizes(layer: nn.Module) -> tuple[int, int]:
+    """(I, O): of 4-bit weights the tensor does not tell, and a `Conv1D` has no such attributes."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features
+    size, out = layer.weight.shape  # type: ignore[union-attr]
+    return size, out
 
 
 def rank_for(parameters: int, lm: BaseLM) -> int:
@@ -231,6 +252,7 @@ def load(folder: Path) -> Adapter:
         raise CheckpointError(f"{folder / WEIGHTS} is not of rank {config.rank}, as {CONFIG} says")
     sizes = {n: (a.shape[1], b.shape[0]) for n, (a, b) in zip(names, pairs, strict=True)}
     adapter = Adapter(config, sizes)
+    adapter.transposed = bool(raw.get("fan_in_fan_out"))
     for i, (down, up) in enumerate(pairs):
         adapter.down[i].data, adapter.up[i].data = down, up
     return adapter.requires_grad_(False)
@@ -257,13 +279,22 @@ def merged(lm: BaseLM, adapter: Adapter | None, dtype: torch.dtype | None = None
 
     Raises:
         CheckpointError: the adapter is for another base LM.
+        ModelError: the base LM's weights are kept in 4 bits.
     """
+    if getattr(lm.model, "is_quantized", False):
+        raise ModelError("the weights of a base model in 4 bits cannot be fine-tuned")
     out = BaseLM(copy.deepcopy(lm.model), lm.tokenizer)
     # Weights only: the rotary embedding's frequencies stay as exact as they are.
     for weight in out.model.parameters():
         weight.data = weight.data.to(dtype or lm.dtype)
     if adapter is not None:
         for layer, down, up in zip(adapter.layers(out), adapter.down, adapter.up, strict=True):
-            delta = (adapter.scale * (up.float() @ down.float())).to(layer.weight.device)
-            layer.weight.data = (layer.weight.float() + delta).to(layer.weight.dtype)
+            _add(layer, adapter.scale * (up.float() @ down.float()))
     return out
+
+
+def _add(layer: nn.Module, delta: Tensor) -> None:
+    """Add [O, I] to the weights of a linear layer."""
+    weight: Any = layer.weight
+    delta = delta.T if isinstance(layer, Conv1D) else delta
+    weight.data = (weight.float() + delta.to(weight.device)).to(weight.dtype)

@@ -83,7 +83,9 @@ class Camels(Stack[CamelsConfig]):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Weights above 0, [T], of tokens with the base LM's hidden states [T, hidden size]."""
-        weights: Tensor = F.softplus(self.outer(F.gelu(self.inner(hidden.to(self.inner.weight.dtype)))))[:, 0]
+        weights: Tensor = F.softplus(
+            self.outer(F.gelu(self.inner(hidden.to(self.inner.weight.dtype))))
+        )[:, 0]
         return weights
 
     def weigh(self, lm: BaseLM, tokens: list[int]) -> Tensor:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from models.adapter import AdapterConfig
 from models.batches import Batch
 from models.corpus import Corpus
 from models.features import FeatureCache
@@ -27,6 +26,7 @@ from models.paper.config import PaperConfig
 from models.stack import Stack
 
 if TYPE_CHECKING:
+    from models.adapter import AdapterConfig
     from models.camels import CamelsConfig
 
 SENSITIVITY = 256

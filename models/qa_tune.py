@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from models.adapter import Adapter, AdapterConfig, Task, layer_sizes
+from models.adapter import Adapter, AdapterConfig, Task, new
 from models.batches import Batch
 from models.corpus import Corpus
 from models.latent import LatentConfig, LatentStack
@@ -70,7 +70,7 @@ class QATuning:
     def __post_init__(self) -> None:
         if self.model.task not in ("closed-book", "text"):
             raise ValueError(f"unknown task {self.model.task!r}")
-        self.stack = Adapter(self.model, layer_sizes(self.lm), self.config.seed).to(self.lm.device)
+        self.stack = new(self.model, self.lm, self.config.seed)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
         """Say how large it is; it begins as nothing, see `Adapter`."""

@@ -12,14 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from models import training_state
-from models.adapter import AdapterConfig
 from models.batches import Batch, Sampler
-from models.camels import CamelsConfig
 from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
@@ -31,6 +29,10 @@ from models.objective import Loss
 from models.optimise import TrainConfig, average_gradients
 from models.paper.config import PaperConfig
 from models.stack import Stack
+
+if TYPE_CHECKING:
+    from models.adapter import AdapterConfig
+    from models.camels import CamelsConfig
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""

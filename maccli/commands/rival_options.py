@@ -20,7 +20,7 @@ train_options = (
         "with nothing else in the prompt, or with the documents' text.",
     ),
     click.option(
-        "--lora-rank",
+        "--adapter-rank",
         type=click.IntRange(min=1),
         help="Of --qa-tune.  [default: as many trained parameters as a checkpoint of --rank has]",
     ),
@@ -84,8 +84,8 @@ def rival(given: dict[str, Any]) -> Rival | None:
     chosen = "--qa-tune" if given["qa_tune"] else "--camels" if given["camels"] else None
     if given["qa_tune"] and given["camels"]:
         raise click.UsageError("--qa-tune and --camels are two things to train: name one.")
-    if given["lora_rank"] is not None and not given["qa_tune"]:
-        raise click.UsageError("--lora-rank is an option of --qa-tune.")
+    if given["adapter_rank"] is not None and not given["qa_tune"]:
+        raise click.UsageError("--adapter-rank is an option of --qa-tune.")
     if given["qa_base"] is not None and not given["camels"]:
         raise click.UsageError("--qa-base is an option of --camels.")
     if chosen is None:
@@ -93,7 +93,7 @@ def rival(given: dict[str, Any]) -> Rival | None:
     for name, set_to in (("from", given["start"]), ("stack", given["stack"])):
         if set_to is not None:
             raise click.UsageError(f"{chosen} trains no checkpoint: it does not go with --{name}.")
-    return Rival(given["qa_tune"], given["lora_rank"], given["qa_base"])
+    return Rival(given["qa_tune"], given["adapter_rank"], given["qa_base"])
 
 
 def check(given: dict[str, Any]) -> None:

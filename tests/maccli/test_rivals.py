@@ -75,7 +75,7 @@ def test_adapters_and_weights_are_trained_and_evaluated(
     train: Callable[..., Ran], mac: Mac, data: str, tiny: Any, by_rule: None, work: Path
 ) -> None:
     for out, more in (
-        ("reader", ("--qa-tune", "text", "--lora-rank", "2", "--lr", "0.05")),
+        ("reader", ("--qa-tune", "text", "--adapter-rank", "2", "--lr", "0.05")),
         ("base", ("--qa-tune", "closed-book", "--rank", "8", "--lr", "0.05")),
         ("weights", ("--camels", "--qa-base", "base", "--lr", "0.1")),
     ):
@@ -157,19 +157,19 @@ def test_a_file_and_its_split(work: Path) -> None:
 
 
 def test_a_resumed_adapter(train: Callable[..., Ran], work: Path) -> None:
-    assert train("made", "--qa-tune", "text", "--lora-rank", "2").code == 0
-    again = train("made", "--qa-tune", "text", "--lora-rank", "2")
+    assert train("made", "--qa-tune", "text", "--adapter-rank", "2").code == 0
+    again = train("made", "--qa-tune", "text", "--adapter-rank", "2")
     assert again.code == 2 and "There is a checkpoint in made already." in again.err
-    other = train("made", "--qa-tune", "closed-book", "--lora-rank", "2", "--resume")
+    other = train("made", "--qa-tune", "closed-book", "--adapter-rank", "2", "--resume")
     assert other.code == 2 and "is of --qa-tune text, not closed-book." in other.err
-    rank = train("made", "--qa-tune", "text", "--lora-rank", "3", "--resume")
+    rank = train("made", "--qa-tune", "text", "--adapter-rank", "3", "--resume")
     assert rank.code == 1 and "does not fit this run" in rank.err
 
 
 def test_an_adapter_of_another_base(
     mac: Mac, data: str, tiny: Any, train: Callable[..., Ran], work: Path
 ) -> None:
-    assert train("made-lora", "--qa-tune", "text", "--lora-rank", "2").code == 0
+    assert train("made-lora", "--qa-tune", "text", "--adapter-rank", "2").code == 0
     notes = json.loads((work / "made-lora" / adapter.NOTES).read_text())
     tiny.config = __import__("dataclasses").replace(tiny.config, base_sha256="f" * 64)
     ran = mac("eval", "--data", data, "--method", "rag-lora-oracle", "--rag-lora", "made-lora")
@@ -194,7 +194,7 @@ def test_options_that_do_not_go_together(
     assert "does not go with" in refused("--prune-curve", "--tune-on", data)
     for more, says in (
         (("--qa-tune", "text", "--camels"), "name one"),
-        (("--lora-rank", "3"), "--lora-rank is an option of --qa-tune"),
+        (("--adapter-rank", "3"), "--adapter-rank is an option of --qa-tune"),
         (("--qa-base", "folder"), "--qa-base is an option of --camels"),
         (("--qa-tune", "text", "--stack", "paper"), "does not go with --stack"),
     ):

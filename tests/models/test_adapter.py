@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,6 +184,34 @@ def test_one_that_peft_saved_is_read(lm: BaseLM, tiny_llama: Path, tmp_path: Pat
     ids = torch.tensor([[1, 40, 50, 60, 70]])
     with torch.no_grad():
         torch.testing.assert_close(merged(lm, ours).model(ids).logits, theirs(ids).logits)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_layers_that_keep_their_weights_the_other_way_round(
+    tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    """GPT-2's, which are `Conv1D`."""
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    model, base = (
+        AutoModelForCausalLM.from_pretrained(tiny_gpt2, dtype=torch.float32).eval() for _ in "12"
+    )
+    lm: Any = SimpleNamespace(model=model, layers=list(model.transformer.h), device=model.device)
+    adapter = adapters.new(AdapterConfig("gpt2", None, rank=2, alpha=4.0), lm)
+    for up in adapter.up:
+        up.data.normal_(std=0.3)
+    adapter.save(tmp_path)
+    theirs = peft.PeftModel.from_pretrained(base, str(tmp_path)).eval()
+    ids = torch.tensor([[1, 40, 50, 60]])
+    with torch.no_grad(), adapter.attached(lm):
+        wanted = model(ids).logits
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, wanted)
+        loaded = adapters.load(tmp_path)
+        for layer, down, up in zip(loaded.layers(lm), loaded.down, loaded.up, strict=True):
+            adapters._add(layer, loaded.scale * (up @ down))
+        torch.testing.assert_close(model(ids).logits, wanted)
 
 
 def test_a_rank_of_so_many_parameters(lm: BaseLM) -> None:
