@@ -2,12 +2,13 @@
 
     python -m benchmarks.kill --kills 200
 
-Each round takes one kind of work (ingest, remove, compaction of the keys, vacuum, import, copy,
-rebuild, migration), starts it in a child process on a copy of a small store, kills the child at a
-random moment within the time that the work takes, and checks that
+Each round takes one kind of work (ingest, sync, remove, compaction of the keys, prune, undo,
+vacuum, import, copy, rebuild, migration), starts it in a child process on a copy of a small store,
+kills the child at a random moment within the time that the work takes, and checks that
 
-- `verify` finds nothing wrong, and every document reads as it was written;
-- each document is as it was before or as it is after the work;
+- `verify` finds nothing wrong, and every document reads as it was written (or as a prune left it);
+- each document is as it was before or as it is after the work; where the work is one transaction,
+  all of them are as before or all as after;
 - the same work, done again in this process, ends in the state it ends in undisturbed.
 
 No language model is needed: the modulations follow from the document's name and version.
@@ -32,12 +33,14 @@ import numpy as np
 from benchmarks import old_store
 from store import NewChunk, Store, StoreNotFoundError, keyblock
 from store.exportfile import ExportFile
+from store.pruning import Strategy
+from store.target import Target
 
 R, E, TOKENS = 16, 8, 6
 OLD, NEW = "fingerprint-1", "fingerprint-2"
 
-State = dict[str, int]
-"""Each document's version."""
+State = dict[str, tuple[int, int]]
+"""Each document's version, and a sum over its modulations."""
 
 
 def make(source: str, version: int, fingerprint: str) -> list[NewChunk]:
@@ -69,27 +72,38 @@ def look(folder: Path) -> State:
     with Store.open(folder) as store:
         problems = list(store.verify())
         assert not problems, problems
+        stats = store.stats()
         for document in store.documents():
             version = int(document.content_hash)
-            expected = make(document.source, version, store.fingerprint)
+            # A document that was renamed holds what its first name made.
+            expected = make(document.title or document.source, version, store.fingerprint)
             rows = store.chunks(document.id)
             assert [row.text for row in rows] == [chunk.text for chunk in expected]
-            stored = store.modulations([row.id for row in rows])
-            for (latents, scales), chunk in zip(stored, expected, strict=True):
-                assert np.array_equal(latents, chunk.latents)
-                assert np.array_equal(scales, chunk.scales)
-            assert store.search(f"chunk {document.source} version {version}", 1)
-            state[document.source] = version
+            there = [row for row in rows if not row.pruned]
+            stored = store.modulations([row.id for row in there])
+            if stats.modulations == stats.chunks:
+                for (latents, scales), chunk in zip(stored, expected, strict=True):
+                    assert np.array_equal(latents, chunk.latents)
+                    assert np.array_equal(scales, chunk.scales)
+            total = zlib.crc32(repr([row.position for row in there]).encode())
+            for latents, scales in stored:
+                total = zlib.crc32(scales.tobytes(), zlib.crc32(latents.tobytes(), total))
+            assert store.search(f"chunk version {version}", 1)
+            state[document.source] = version, total
     return state
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something that writes: what it starts from, and what it does (more often than once)."""
+    """Something that writes: what it starts from, and what it does (more often than once).
+
+    `whole` tells that it is one transaction.
+    """
 
     name: str
     prepare: Callable[[Path], None]
     do: Callable[[Path], None]
+    whole: bool = False
 
 
 BANK, OTHER = "bank", "other"
@@ -109,6 +123,18 @@ def ingest(folder: Path) -> None:
                 put(store, f"doc{n}", 2)
 
 
+def sync(folder: Path) -> None:
+    """What `mac ingest --sync` does to a store: some files moved, some changed, some are gone."""
+    with open_store(folder / BANK) as store:
+        for n in range(4):
+            store.rename(f"doc{n}", f"moved{n}", content_hash="1", title=f"doc{n}")
+        for n in range(4, 8):
+            if store.document(f"doc{n}").content_hash == "1":  # type: ignore[union-attr]
+                put(store, f"doc{n}", 2)
+        for n in range(8, 12):
+            store.remove(f"doc{n}")
+
+
 def remove(folder: Path) -> None:
     with open_store(folder / BANK) as store:
         for n in range(0, 12, 2):
@@ -122,6 +148,25 @@ def compact(folder: Path) -> None:
         for n in range(12):
             put(store, f"doc{n % 4}", 3)
             store.remove(f"doc{4 + n // 2}")
+
+
+def prune_by(strategy: Strategy) -> Callable[[Path], None]:
+    def prune(folder: Path) -> None:
+        with open_store(folder / BANK) as store:
+            if store.undoable() is None:
+                store.prune(strategy, Target(share=0.5))
+
+    return prune
+
+
+def fill_and_prune(folder: Path) -> None:
+    fill(folder)
+    prune_by("merge")(folder)
+
+
+def undo(folder: Path) -> None:
+    with open_store(folder / BANK) as store:
+        store.undo()
 
 
 def fill_and_remove(folder: Path) -> None:
@@ -153,7 +198,7 @@ def copy(folder: Path) -> None:
     with open_store(folder / BANK) as store:
         if not (folder / OTHER).exists():
             store.copy(folder / OTHER)
-    assert look(folder / OTHER) == {f"doc{n}": 1 for n in range(12)}
+    assert look(folder / OTHER) == look(folder / BANK)
 
 
 def rebuild(folder: Path) -> None:
@@ -179,9 +224,14 @@ def migrate(folder: Path) -> None:
 WORKS = [
     Work("ingest", fill, ingest),
     Work("ingest into a new store", lambda folder: None, ingest),
+    Work("sync", fill, sync),
     Work("remove", fill, remove),
     Work("compact", fill, compact),
+    Work("prune by dropping", fill, prune_by("random"), whole=True),
+    Work("prune by merging", fill, prune_by("merge"), whole=True),
+    Work("undo", fill_and_prune, undo, whole=True),
     Work("vacuum", fill_and_remove, vacuum),
+    Work("vacuum after a prune", fill_and_prune, vacuum),
     Work("import", fill_and_export, load),
     Work("copy", fill, copy),
     Work("rebuild", fill, rebuild),
@@ -215,8 +265,10 @@ def documents_of(folder: Path) -> State:
         return {}
 
 
-def allowed(found: State, before: State, after: State) -> bool:
-    """Whether every document is as it was before or as it is afterwards."""
+def allowed(work: Work, found: State, before: State, after: State) -> bool:
+    """Whether every document (or the whole store) is as it was before or as it is afterwards."""
+    if work.whole:
+        return found in (before, after)
     return all(
         found.get(source) in (before.get(source), after.get(source))
         for source in found.keys() | before.keys() | after.keys()
@@ -255,7 +307,7 @@ def main() -> None:
             killed, _ = in_child(work, trial, chance.uniform(0, seconds))
             kills[work.name] += killed
             found = documents_of(trial / BANK)
-            assert allowed(found, before, after), (work.name, found)
+            assert allowed(work, found, before, after), (work.name, found)
             work.do(trial)
             assert look(trial / BANK) == after, work.name
             shutil.rmtree(trial)

@@ -23,14 +23,19 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import bank as banks
+from maccli.service.evidence import support
 from models import checkpoint
 from models.memory import Memory
 from models.modulation import Selected
 from models.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
 
 LIKELIHOODS = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
+COVERAGES = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
 SHARES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
 KEPT = 0.95
+"""The share of the questions whose document is there that must be answered."""
+CHUNKS = 3
+"""How many chunks a question selects when it is decided whether to answer."""
 
 
 def main() -> None:
@@ -84,21 +89,14 @@ def main() -> None:
         if reciprocal > best_rank:
             best_share, best_rank = share, reciprocal
     likelihood = second_look(bank, RelevanceWeights(best_share), arguments.looks)
-    with_own = dense.max(1)
-    without = np.where(own, -np.inf, dense).max(1)
-    threshold = float(np.quantile(with_own, 1 - KEPT))
-    better = (with_own[:, None] > without[None]).mean()
-    print(
-        f"\nBM25 weight {best_share:g}, likelihood {likelihood:g}. Abstaining below a relevance of "
-        f"{threshold:.2f} keeps {KEPT:.0%} of the questions whose document is there and refuses "
-        f"{(without < threshold).mean():.0%} of those whose is not (AUC {better:.3f})."
-    )
+    coverage, threshold = abstention(bank, RelevanceWeights(best_share))
     if arguments.write:
         config = checkpoint.config_of(path)
         chosen = replace(
             config,
             lexical_weight=best_share,
             likelihood_weight=likelihood,
+            coverage_weight=coverage,
             abstain_below=round(threshold, 2),
         )
         text = json.dumps(chosen.as_dict(), indent=2) + "\n"
@@ -128,6 +126,35 @@ def second_look(bank: banks.Bank, weights: RelevanceWeights, questions: int) -> 
         print(f"| {weight:g} | {100 * (rank < 1).mean():.1f} | {100 * (rank < 3).mean():.1f} |")
         quality[weight] = float((1 / (1 + rank)).mean())
     return max(quality, key=quality.__getitem__)
+
+
+def abstention(bank: banks.Bank, weights: RelevanceWeights) -> tuple[float, float]:
+    """The weight of coverage that tells best whether a document is there, and the threshold."""
+    found: dict[float, list[tuple[float, float]]] = {weight: [] for weight in COVERAGES}
+    for example in tqdm(bank.examples, desc="abstention", leave=False):
+        own = bank.chunks_of[example.document_id]
+        both = [
+            bank.candidates(example.question, CHUNKS, "hybrid", weights, without)
+            for without in ((), own)
+        ]
+        for weight in COVERAGES:
+            mixed = replace(weights, coverage=weight)
+            there, gone = (support(bank.store, example.question, c, mixed) for c in both)
+            found[weight].append((there, gone))
+    print("\n| weight of coverage | refused where the document is not there | AUC |\n|---|---|---|")
+    quality, thresholds = {}, {}
+    for weight, pairs in found.items():
+        there, gone = np.array(pairs).T
+        thresholds[weight] = float(np.quantile(there, 1 - KEPT))
+        refused = (gone < thresholds[weight]).mean()
+        quality[weight] = float((there[:, None] > gone[None]).mean())
+        print(f"| {weight:g} | {100 * refused:.1f} % | {quality[weight]:.3f} |")
+    best = max(quality, key=quality.__getitem__)
+    print(
+        f"\nCoverage {best:g}: below {thresholds[best]:.2f} nothing is answered; {KEPT:.0%} of the "
+        "questions whose document is there are."
+    )
+    return best, thresholds[best]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files to text: encodings, HTML, titles, and which files are refused.
+"""Files to text: formats, encodings, titles, and which files are refused.
 
 A file that cannot be a document raises `Refused` with the reason in a few words. The text of a
 plain file is kept exactly as decoded, so that offsets into a document are offsets into the file.
@@ -12,6 +12,8 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from maccli import office
 
 MAX_BYTES = 50 * 1024 * 1024
 """Larger files are refused: one document of that size takes hours to ingest."""
@@ -27,7 +29,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _FORMATS = (
-    (b"%PDF-", "is a PDF; convert it to text first (pdftotext)"),
     (b"PK\x03\x04", "is an archive or an office document; convert it to text first"),
     (b"\xd0\xcf\x11\xe0", "is an office document; convert it to text first"),
     (b"{\\rtf", "is an RTF document; convert it to text first"),
@@ -98,6 +99,8 @@ def from_bytes(data: bytes, name: str, encoding: str | None = None) -> Loaded:
         raise _too_large()
     if not data:
         raise Empty("is empty")
+    if data.startswith(b"%PDF-") or (data.startswith(b"PK\x03\x04") and office.is_word(data)):
+        return _from_office(data)
     for magic, reason in _FORMATS:
         if data.startswith(magic):
             raise Binary(reason)
@@ -114,6 +117,17 @@ def from_bytes(data: bytes, name: str, encoding: str | None = None) -> Loaded:
         raise Empty("has no text in it")
     kind = "text/html" if is_html else _KINDS.get(suffix) or mimetypes.guess_type(name)[0]
     return Loaded(text, title, kind or "text/plain", used, remark)
+
+
+def _from_office(data: bytes) -> Loaded:
+    pdf = data.startswith(b"%PDF-")
+    try:
+        text, title = office.from_pdf(data) if pdf else office.from_word(data)
+    except office.Unreadable as error:
+        raise Refused(str(error)) from error
+    if not text.strip():
+        raise Empty("has no text in it" + (" (a scan? it needs OCR first)" if pdf else ""))
+    return Loaded(text, title, office.PDF if pdf else office.WORD, "binary")
 
 
 def _too_large() -> Refused:

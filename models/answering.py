@@ -158,7 +158,9 @@ class Answerer(ABC):
     ) -> None:
         self.lm, self.encoder, self.fingerprint = lm, encoder, fingerprint
         self.chunking = f"{chunking.VERSION}:{config.chunk_tokens}"
-        self.relevance = RelevanceWeights(config.lexical_weight, config.likelihood_weight)
+        self.relevance = RelevanceWeights(
+            config.lexical_weight, config.likelihood_weight, config.coverage_weight
+        )
         self.decoder = Decoder(lm)
 
     @abstractmethod

@@ -80,7 +80,15 @@ def fingerprint(path: Path) -> str:
 
 
 _ANSWERING = frozenset(
-    {"training", "documents", "group", "lexical_weight", "likelihood_weight", "abstain_below"}
+    {
+        "training",
+        "documents",
+        "group",
+        "lexical_weight",
+        "likelihood_weight",
+        "coverage_weight",
+        "abstain_below",
+    }
 )
 
 

@@ -49,8 +49,10 @@ class LatentConfig:
     """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
     likelihood_weight: float = 0.0
     """Weight of log p(question | document) in a second look at documents that are nearly level."""
+    coverage_weight: float = 0.0
+    """Weight of the share of the question's words, where it is decided whether to answer."""
     abstain_below: float | None = None
-    """Best dense score, in nats, under which a question is not answered; None never abstains."""
+    """Best dense score with coverage under which nothing is answered; None never abstains."""
     stack: str = "latent"
     training: dict[str, Any] = field(default_factory=dict)
 

@@ -37,10 +37,13 @@ class RelevanceWeights:
     Attributes:
         lexical: added to the dense score of the candidate with the best BM25, others in proportion.
         likelihood: times log p(question | document), added to those that are nearly level.
+        coverage: times the share of the question's words that a document has; added to the dense
+            score to decide whether the question can be answered at all, not to rank.
     """
 
     lexical: float = 0.0
     likelihood: float = 0.0
+    coverage: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

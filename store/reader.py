@@ -222,6 +222,14 @@ class Reader:
                 (expression, *values, limit),
             ).fetchall()
 
+    def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
+        """The share of the content words of `query`, rare ones first, that each chunk has: 0 to 1.
+
+        See `store.search.coverage`.
+        """
+        with translated(self.path), reading(self._connection):
+            return search.coverage(self._connection, query, ids)
+
     def history(self, limit: int = 100) -> list[Change]:
         """The last changes, the newest first."""
         with translated(self.path):

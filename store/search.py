@@ -1,11 +1,16 @@
-"""From a question in any form to a full-text query that SQLite's FTS5 accepts."""
+"""From a question in any form to full-text queries that SQLite's FTS5 accepts."""
 
 from __future__ import annotations
 
+import math
 import re
+import sqlite3
 import unicodedata
+from collections.abc import Sequence
 
 MAX_TERMS = 64
+SAMPLE = 20_000
+"""Chunks, the newest, in which words are counted: the time does not grow with the bank."""
 _MAX_LENGTH = 64
 # Beyond this a question is a document: its beginning and end say enough.
 _MAX_CHARACTERS = 100_000
@@ -52,3 +57,31 @@ def match_expression(text: str) -> str | None:
     """
     words = terms(text)
     return " OR ".join(f'"{word}"' for word in words) or None
+
+
+def coverage(connection: sqlite3.Connection, text: str, ids: Sequence[int]) -> list[float]:
+    """The share of a question's content words that each chunk has, from 0 to 1.
+
+    A word counts by the square of its inverse document frequency, as in the cosine of tf-idf: a
+    missing name says more than a missing verb. Words are compared as full-text search does.
+    """
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
+    sampled = "rowid > ?1 - ?2"
+    (chunks,) = connection.execute(
+        "SELECT count(*) FROM chunks WHERE id > ? - ?", (newest, SAMPLE)
+    ).fetchone()
+    covered, total = dict.fromkeys(ids, 0.0), 0.0
+    places = ",".join(map(str, map(int, ids)))
+    for word in terms(text):
+        (having,) = connection.execute(
+            f"SELECT count(*) FROM chunks_fts WHERE {sampled} AND chunks_fts MATCH ?3",
+            (newest, SAMPLE, f'"{word}"'),
+        ).fetchone()
+        weight = math.log((chunks + 1) / (having + 0.5)) ** 2
+        total += weight
+        for (chunk_id,) in connection.execute(
+            f"SELECT rowid FROM chunks_fts WHERE rowid IN ({places}) AND chunks_fts MATCH ?",
+            (f'"{word}"',),
+        ):
+            covered[chunk_id] += weight
+    return [covered[chunk_id] / total if total else 0.0 for chunk_id in ids]

@@ -213,7 +213,7 @@ def _relevant(evidence: Evidence, threshold: float | None) -> bool:
     """Tell whether anything found is relevant enough to be answered from."""
     if not evidence.candidates:
         return False
-    return threshold is None or max(c.dense for c in evidence.candidates) >= threshold
+    return threshold is None or evidence.support >= threshold
 
 
 def _answer(session: Session, question: str, evidence: Evidence, options: Options) -> AnswerStream:

@@ -32,12 +32,14 @@ class Evidence:
     """The chunks found for a question, most relevant first, with the rows of their text.
 
     `sharing` are chunks that were not found, but share a merged modulation with one that counts.
+    `support` is what `support` says of them.
     """
 
     candidates: Sequence[Candidate] = ()
     rows: Sequence[ChunkRow] = ()
     modulations: Sequence[View] = ()
     sharing: Sequence[ChunkRow] = ()
+    support: float = 0.0
     documents: int = 0
     searched: int = 0
 
@@ -86,6 +88,7 @@ def find(
             store.chunk_rows(ids),
             store.views(ids) if from_latents else [],
             [row for row in others if row.id not in ids],
+            support(store, question, candidates, memory.relevance),
             documents,
             store.count(within) if within else documents,
         )
@@ -145,6 +148,21 @@ def relevant(
         documents = selected(level, store.views([candidate.id for candidate in level]))
         likelihoods = memory.question_likelihood(question, documents)
     return relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
+
+
+def support(
+    store: Store, question: str, candidates: Sequence[Candidate], weights: RelevanceWeights
+) -> float:
+    """How well the best of the candidates answers for the question; -inf where there are none.
+
+    Its dense score, and in addition how much of what the question names stands in it. What is
+    below a checkpoint's `abstain_below` is not answered.
+    """
+    found = [0.0] * len(candidates)
+    if weights.coverage:
+        found = store.coverage(question, [candidate.id for candidate in candidates])
+    pairs = zip(candidates, found, strict=True)
+    return max((c.dense + weights.coverage * share for c, share in pairs), default=-float("inf"))
 
 
 def selected(candidates: Sequence[Candidate], views: Sequence[View]) -> list[Selected]:

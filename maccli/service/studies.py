@@ -14,6 +14,7 @@ from maccli.service import compare, methods
 from maccli.service.bank import Bank
 from maccli.service.compare import Step
 from maccli.service.evaluate import Evaluation
+from maccli.service.evidence import support
 from maccli.service.methods import METHODS
 from maccli.service.peak import peak
 from models.evaluate import figure
@@ -102,8 +103,8 @@ def _tuned_twice(
 def abstention(evaluation: Evaluation) -> None:
     """Measure when a question is refused: with its document in the bank, and without it.
 
-    A question is refused where the best dense score of what it finds is below the checkpoint's
-    threshold, as in `mac ask`. Another document may hold the answer, too; so not every question
+    A question is refused where the support of what it finds is below the checkpoint's threshold, as
+    in `mac ask`. Another document may hold the answer, too; so not every question
     should be refused when its own is left out. Kept in the results as `abstention`.
 
     Raises:
@@ -128,7 +129,8 @@ def abstention(evaluation: Evaluation) -> None:
             own = bank.chunks_of[example.document_id]
             for refused, without in ((there, ()), (left_out, own)):
                 found = bank.candidates(example.question, k, "hybrid", evaluation.weights, without)
-                refused.append(max((c.dense for c in found), default=-1e9) < threshold)
+                supported = support(bank.store, example.question, found, evaluation.weights)
+                refused.append(supported < threshold)
             progress.advance(1)
     wrongly, rightly = figure([float(r) for r in there]), figure([float(r) for r in left_out])
     evaluation.results.keep(

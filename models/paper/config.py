@@ -52,6 +52,7 @@ class PaperConfig:
     """M, documents that are aggregated at once; more are aggregated hierarchically."""
     lexical_weight: float = 0.0
     likelihood_weight: float = 0.0
+    coverage_weight: float = 0.0
     abstain_below: float | None = None
     stack: str = "paper"
     training: dict[str, Any] = field(default_factory=dict)

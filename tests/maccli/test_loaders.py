@@ -60,7 +60,7 @@ def test_a_given_encoding_is_used_or_refused() -> None:
         (b" \n\t ", Empty, "has no text in it"),
         (codecs.BOM_UTF8, Empty, "has no text in it"),
         (b"<html><body></body></html>", Empty, "has no text in it"),
-        (b"%PDF-1.7 ...", Binary, "is a PDF"),
+        (b"%PDF-1.7 ...", Refused, "is a damaged PDF"),
         (b"PK\x03\x04....", Binary, "is an archive"),
         (bytes(range(256)) * 20, Binary, "is a binary file"),
         (b"\x7fELF\x02\x01\x01" + b"\0" * 100, Binary, "is a binary file"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,18 @@ def test_nothing_relevant_gives_no_answer_but_the_nearest_sources(
     assert ("answer", 3) not in memory.calls
     memory.config.abstain_below = None
     assert not ask(stored, "zebra quagga okapi").abstained
+
+
+def test_what_names_in_the_question_are_found_decides_whether_to_answer(
+    stored: Session, memory: FakeMemory
+) -> None:
+    known, unknown = "Who opened the bridge?", "Who opened the Quillhaven lighthouse in Zarbia?"
+    memory.config.abstain_below = -1e9
+    assert not ask(stored, unknown).abstained
+    memory.relevance = replace(memory.relevance, coverage=100.0)
+    memory.config.abstain_below = 50.0
+    assert not ask(stored, known).abstained
+    assert ask(stored, unknown).abstained
 
 
 def test_an_empty_store_gives_the_base_models_own_answer(

@@ -141,3 +141,26 @@ def test_no_name_is_syntax(searched, match):
     if literal and match:
         assert bool(found) == (match.lower() in "doc")
     assert searched.document(match) is None or match == "doc"
+
+
+def test_coverage_is_the_share_of_the_words_rare_ones_first(searched):
+    assert searched.coverage("governors convicted in London", [1, 2]) == [1.0, 0.0]
+    # "version" stands in a document, "Ibori" in another: alike, half each.
+    assert searched.coverage("the Ibori version", [1, 3, 2]) == [0.5, 0.5, 0.0]
+    # What no document has counts for more than what one has.
+    (covered,) = searched.coverage("Ibori Quillhaven", [1])
+    assert 0 < covered < 0.5
+    assert searched.coverage("?!", [1]) == [0.0]
+    assert searched.coverage('Ibori" OR rowid NOT "', [1])[0] > 0
+    assert searched.coverage("Ibori", []) == []
+
+
+def test_coverage_counts_words_among_the_newest_chunks_only(store, monkeypatch):
+    from store import search
+
+    texts = ["bridge north", "bridge south", "bridge west", "tower east"]
+    chunks = [chunk(n, text) for n, text in enumerate(texts)]
+    store.put("doc", content_hash="", chunking="", chunks=chunks)
+    assert store.coverage("tower bridge", [4])[0] > 0.75
+    monkeypatch.setattr(search, "SAMPLE", 2)
+    assert store.coverage("tower bridge", [4]) == [0.5]
