@@ -203,8 +203,8 @@ def _sizes(layer: nn.Module) -> tuple[int, int]:
     """(I, O): of 4-bit weights the tensor does not tell, and a `Conv1D` has no such attributes."""
     if isinstance(layer, nn.Linear):
         return layer.in_features, layer.out_features
-    size, out = layer.weight.shape  # type: ignore[union-attr]
-    return size, out
+    weight: Any = layer.weight
+    return weight.shape[0], weight.shape[1]
 
 
 def rank_for(parameters: int, lm: BaseLM) -> int:

@@ -93,13 +93,14 @@ def steps(evaluation: Evaluation) -> Iterator[Step]:
     prefix = identity([plan.rag_prefix])[0]["sha256"] if plan.rag_prefix else None
     for name in plan.methods:
         method = METHODS[name]
-        made = made_with(plan, method)
+        lora, network = made_with(plan, method)
         if method.reader == "tuned":
             rates = evaluation.rivals.rates(method)
-            yield from (Step(method, rate=rate, **made) for rate in rates)
+            yield from (Step(method, rate=rate, adapter=lora, camels=network) for rate in rates)
             continue
         for k in evaluation.ks if method.searches else (None,):
-            yield Step(method, k, prefix=prefix if method.reader == "prefix" else None, **made)
+            constant = prefix if method.reader == "prefix" else None
+            yield Step(method, k, prefix=constant, adapter=lora, camels=network)
 
 
 def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:

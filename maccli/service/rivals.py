@@ -31,8 +31,8 @@ SWEPT = "learning_rates"
 """Where the results keep what was measured to choose learning rates."""
 
 
-def made_with(plan: Plan, method: Method) -> dict[str, str | None]:
-    """Return the SHA-256 of the files that a method needs besides the checkpoint.
+def made_with(plan: Plan, method: Method) -> tuple[str | None, str | None]:
+    """Return the SHA-256 of the adapter and of the weighting network that a method needs.
 
     Raises:
         DataError: one cannot be read.
@@ -46,10 +46,7 @@ def made_with(plan: Plan, method: Method) -> dict[str, str | None]:
         network = plan.camels if method.name == "camels" else None
     if network is not None and network.is_dir():
         network = network / camels.FILE
-    return {
-        "adapter": _sha256(None if lora is None else lora / adapter.WEIGHTS),
-        "camels": _sha256(network),
-    }
+    return _sha256(None if lora is None else lora / adapter.WEIGHTS), _sha256(network)
 
 
 def _sha256(file: Path | None) -> str | None:
@@ -172,10 +169,12 @@ class Rivals:
 
         evaluation, stream = self._evaluation, self._validation
         path, split = parse(self._plan.tune_on or "")
+        lora, network = made_with(self._plan, method)
         key = {
             "method": method.name,
             "learning_rate": rate,
-            **made_with(self._plan, method),
+            "adapter": lora,
+            "camels": network,
             "data": identity([path]),
             "split": split,
             "documents": len(stream.documents),
