@@ -34,6 +34,8 @@ COVERAGES = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
 SHARES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
 KEPT = 0.95
 """The share of the questions whose document is there that must be answered."""
+NEARLY = 0.01
+"""How much of the AUC a smaller weight of coverage may cost."""
 CHUNKS = 3
 """How many chunks a question selects when it is decided whether to answer."""
 
@@ -149,7 +151,8 @@ def abstention(bank: banks.Bank, weights: RelevanceWeights) -> tuple[float, floa
         refused = (gone < thresholds[weight]).mean()
         quality[weight] = float((there[:, None] > gone[None]).mean())
         print(f"| {weight:g} | {100 * refused:.1f} % | {quality[weight]:.3f} |")
-    best = max(quality, key=quality.__getitem__)
+    # The smallest that is nearly as good as the best: questions in other words share none with it.
+    best = min(w for w in quality if quality[w] >= max(quality.values()) - NEARLY)
     print(
         f"\nCoverage {best:g}: below {thresholds[best]:.2f} nothing is answered; {KEPT:.0%} of the "
         "questions whose document is there are."
