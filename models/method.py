@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -25,6 +25,10 @@ from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.stack import Stack
 
+if TYPE_CHECKING:
+    from models.adapter import AdapterConfig
+    from models.camels import CamelsConfig
+
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
 
@@ -33,11 +37,12 @@ class Method(Protocol):
     """How one stack is meta-trained."""
 
     @property
+    @property
     def config(self) -> TrainConfig:
         """The run."""
 
     @property
-    def model(self) -> LatentConfig | PaperConfig:
+    def model(self) -> LatentConfig | PaperConfig | AdapterConfig | CamelsConfig:
         """Sizes and identities of the checkpoint to make."""
 
     @property

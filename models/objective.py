@@ -83,6 +83,7 @@ def answer_loss(
     *,
     prompt: Callable[[str], str] = question_prompt,
     max_tokens: int = 128,
+    start: Sequence[int] = (),
     reduction: str = "mean",
 ) -> Tensor:
     """How surprising the answers are behind the prefix, in nats a token.
@@ -93,9 +94,10 @@ def answer_loss(
         pairs: questions and answers.
         prompt: see `supervised_rows`.
         max_tokens: see `supervised_rows`.
+        start: see `supervised_rows`.
         reduction: "mean" over the answers' tokens, or their "sum".
     """
-    ids, labels = supervised_rows(lm, pairs, prompt=prompt, max_tokens=max_tokens)
+    ids, labels = supervised_rows(lm, pairs, prompt=prompt, max_tokens=max_tokens, start=start)
     return rows_loss(lm, prefix, ids, labels, reduction=reduction)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from torch import nn
@@ -9,12 +10,14 @@ from torch import nn
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from models.adapter import AdapterConfig
+    from models.camels import CamelsConfig
     from models.latent import LatentConfig
     from models.lm import Shape
     from models.paper.config import PaperConfig
 
 
-Config = TypeVar("Config", bound="LatentConfig | PaperConfig")
+Config = TypeVar("Config", bound="LatentConfig | PaperConfig | AdapterConfig | CamelsConfig")
 
 
 class Stack(nn.Module, Generic[Config]):
@@ -34,3 +37,10 @@ class Stack(nn.Module, Generic[Config]):
                 raise CheckpointError(
                     f"the checkpoint is for a base LM with {ours} {name}, this one has {theirs}"
                 )
+
+    def save(self, folder: Path) -> None:
+        """Write the checkpoint; each file is replaced whole."""
+        from models import checkpoint
+        from models.card import card
+
+        checkpoint.save(self, folder, card(self.config))  # type: ignore[arg-type]

@@ -12,13 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models import checkpoint, training_state
+from models import training_state
 from models.batches import Batch, Sampler
-from models.card import card
 from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
@@ -27,6 +26,9 @@ from models.method import Method
 from models.objective import Loss
 from models.optimise import TrainConfig, autocast, average_gradients
 from models.stack import Stack
+
+if TYPE_CHECKING:
+    pass
 
 DEV_BATCHES = 8
 """Batches of dev examples that a dev loss is the mean of."""
@@ -214,7 +216,7 @@ class Trainer:
             run["dev_loss"] = self.dev_loss
         model = self.method.model
         self.stack.config = replace(model, training={**model.training, **run})
-        checkpoint.save(self.stack, self.out, card(self.stack.config))
+        self.stack.save(self.out)
         training_state.save(self.out, self.stack, optimiser, run)
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:

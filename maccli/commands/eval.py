@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli import config, errors
-from maccli.commands import eval_options, eval_studies, options
+from maccli.commands import eval_options, eval_studies, options, rival_options
 from maccli.commands.eval_options import DEFAULT_METHODS, METHODS
 from maccli.output import Output
 from store.pruning import STRATEGIES
@@ -92,8 +92,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "rates",
     multiple=True,
     type=click.FloatRange(min=0, min_open=True),
-    help="Learning rate of uniform; repeat it to sweep.  [default: 1e-05]",
+    help="Learning rate of uniform, salient-spans and camels; repeat it to sweep.  "
+    "[default: 1e-05; with --tune-on 1e-4, 2.5e-5, 6.25e-6, 1.6e-6]",
 )
+@options.apply(*rival_options.eval_options)
 @click.option(
     "--retention",
     is_flag=False,
@@ -173,14 +175,16 @@ def evaluate(
     order; then the questions that stand on their own are asked. rag reads the text of what it finds
     in its prompt, mac its modulations; -bm25, -dense and -hybrid say how it is found (mac: hybrid),
     and oracle is given the right document. mac+text reads the text of the best chunk besides.
-    uniform trains a copy of the model on the documents. With several checkpoints (-m) what needs
-    none is measured once for each base model.
+    rag-lora reads with a model tuned to read. uniform, salient-spans and camels tune a copy of the
+    model on the documents, which qa-base is before. With several checkpoints (-m) what needs none
+    is measured once for each base model.
 
     \b
     Examples:
       mac eval --data questions.jsonl --method mac --method rag-hybrid -k 1 -k 3 --limit 300
       mac eval --data questions.jsonl -m smollm2-135m -m ./mine --method mac --method rag-hybrid
       mac eval --data questions.jsonl --out result.json --resume --report result.html
+      mac eval --data q.jsonl --method uniform --qa-base qa --tune-on train.jsonl:dev
       mac eval --data questions.jsonl --prune-curve --strategy merge --size 50 --plot curve.png
       mac eval --docs notes --make-questions 100 --keep-questions asked.jsonl
       mac eval --language-modelling articles.jsonl --limit 100
@@ -223,7 +227,7 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
 
     others = given["retention"] or given["abstention"] or given["bank_sizes"]
     articles = given["language_modelling"]
-    repeated = ("methods", "ks", "rates", "retrievers")
+    repeated = ("methods", "ks", "retrievers")
     once = {name: tuple(dict.fromkeys(given[name])) for name in repeated}
     plan = Plan(
         data=(articles,) if articles else given["data"],
@@ -235,9 +239,9 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
         seed=given["seed"],
         lexical=given["lexical"],
         rag_prefix=given["rag_prefix"],
-        rates=once["rates"] or (1e-5,),
         retrievers=once["retrievers"],
         group=given["group"],
+        **rival_options.plan(given),
     )
     device = config.text("device", given["device"])
     with ExitStack() as stack:

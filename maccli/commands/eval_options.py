@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from maccli.commands import rival_options
+
 METHODS = (
     "closed-book",
     "rag-bm25",
@@ -16,14 +18,21 @@ METHODS = (
     "rag-prefix-bm25",
     "rag-prefix-dense",
     "rag-prefix-hybrid",
+    "rag-lora-bm25",
+    "rag-lora-dense",
+    "rag-lora-hybrid",
     "mac",
     "mac-dense",
     "mac-bm25",
     "mac+text",
     "oracle",
     "rag-prefix-oracle",
+    "rag-lora-oracle",
     "mac-oracle",
+    "qa-base",
     "uniform",
+    "salient-spans",
+    "camels",
 )
 """As in `maccli.service.methods`, which takes a second to import."""
 DEFAULT_METHODS = ("closed-book", "rag-hybrid", "mac", "oracle", "mac-oracle")
@@ -74,6 +83,7 @@ def check(given: dict[str, Any], plot: Path | None) -> None:
         raise click.UsageError("--resume needs the file to go on with: --out FILE.")
     if not given["rag_prefix"] and any(m.startswith("rag-prefix") for m in given["methods"]):
         raise click.UsageError("The rag-prefix methods need --rag-prefix FILE.")
+    rival_options.check(given)
     if given["prune_curve"]:
         for name in ("methods", "retention", "abstention", "bank_sizes", "rates", "retrievers"):
             if given[name]:

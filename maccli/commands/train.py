@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli import config, errors
-from maccli.commands import options, train_options
+from maccli.commands import options, rival_options, train_options
 from maccli.output import Output
 
 if TYPE_CHECKING:
@@ -118,7 +118,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Documents that a question has to be answered among.",
 )
-@click.option("--lr", type=float, help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack]")
+@click.option(
+    "--lr",
+    type=float,
+    help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack, 5e-4 for --qa-tune, "
+    "1e-3 for --camels]",
+)
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
@@ -157,7 +162,7 @@ if TYPE_CHECKING:
     help="Keep documents' features here between runs.",
 )
 @train_options.default_options
-@options.quiet_option
+@options.apply(*rival_options.train_options, options.quiet_option)
 @click.pass_context
 def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -> None:
     """Train a checkpoint on questions about documents.
@@ -173,6 +178,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
       mac train --data squad.json --preset gpt2-xl --gradient-checkpointing --out gpt2-xl-mac
       mac train --data questions.jsonl --stack paper --modulation lora --lora-rank 8 --out mine
+      mac train --data questions.jsonl --qa-tune text --out rag-lora
       mac ask -m ./my-checkpoint "Who won?"
     """
     from maccli import plots
@@ -224,6 +230,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
             raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
     paper = given["stack"] == "paper" or (given["start"] is not None and _is_paper(given["start"]))
     _check_stack(given, paper)
+    rival = rival_options.rival(given)
     sources = [data.parse_source(source) for source in given["sources"]]
     from models.optimise import TrainConfig
     from models.paper.setup import Choice
@@ -245,7 +252,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         steps=steps or 2000,
         groups=batch // documents,
         documents=documents,
-        learning_rate=given["lr"] or (1e-5 if paper else 1e-4),
+        learning_rate=given["lr"] or (rival.learning_rate if rival else 1e-5 if paper else 1e-4),
         backprop_dropout=given["backprop_dropout"],
         accumulate=given["accumulate"],
         clip=given["clip"],
@@ -270,6 +277,7 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         cache=given["cache"],
         paper=choice if paper and given["start"] is None else None,
         quantization=given["quantize"] if given["quantize"] != "none" else None,
+        rival=rival,
     )
     return run, settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maccli.service import methods
 from maccli.service.bank import K
@@ -13,17 +13,16 @@ from maccli.service.encoders import External
 from maccli.service.evaluate import Evaluation
 from maccli.service.methods import METHODS, Answered, Method
 from maccli.service.peak import peak
+from maccli.service.rivals import ADAPTATION, made_with
 from maccli.service.rows import title
 from maccli.service.stream import identity
-
-if TYPE_CHECKING:
-    from models.finetune import Tuner
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row: a method and what it is run with. `prefix` is the SHA-256 of constant tokens.
+    """One row: a method and what it is run with.
 
+    `prefix`, `adapter` and `camels` are the SHA-256 of files; see `maccli.service.rivals`.
     `checkpoint` and `base_lm` are None where the run has only one.
     """
 
@@ -33,6 +32,8 @@ class Step:
     prefix: str | None = None
     checkpoint: str | None = None
     base_lm: str | None = None
+    adapter: str | None = None
+    camels: str | None = None
 
     @property
     def key(self) -> dict[str, Any]:
@@ -50,6 +51,8 @@ class Step:
             "retriever": external.identity if isinstance(external, External) else None,
             "checkpoint": self.checkpoint,
             "base_lm": self.base_lm,
+            "adapter": self.adapter,
+            "camels": self.camels,
         }
 
     @property
@@ -88,7 +91,7 @@ def steps(evaluation: Evaluation) -> Iterator[Step]:
     """Give the rows of the plan that are measured with this checkpoint.
 
     Raises:
-        DataError: the file of constant tokens cannot be read.
+        DataError: a file of constant tokens, of an adapter or to tune on cannot be read.
     """
     for step in _plain(evaluation):
         if step.method.modulated or evaluation.entrant.rivals:
@@ -108,12 +111,15 @@ def _plain(evaluation: Evaluation) -> Iterator[Step]:
     prefix = identity([plan.rag_prefix])[0]["sha256"] if plan.rag_prefix else None
     for name in plan.methods:
         method = METHODS[name]
+        lora, network = made_with(plan, method)
         if method.reader == "tuned":
-            yield from (Step(method, rate=rate) for rate in plan.rates)
+            rates = evaluation.rivals.rates(method)
+            yield from (Step(method, rate=rate, adapter=lora, camels=network) for rate in rates)
             continue
         ks = evaluation.ks if method.whole else evaluation.selecting
         for k in ks if method.searches else (None,):
-            yield Step(method, k, prefix=prefix if method.reader == "prefix" else None)
+            constant = prefix if method.reader == "prefix" else None
+            yield Step(method, k, prefix=constant, adapter=lora, camels=network)
     readers = {METHODS[name].reader for name in plan.methods}
     for external in evaluation.retrievers:
         for method in methods.by_encoder(external, readers):
@@ -123,8 +129,9 @@ def _plain(evaluation: Evaluation) -> Iterator[Step]:
 def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
     """Take the documents in as far as the method needs it, and answer all questions."""
     questions, method = evaluation.questions, step.method
-    row: dict[str, Any] = {**step.key, **dict.fromkeys(_ADAPTATION)}
-    bank = tuner = None
+    row: dict[str, Any] = {**step.key, **dict.fromkeys(ADAPTATION)}
+    bank = None
+    lm = evaluation.memory.lm
     if method.banked:
         bank = evaluation.bank
         if isinstance(method.retriever, External):
@@ -132,8 +139,14 @@ def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
         else:
             row |= _taken_in(evaluation, method)
     elif method.reader == "tuned":
-        tuner, taken = _tuned(evaluation, step)
+        assert step.rate is not None
+        documents = list(evaluation.stream.documents.values())
+        with evaluation.bars(len(documents), "doc", f"{step.title} learns") as progress:
+            tuner, taken = evaluation.rivals.tuned(method, step.rate, documents, progress)
         row |= taken
+        lm = tuner.lm
+    elif method.reader == "qa-base":
+        lm = evaluation.rivals.base
     prefix = evaluation.prefix if method.reader == "prefix" else None
     memory = evaluation.memory
     with (
@@ -142,8 +155,8 @@ def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
     ):
         answered: Answered
         if bank is None:
-            lm = memory.lm if tuner is None else tuner.lm
-            answered = methods.closed_book(memory, lm, questions, progress)
+            few_shot = step.adapter is None
+            answered = methods.closed_book(memory, lm, questions, progress, few_shot=few_shot)
         else:
             answered = methods.answer(
                 bank,
@@ -152,13 +165,11 @@ def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
                 step.k or 1,
                 evaluation.weights,
                 prefix=prefix,
+                reader=evaluation.rivals.reader if method.reader == "lora" else None,
                 progress=progress,
             )
     row |= {"memory": used.process, "device_memory": used.device}
     return row | methods.scored(questions, answered)
-
-
-_ADAPTATION = ("adaptation_seconds", "adaptation_memory", "bytes_a_document")
 
 
 def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
@@ -173,14 +184,14 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
     assert ingest is not None  # the bank is open
     dense = method.retriever in ("dense", "hybrid")
     looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
-    seconds, memory = ingest["seconds"], ingest["memory"]
+    seconds, memory, device = ingest["seconds"], ingest["memory"], ingest["device_memory"]
     if method.modulated or looks:
         kept = ["modulation_bytes", "key_bytes"]
         if method.reader != "mac" or method.retriever in ("bm25", "hybrid"):
             kept.append("text_bytes")
     else:
         kept = ["text_bytes", "key_bytes"] if dense else ["text_bytes"]
-        memory = None
+        memory = device = None
         if method.retriever == "oracle":
             seconds = None
         elif seconds is not None:
@@ -188,7 +199,7 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
             if dense:
                 seconds += _embedding(evaluation, ingest)
     octets = sum(ingest[name] for name in kept) / ingest["documents"]
-    return dict(zip(_ADAPTATION, (seconds, memory, octets), strict=True))
+    return dict(zip(ADAPTATION, (seconds, memory, device, octets), strict=True))
 
 
 def _taken_in_by(evaluation: Evaluation, method: Method, external: External) -> dict[str, Any]:
@@ -202,6 +213,7 @@ def _taken_in_by(evaluation: Evaluation, method: Method, external: External) -> 
         external.prepare(bank, progress)
     embedding, octets = external.cost(bank)
     seconds, memory = ingest["seconds"], used.process
+    device = used.device
     if method.modulated:
         octets += ingest["modulation_bytes"] + ingest["key_bytes"]
         memory = max(memory, ingest["memory"] or 0)
@@ -210,7 +222,7 @@ def _taken_in_by(evaluation: Evaluation, method: Method, external: External) -> 
         seconds = None if seconds is None else seconds - ingest["amortize_seconds"]
     seconds = None if seconds is None else seconds + embedding
     each = octets / ingest["documents"]
-    return dict(zip(_ADAPTATION, (seconds, memory, each), strict=True))
+    return dict(zip(ADAPTATION, (seconds, memory, device, each), strict=True))
 
 
 def _embedding(evaluation: Evaluation, ingest: dict[str, Any]) -> float:
@@ -222,18 +234,3 @@ def _embedding(evaluation: Evaluation, ingest: dict[str, Any]) -> float:
         evaluation.results.save()
     seconds: float = ingest["embed_seconds"]
     return seconds
-
-
-def _tuned(evaluation: Evaluation, step: Step) -> tuple[Tuner, dict[str, Any]]:
-    """Tune a copy of the LM on the whole stream; return it and what that took."""
-    from models.finetune import Tuner
-
-    assert step.rate is not None
-    documents = list(evaluation.stream.documents.values())
-    with (
-        evaluation.bars(len(documents), "doc", f"{step.title} learns") as progress,
-        peak(evaluation.on_cuda) as used,
-    ):
-        tuner = Tuner(evaluation.memory.lm, step.rate)
-        seconds = tuner.learn(documents, lambda: progress.advance(1))
-    return tuner, dict(zip(_ADAPTATION, (seconds, used.process, None), strict=True))

@@ -20,6 +20,7 @@ from maccli.service.common import Common
 from maccli.service.lineup import Entrant, alone, check, own_settings
 from maccli.service.peak import peak
 from maccli.service.results import Results
+from maccli.service.rivals import Rivals
 from maccli.service.session import Session
 from maccli.service.stream import Stream, identity
 from models import checkpoint, text_prefix
@@ -59,6 +60,11 @@ class Plan:
         retrievers: other encoders that chunks are found by, too; see `encoders.External`.
         group: how many documents the paper's stack aggregates at once: `ALL`, or M, more
             hierarchically; None: the checkpoint's M.
+        rag_lora: folder of the adapter that the rag-lora methods read with.
+        qa_base: folder of the adapter that tuning on documents starts from.
+        camels: the weighting network of the method of that name.
+        tune_on: file and split to choose the learning rate on; None: all rates are evaluated.
+        tune_documents: how many documents of it; None: as many as are evaluated on.
     """
 
     data: tuple[Path, ...]
@@ -73,6 +79,11 @@ class Plan:
     rates: tuple[float, ...] = ()
     retrievers: tuple[str, ...] = ()
     group: K | None = None
+    rag_lora: Path | None = None
+    qa_base: Path | None = None
+    camels: Path | None = None
+    tune_on: str | None = None
+    tune_documents: int | None = None
 
     def settings(self, entrants: Sequence[Entrant], kind: str = "methods") -> dict[str, Any]:
         """Return what everything in one file of results must have in common.
@@ -198,6 +209,11 @@ class Evaluation:
                 "name that checkpoint, too: -m",
             )
         return text_prefix.load(file, cast("Memory", self.memory)) if file else None
+
+    @cached_property
+    def rivals(self) -> Rivals:
+        """Those that learn."""
+        return Rivals(self)
 
     @property
     def on_cuda(self) -> bool:

@@ -12,6 +12,7 @@ from maccli.service import modulated
 from maccli.service.bank import ALL, Bank, K
 from maccli.service.encoders import External
 from models.evaluate import figure, prompt_many, score
+from models.qa_tune import prompt_tokens
 from models.relevance import Candidate, RelevanceWeights, Retriever
 from models.text_prefix import prompt_text
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from models.data import Example
     from models.lm import BaseLM, Prefix
 
-Reader = Literal["closed-book", "text", "prefix", "mac", "mac+text", "tuned"]
+Reader = Literal["closed-book", "text", "prefix", "mac", "mac+text", "tuned", "lora", "qa-base"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,8 @@ class Method:
         name: as the user knows it.
         reader: what the LM answers from: nothing, text in a few-shot prompt, text behind trained
             constant prefix tokens, modulations, modulations and the text of the most relevant
-            chunk, or weights that were tuned on the documents.
+            chunk, or weights that were tuned on the documents; text with a LoRA trained to read
+            it; the QA-tuned LM that tuning starts from.
         retriever: how chunks are found: by the checkpoint, or by another encoder; "oracle" takes
             those of the right document; None: none.
     """
@@ -71,14 +73,21 @@ METHODS: dict[str, Method] = {
         Method("rag-prefix-bm25", "prefix", "bm25"),
         Method("rag-prefix-dense", "prefix", "dense"),
         Method("rag-prefix-hybrid", "prefix", "hybrid"),
+        Method("rag-lora-bm25", "lora", "bm25"),
+        Method("rag-lora-dense", "lora", "dense"),
+        Method("rag-lora-hybrid", "lora", "hybrid"),
         Method("mac", "mac", "hybrid"),
         Method("mac-dense", "mac", "dense"),
         Method("mac-bm25", "mac", "bm25"),
         Method("mac+text", "mac+text", "hybrid"),
         Method("oracle", "text", "oracle"),
         Method("rag-prefix-oracle", "prefix", "oracle"),
+        Method("rag-lora-oracle", "lora", "oracle"),
         Method("mac-oracle", "mac", "oracle"),
+        Method("qa-base", "qa-base", None),
         Method("uniform", "tuned", None),
+        Method("salient-spans", "tuned", None),
+        Method("camels", "tuned", None),
     )
 }
 """By name, in the order in which they are shown."""
@@ -124,6 +133,7 @@ def answer(
     weights: RelevanceWeights,
     *,
     prefix: Prefix | None = None,
+    reader: BaseLM | None = None,
     progress: Progress,
 ) -> Answered:
     """Answer questions from the bank.
@@ -135,6 +145,7 @@ def answer(
         k: how many chunks are found; `ALL` for a method and a stack that read the whole bank.
         weights: how dense and lexical relevance mix.
         prefix: the trained constant tokens, for a method that reads behind them.
+        reader: the LM with a LoRA trained to read text, for a method that reads with it.
         progress: is advanced by 2 for every question: once when its chunks are found.
 
     Raises:
@@ -167,7 +178,7 @@ def answer(
     else:
         found_texts = [bank.texts(candidates) for candidates in chosen]
         predictions, prompts, before = _from_texts(
-            bank.memory, questions, found_texts, prefix, progress
+            bank.memory, questions, found_texts, prefix, progress, reader
         )
     return Answered(predictions, found, prompts, before, time.perf_counter() - begun)
 
@@ -186,7 +197,12 @@ def _found(
 
 
 def closed_book(
-    memory: AnyMemory, lm: BaseLM, examples: Sequence[Example], progress: Progress
+    memory: AnyMemory,
+    lm: BaseLM,
+    examples: Sequence[Example],
+    progress: Progress,
+    *,
+    few_shot: bool = True,
 ) -> Answered:
     """Answer questions from nothing but the weights of an LM, in the same few-shot prompt.
 
@@ -195,9 +211,13 @@ def closed_book(
         lm: the frozen base LM, or a tuned copy of it.
         examples: the questions.
         progress: is advanced by 2 for every question.
+        few_shot: False for an LM that was tuned to answer: it reads the bare question.
     """
     begun = time.perf_counter()
-    prompts = [memory.rag_prompt(example.question, []) for example in examples]
+    if few_shot:
+        prompts = [memory.rag_prompt(example.question, []) for example in examples]
+    else:
+        prompts = [prompt_tokens(lm, example.question) for example in examples]
     progress.advance(len(prompts))
     predictions = prompt_many(lm, prompts, None, progress=_Steps(progress).reached)
     return Answered(predictions, [], _mean(prompts), 0.0, time.perf_counter() - begun)
@@ -244,14 +264,17 @@ def _from_texts(
     texts: list[list[str]],
     prefix: Prefix | None,
     progress: Progress,
+    reader: BaseLM | None = None,
 ) -> tuple[list[str], float, float]:
     """Answers, mean prompt tokens, mean prefix tokens."""
     pairs = zip(questions, texts, strict=True)
-    if prefix is None:
+    if reader is not None:
+        prompts = [prompt_tokens(reader, question, found) for question, found in pairs]
+    elif prefix is None:
         prompts = [memory.rag_prompt(question, found) for question, found in pairs]
     else:
         prompts = memory.lm.tokenize([prompt_text(question, found) for question, found in pairs])
-    made = prompt_many(memory.lm, prompts, prefix, progress=_Steps(progress).reached)
+    made = prompt_many(reader or memory.lm, prompts, prefix, progress=_Steps(progress).reached)
     return made, _mean(prompts), prefix.bias.shape[1] if prefix is not None else 0.0
 
 

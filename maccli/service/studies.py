@@ -62,7 +62,7 @@ def retention(evaluation: Evaluation, first: int, moments: int = 2) -> None:
         if any([point["documents"] for point in _curve(row)] == ends for row in same):
             continue
         if step.rate is not None:
-            asked_then = _tuned(evaluation, step.rate, ends, asked, step.title)
+            asked_then = _tuned(evaluation, step, ends, asked)
         else:
             asked_then = _searched(evaluation, step, ends, asked)
         before, after = asked_then[0], asked_then[-1]
@@ -119,20 +119,22 @@ def _searched(
 
 
 def _tuned(
-    evaluation: Evaluation, rate: float, ends: Sequence[int], asked: list[Example], name: str
+    evaluation: Evaluation, step: Step, ends: Sequence[int], asked: list[Example]
 ) -> list[dict[str, Any]]:
     """Return the figures of an LM tuned on the first so many documents, and so on."""
-    from models.finetune import Tuner
-
-    tuner = Tuner(evaluation.memory.lm, rate)
+    assert step.rate is not None
+    tuner = evaluation.rivals.tuner(step.method, step.rate)
+    few_shot = step.adapter is None
     documents = list(evaluation.stream.documents.values())
     rows = []
     for start, end in zip((0, *ends), ends, strict=False):
-        part, title = documents[start:end], f"{name}, first {end:,} documents"
+        part, title = documents[start:end], f"{step.title}, first {end:,} documents"
         with evaluation.bars(len(part), "doc", f"{title}: learns") as progress:
             tuner.learn(part, lambda bar=progress: bar.advance(1))  # type: ignore[misc]
         with evaluation.bars(2 * len(asked), "step", title) as progress:
-            answered = methods.closed_book(evaluation.memory, tuner.lm, asked, progress)
+            answered = methods.closed_book(
+                evaluation.memory, tuner.lm, asked, progress, few_shot=few_shot
+            )
         rows.append(methods.scored(asked, answered))
     return rows
 
@@ -255,6 +257,7 @@ def _row(
             step.k or 1,
             evaluation.weights,
             prefix=prefix,
+            reader=evaluation.rivals.reader if step.method.reader == "lora" else None,
             progress=progress,
         )
     return {**methods.scored(asked, answered), "memory": used.process}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maccli.service.prune_curve import WHOLE
+from maccli.service.rivals import SWEPT
 from maccli.service.rows import label
 
 
@@ -62,6 +63,8 @@ def _tables(data: Mapping[str, Any]) -> list[Table]:
     found = []
     if rows:
         found += [_scores(rows), _costs(rows)]
+    if swept := data.get(SWEPT):
+        found.append(_rates(swept))
     if sizes := data.get("bank_sizes"):
         found.append(_sizes(sizes))
     if kept := data.get("retention"):
@@ -115,12 +118,32 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> Table:
                 _name(row),
                 number(row["k"]),
                 number(row["adaptation_seconds"], "{:.1f}"),
-                _megabytes(row["adaptation_memory"]),
+                # What counts on a GPU is its own memory.
+                _megabytes(row.get("adaptation_device_memory") or row["adaptation_memory"]),
                 number(row["seconds_a_question"], "{:.2f}"),
                 number(row["prompt_tokens"], "{:.0f}"),
                 number(row["prefix_tokens"], "{:.0f}"),
                 number(row["bytes_a_document"], "{:.0f}"),
                 _megabytes(row["memory"]),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _rates(rows: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(
+        "Learning rates",
+        f"Tuned on {rows[0]['documents']:,} documents of {rows[0]['data'][0]['file']} and asked "
+        f"{rows[0]['questions']:,} questions about them; each method's best rate is evaluated.",
+        ("method", "rate", "EM", "95%", "F1", "95%", "adaptation s"),
+        [
+            (
+                row["method"],
+                f"{row['learning_rate']:g}",
+                *figure(row, "em"),
+                *figure(row, "f1"),
+                f"{row['adaptation_seconds']:.1f}",
             )
             for row in rows
         ],

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maccli.errors import USAGE, MacError
+from maccli.service import train_rivals
 from maccli.service.session import Transfer, silence_libraries
+from maccli.service.train_rivals import Rival
 from models import checkpoint, data, weights
 from models.identity import check_identity, identity
 
@@ -43,6 +45,7 @@ class Run:
         quantization: how the base LM is narrowed while it is loaded, see `models.quantize`; of a
             checkpoint to start from, its own.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
+        rival: what to train instead of a checkpoint.
     """
 
     sources: Sequence[data.Source]
@@ -60,6 +63,7 @@ class Run:
     cache: Path | None = None
     paper: Choice | None = None
     quantization: str | None = None
+    rival: Rival | None = None
 
 
 def is_main_process() -> bool:
@@ -95,7 +99,8 @@ def train(
         WeightsError: the base weights cannot be had.
         ModelError: the base model or the settings cannot be used.
     """
-    if not run.resume and (run.out / checkpoint.CONFIG).exists():
+    made = (run.out / checkpoint.CONFIG).exists() or train_rivals.is_made(run.out)
+    if not run.resume and made:
         raise MacError(
             f"There is a checkpoint in {run.out} already.",
             "Go on with it (--resume), or train into another folder (--out).",
@@ -155,7 +160,11 @@ def train(
             )
     model = replace(model, training=training)
     method: Method
-    if isinstance(model, PaperConfig):
+    if run.rival is not None:
+        assert isinstance(model, LatentConfig)
+        resumed = run.out if run.resume else None
+        method = train_rivals.method(run.rival, config, model, lm, resumed)
+    elif isinstance(model, PaperConfig):
         begun = start if isinstance(start, PaperStack) else None
         question = run.paper.question if run.paper is not None else None
         method = setup.method(config, model, lm, encoder, begun, transfer, question=question)

@@ -1,0 +1,260 @@
+"""LoRA adapters: trained, saved as `peft` wants them, and loaded back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from models import adapter as adapters
+from models.adapter import Adapter, AdapterConfig, layer_sizes, merged, rank_for
+from models.data import Example
+from models.encoder import SentenceEncoder
+from models.errors import CheckpointError
+from models.lm import BaseLM
+from models.optimise import TrainConfig
+from models.qa_tune import QATuning, examples, latent_parameters, prompt_tokens
+from models.train import Progress, Trainer
+
+NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
+EXAMPLES = [
+    Example(
+        id=f"e{i}",
+        source="made",
+        document_id=f"d{i}",
+        document=f"The jury gave prize number {i} to {name}.",
+        question=f"Who got prize number {i}?",
+        answers=(name,),
+    )
+    for i, name in enumerate(NAMES)
+]
+SETTINGS = TrainConfig(
+    steps=4, groups=2, documents=2, learning_rate=1e-2, warmup=2, save_minutes=60, seed=3
+)
+
+
+@pytest.fixture
+def lm(tiny_llama: Path) -> BaseLM:
+    return BaseLM.load(tiny_llama, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def made(lm: BaseLM, **more: Any) -> Adapter:
+    """An adapter that changes something."""
+    config = AdapterConfig(str(lm.model.name_or_path), None, rank=3, alpha=6.0, **more)
+    adapter = Adapter(config, layer_sizes(lm), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    for up in adapter.up:
+        up.data.normal_(std=0.3, generator=generator)
+    return adapter
+
+
+MakeTrainer = Callable[..., Trainer]
+
+
+@pytest.fixture
+def trainer(lm: BaseLM, tiny_encoder: Path, tmp_path: Path) -> MakeTrainer:
+    encoder = SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))
+
+    def make(task: Any, out: str = "out", settings: TrainConfig = SETTINGS) -> Trainer:
+        model = AdapterConfig("tiny", None, rank=4, alpha=8.0, task=task, chunk_tokens=64)
+        method = QATuning(settings, model, lm)
+        return Trainer(method, encoder, [EXAMPLES], [1.0], tmp_path / out, note=lambda _: None)
+
+    return make
+
+
+@pytest.mark.parametrize("task", ["closed-book", "text"])
+def test_the_loss_falls_and_the_base_lm_stays(trainer: MakeTrainer, lm: BaseLM, task: str) -> None:
+    before = {name: weight.clone() for name, weight in lm.model.state_dict().items()}
+    steps: list[Progress] = []
+    run = trainer(task, settings=replace(SETTINGS, steps=30))
+    run.run(steps.append)
+    first, last = (sum(s.answer_loss for s in part) / 4 for part in (steps[:4], steps[-4:]))
+    assert last < 0.7 * first
+    for name, weight in lm.model.state_dict().items():
+        assert torch.equal(weight, before[name])
+    # What was written answers as what was trained.
+    loaded = adapters.load(run.out)
+    assert (loaded.config.task, loaded.config.training["step"]) == (task, 30)
+    ids = lm.pad([prompt_tokens(lm, EXAMPLES[0].question)])
+    with torch.no_grad(), run.stack.attached(lm):
+        trained = lm.forward(ids)
+    with torch.no_grad():
+        torch.testing.assert_close(merged(lm, loaded).forward(ids), trained, atol=1e-4, rtol=1e-3)
+        assert not torch.allclose(lm.forward(ids), trained, atol=1e-2)
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(trainer: MakeTrainer) -> None:
+    whole = trainer("text", "whole")
+    whole.run(lambda _: None)
+    broken = trainer("text", "broken")
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.run(interrupt)
+    resumed = trainer("text", "broken")
+    resumed.run(lambda _: None, resume=True)
+    ours, theirs = resumed.stack.state_dict(), whole.stack.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
+
+
+def test_the_loss_is_that_of_the_prompt(trainer: MakeTrainer, lm: BaseLM) -> None:
+    """One mean over all answers' tokens, however the rows are batched."""
+    run = trainer("text", settings=replace(SETTINGS, groups=4))
+    corpus = run._corpus([EXAMPLES], [1.0], 16, "embeddings")
+    batch = run._sampler(corpus, [1.0], 4).batch(0)
+    assert run.method is not None
+    got = run.method.loss(corpus, batch, None)
+    surprise, tokens = 0.0, 0
+    for prompt, answer in examples(corpus, batch, "text"):
+        front, rest = lm.tokenize([prompt, " " + answer])
+        ids = torch.tensor([[lm.bos_id, *front, *rest, lm.eos_id]])
+        logits = lm.model(ids).logits[0].log_softmax(-1)
+        places = range(len(front), len(front) + len(rest) + 1)
+        surprise -= float(sum(logits[i, ids[0, i + 1]] for i in places))
+        tokens += len(places)
+    assert float(got.answer.detach()) == pytest.approx(surprise / tokens, rel=1e-4)
+    assert float(got.relevance) == 0
+
+
+def test_text_stands_in_the_prompt_nearest_first(trainer: MakeTrainer) -> None:
+    run = trainer("text")
+    corpus = run._corpus([EXAMPLES], [1.0], 16, "embeddings")
+    batch = run._sampler(corpus, [1.0], 2).batch(0)
+    for number, (prompt, answer) in enumerate(examples(corpus, batch, "text")):
+        asked = corpus.questions[batch.questions[number]]
+        texts = prompt.partition("\n")[0]
+        assert texts.count("prize number") == int(batch.visible[number].sum())
+        assert corpus.chunks[asked.chunk] in prompt and answer == asked.answers[0]
+    closed = examples(corpus, batch, "closed-book")
+    assert all(prompt.startswith("Question: ") for prompt, _ in closed)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_peft_loads_it(lm: BaseLM, tiny_llama: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    adapter = made(lm)
+    adapter.save(tmp_path / "made")
+    base = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
+    theirs = peft.PeftModel.from_pretrained(base, str(tmp_path / "made")).eval()
+    ids = torch.tensor([[1, 40, 50, 60, 70]])
+    with torch.no_grad():
+        wanted = theirs(ids).logits
+        torch.testing.assert_close(merged(lm, adapter).model(ids).logits, wanted)
+        with adapter.attached(lm):
+            torch.testing.assert_close(lm.model(ids).logits, wanted)
+    assert not torch.allclose(lm.model(ids).logits, wanted, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_one_that_peft_saved_is_read(lm: BaseLM, tiny_llama: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_llama, dtype=torch.float32)
+    config = peft.LoraConfig(
+        r=2, lora_alpha=3, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+    )
+    theirs = peft.get_peft_model(base, config).eval()
+    theirs.save_pretrained(tmp_path / "made")
+    ours = adapters.load(tmp_path / "made")
+    assert (ours.config.rank, ours.scale, len(ours.names)) == (2, 1.5, 4)
+    assert (ours.config.task, ours.config.base_sha256) == (None, None)
+    ids = torch.tensor([[1, 40, 50, 60, 70]])
+    with torch.no_grad():
+        torch.testing.assert_close(merged(lm, ours).model(ids).logits, theirs(ids).logits)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_layers_that_keep_their_weights_the_other_way_round(
+    tiny_gpt2: Path, tmp_path: Path
+) -> None:
+    """GPT-2's, which are `Conv1D`."""
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForCausalLM
+
+    model, base = (
+        AutoModelForCausalLM.from_pretrained(tiny_gpt2, dtype=torch.float32).eval() for _ in "12"
+    )
+    lm: Any = SimpleNamespace(model=model, layers=list(model.transformer.h), device=model.device)
+    adapter = adapters.new(AdapterConfig("gpt2", None, rank=2, alpha=4.0), lm)
+    for up in adapter.up:
+        up.data.normal_(std=0.3)
+    adapter.save(tmp_path)
+    theirs = peft.PeftModel.from_pretrained(base, str(tmp_path)).eval()
+    ids = torch.tensor([[1, 40, 50, 60]])
+    with torch.no_grad(), adapter.attached(lm):
+        wanted = model(ids).logits
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(ids).logits, wanted)
+        loaded = adapters.load(tmp_path)
+        for layer, down, up in zip(loaded.layers(lm), loaded.down, loaded.up, strict=True):
+            adapters._add(layer, loaded.scale * (up @ down))
+        torch.testing.assert_close(model(ids).logits, wanted)
+
+
+def test_a_rank_of_so_many_parameters(lm: BaseLM) -> None:
+    each = sum(map(sum, layer_sizes(lm).values()))
+    assert (rank_for(5 * each + each // 3, lm), rank_for(1, lm)) == (5, 1)
+    from models.latent import LatentConfig, LatentStack
+
+    shape = lm.shape
+    config = LatentConfig(
+        *("a", None, "b", None, shape.layers, shape.kv_heads, shape.head_size),
+        latent_size=16,
+        key_size=32,
+    )
+    real = sum(weight.numel() for weight in LatentStack(config).parameters())
+    assert latent_parameters(config) == real
+
+
+def test_a_copy_of_fewer_bits_keeps_its_rotary_embedding(lm: BaseLM) -> None:
+    half = merged(lm, None, torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and lm.dtype == torch.float32
+    buffers = dict(half.model.named_buffers())
+    for name, buffer in lm.model.named_buffers():
+        assert buffers[name].dtype == buffer.dtype
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"peft_type": "IA3"}, "peft_type = 'IA3' is not supported"),
+        ({"use_dora": True}, "use_dora = True is not supported"),
+        ({"r": 4}, "is not of rank 4"),
+        ({"r": "x"}, "no adapter can be read"),
+    ],
+)
+def test_what_is_no_plain_lora(
+    lm: BaseLM, tmp_path: Path, change: dict[str, Any], says: str
+) -> None:
+    made(lm).save(tmp_path)
+    config = json.loads((tmp_path / adapters.CONFIG).read_text())
+    (tmp_path / adapters.CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError, match=says):
+        adapters.load(tmp_path)
+
+
+def test_what_cannot_be_read(lm: BaseLM, tiny_qwen2: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot read") as caught:
+        adapters.load(tmp_path / "nowhere")
+    assert caught.value.hint is not None
+    made(lm).save(tmp_path)
+    (tmp_path / adapters.WEIGHTS).write_bytes(b"no tensors")
+    with pytest.raises(CheckpointError, match="no adapter can be read"):
+        adapters.load(tmp_path)
+    other = made(lm)
+    other.names[0] = "model.layers.9.self_attn.q_proj"
+    with pytest.raises(CheckpointError, match=r"a layer model\.layers\.9"):
+        merged(lm, other)
