@@ -21,6 +21,7 @@ from benchmarks import process
 TOKENS, SIZE = 12, 576
 BLOCK = 64
 """Documents that are read at once."""
+MEASURE = ("-m", "benchmarks.aggregation", "--measure")
 
 
 def main() -> None:
@@ -36,11 +37,12 @@ def main() -> None:
         aggregate(arguments.measure[0], int(arguments.measure[1]))
         return
     ways = ["flat", "chunked", *map(str, arguments.groups or (4, 16, 64, 256))]
+    nothing = process.run([*MEASURE, "flat", "0"]).megabytes
     rows = []
     for documents in arguments.documents or [4**n for n in range(4, 9)]:
         for way in ways:
             if way != "flat" or documents <= arguments.flat_up_to:
-                rows.append(measure(way, documents))
+                rows.append(measure(way, documents, nothing))
     show(rows)
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
@@ -48,15 +50,13 @@ def main() -> None:
         draw(rows, arguments.plot)
 
 
-def measure(way: str, documents: int) -> dict[str, Any]:
-    """Figures of one way to aggregate a bank of that size."""
-    command = ["-m", "benchmarks.aggregation", "--measure", way]
-    nothing = process.run([*command, "0"])
-    measured = process.run([*command, str(documents)])
+def measure(way: str, documents: int, nothing: float) -> dict[str, Any]:
+    """Figures of one way to aggregate a bank of that size, over those megabytes without one."""
+    measured = process.run([*MEASURE, way, str(documents)])
     return {
         "way": way,
         "documents": documents,
-        "megabytes": max(0.0, measured.megabytes - nothing.megabytes),
+        "megabytes": max(0.0, measured.megabytes - nothing),
         "seconds": json.loads(measured.output),
     }
 

@@ -177,7 +177,7 @@ def ingest(run: Run) -> Iterator[Figure]:
     def bare() -> None:
         with torch.inference_mode():
             for batch in batches:
-                lm.model.model(lm.pad([ids[i] for i in batch]), use_cache=False)
+                lm.model.base_model(lm.pad([ids[i] for i in batch]), use_cache=False)
 
     ours, rival = _alternate([lambda: memory.amortize(texts), bare], run.repeats)
     tokens = sum(map(len, ids))

@@ -36,8 +36,8 @@ _HINTS: dict[str, str] = {
     "WeightsError": "Bring them once with `mac model pull` (needs a network), "
     "or name a folder that has them.",
     "CheckpointError": "`mac model ls` shows the models that work; choose one with -m MODEL.",
-    "UnsupportedModelError": "Choose a base model with rotary embeddings "
-    "(Llama, Qwen, Gemma and the like).",
+    "UnsupportedModelError": "Choose a base model of another family "
+    "(GPT-2, Llama, Mistral, Qwen, Gemma).",
     "WatchfilesRustInternalError": "Watch fewer folders, or raise the system's limit "
     "(Linux: sysctl fs.inotify.max_user_watches).",
     "OutOfMemoryError": "Use the processor instead: --device cpu",

@@ -9,6 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from maccli.service import rows as names
+
 FORMATS = (".png", ".svg", ".pdf")
 """What pictures can be written as, by the file's suffix."""
 
@@ -78,8 +80,8 @@ def _evaluation(data: Mapping[str, Any]) -> Any:
 
 def _latency(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """A point a row, with its interval, methods in colours."""
-    for name in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == name]
+    for name in dict.fromkeys(map(names.label, rows)):
+        own = [row for row in rows if names.label(row) == name]
         xs = [row["seconds_a_question"] for row in own]
         axes.errorbar(xs, [row["f1"] for row in own], _errors(own), fmt="o", capsize=2, label=name)
         for row in own:
@@ -93,8 +95,8 @@ def _latency(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _bank_sizes(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """A line a method."""
-    for name in dict.fromkeys(row["method"] for row in rows):
-        own = sorted((row for row in rows if row["method"] == name), key=lambda row: row["size"])
+    for name in dict.fromkeys(map(names.label, rows)):
+        own = sorted((row for row in rows if names.label(row) == name), key=lambda row: row["size"])
         xs = [row["chunks"] for row in own]
         axes.errorbar(xs, [row["f1"] for row in own], _errors(own), marker="o", label=name)
     axes.set_xscale("log")
@@ -104,9 +106,10 @@ def _bank_sizes(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _pruning(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     """A line a strategy, all from the whole bank's F1 on."""
-    whole = [row for row in rows if row["percent"] == 100]
-    for name in dict.fromkeys(row["strategy"] for row in rows if row["percent"] < 100):
-        own = whole + [row for row in rows if row["strategy"] == name]
+    for name in dict.fromkeys(_strategy(row) for row in rows if row["percent"] < 100):
+        own = [row for row in rows if row["percent"] < 100 and _strategy(row) == name]
+        of = own[0].get("checkpoint")
+        own += [r for r in rows if r["percent"] == 100 and r.get("checkpoint") == of]
         own.sort(key=lambda row: -row["percent"])
         axes.plot(
             [row["percent"] for row in own], [row["f1"] for row in own], marker="o", label=name
@@ -114,6 +117,10 @@ def _pruning(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.invert_xaxis()
     axes.set_xlabel("modulations left, %")
     axes.set_title("F1 against what a prune left")
+
+
+def _strategy(row: Mapping[str, Any]) -> str:
+    return names.label({**row, "method": row["strategy"]})
 
 
 def _errors(rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:

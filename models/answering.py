@@ -141,6 +141,7 @@ def frozen(
     Raises:
         WeightsError: the base LM or the encoder cannot be found or reached.
         CheckpointError: the checkpoint belongs to another base LM or encoder.
+        ModelError: the base LM is to be quantized as this machine cannot.
     """
     where = choose_device(device)
     base = resolve(config.base_lm, progress=progress)
@@ -148,7 +149,12 @@ def frozen(
     encoder = resolve(config.encoder, progress=progress)
     check_identity(config.encoder, encoder, config.encoder_sha256)
     return (
-        BaseLM.load(base, device=where, dtype=choose_dtype(where)),
+        BaseLM.load(
+            base,
+            device=where,
+            dtype=choose_dtype(where),
+            quantization=config.base_quantization,
+        ),
         SentenceEncoder.load(encoder, device=where),
     )
 
@@ -196,6 +202,30 @@ class Answerer(ABC):
     def _opening(self) -> list[int]:
         """What stands in front of a question that is answered from modulations."""
         return []
+
+    @abstractmethod
+    def answer_batch(
+        self,
+        questions: Sequence[str],
+        banks: Sequence[Sequence[Selected]],
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+    ) -> list[list[int]]:
+        """Greedy answers to B questions, each from the modulations of its own bank.
+
+        Args:
+            questions: what aggregation goes by.
+            banks: for each question at least one modulation.
+            prompts: token ids that the base LM reads behind each aggregated modulation.
+            max_new_tokens: the longest answer.
+
+        Returns:
+            The token ids of each answer, without the end of the sequence.
+        """
+
+    @abstractmethod
+    def prefix_size(self, selected: Sequence[Selected]) -> int:
+        """S, the keys and values in front of each layer for a bank of these modulations."""
 
     @abstractmethod
     def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:

@@ -58,8 +58,11 @@ def attend(
     return (y.transpose(1, 2).reshape(b, h, repeats * t, c) + near).reshape(b, a, t, c)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding (Su et al., arXiv 2104.09864) of x [..., S, C]."""
+def rotate(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Rotary embedding (Su et al., arXiv 2104.09864) of x [..., S, C]; without angles, x itself."""
+    if angles is None:
+        return x
+    cos, sin = angles
     left, right = x.chunk(2, -1)
     return x * cos + torch.cat((-right, left), -1) * sin
 

@@ -1,11 +1,12 @@
-"""How many texts go through a frozen network at a time, and how without their padding."""
+"""How many texts go through a frozen network at a time, without padding, and what is kept of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 def batch_tokens(device: torch.device) -> int:
@@ -27,6 +28,24 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         batch.append(i)
     if batch:
         yield batch
+
+
+def in_turn(run: Callable[[int, Tensor], Tensor], layers: int, x: Tensor, forget: bool) -> Tensor:
+    """What comes out of a network's layers, one after the other.
+
+    Args:
+        run: a layer by its number and what goes in; draws nothing at random.
+        layers: how many.
+        x: what goes into the first.
+        forget: keep for the backward pass only what goes into each layer, and compute the rest
+            again there (gradient checkpointing, arXiv 1604.06174).
+    """
+    for i in range(layers):
+        if forget and torch.is_grad_enabled():
+            x = checkpoint(run, i, x, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x = run(i, x)
+    return x
 
 
 class Packing:

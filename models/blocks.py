@@ -11,7 +11,7 @@ attention heads, C head size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.architectures import Angles, Map, Parts, matrix
 from models.lm import BaseLM, Prefix
-
-Map = Callable[[Tensor], Tensor]
 
 
 class Products(NamedTuple):
@@ -31,37 +30,34 @@ class Products(NamedTuple):
     Attributes:
         qkv: queries, keys and values in one row of (A + 2 H) * C.
         output: of the attention.
-        gate_up: gate and up in one row.
-        down: of the MLP.
+        up: into the MLP: gate and up in one row, or up alone.
+        down: out of it.
     """
 
     qkv: Map
     output: Map
-    gate_up: Map
+    up: Map
     down: Map
 
 
-def matrices(
-    layer: Any,
-) -> tuple[list[nn.Linear], list[nn.Linear], list[nn.Linear], list[nn.Linear]]:
+def matrices(parts: Parts) -> tuple[tuple[nn.Module, ...], ...]:
     """A layer's linear modules as `Products` groups them."""
-    a, m = layer.self_attn, layer.mlp
-    return [a.q_proj, a.k_proj, a.v_proj], [a.o_proj], [m.gate_proj, m.up_proj], [m.down_proj]
+    return parts.qkv, (parts.output,), parts.up, (parts.down,)
 
 
-def exact(layer: Any) -> Products:
+def exact(parts: Parts) -> Products:
     """A layer's products with the LM's own weights."""
-    return Products(*(partial(_linear, [(m.weight, m.bias) for m in g]) for g in matrices(layer)))
+    return Products(*map(_linear, matrices(parts)))
 
 
-def called(layer: Any) -> Products:
+def called(parts: Parts) -> Products:
     """A layer's products by calling its modules, so that what hooks them is heard."""
-    return Products(*(partial(_called, group) for group in matrices(layer)))
+    return Products(*(partial(_called, group) for group in matrices(parts)))
 
 
-def hooked(layer: Any) -> bool:
+def hooked(parts: Parts) -> bool:
     """Whether a modulation changes what a layer's matrices give (`models.lora`)."""
-    return any(module._forward_hooks for group in matrices(layer) for module in group)
+    return any(module._forward_hooks for group in matrices(parts) for module in group)
 
 
 def _called(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -92,12 +88,15 @@ class Cache:
             self._bias[: self.prefix] = prefix.bias[0]
             for places, k, v in zip(self._places, prefix.keys, prefix.values, strict=True):
                 places[:h, : self.prefix], places[h:, : self.prefix] = k[0], v[0]
-        positions = torch.arange(self._start, self._start + tokens, device=lm.device)
+        self._positions = torch.arange(self._start, self._start + tokens, device=lm.device)
         like = torch.empty(0, **options)
-        self._rotary = {}
-        for kind, (cos, sin) in lm.rotary(like, positions[None]).items():
-            sin[..., : sin.shape[-1] // 2].neg_()
-            self._rotary[kind] = cos[0, :, None], sin[0, :, None]
+        self._rotary: dict[str | None, Angles] = {}
+        for kind, angles in lm.architecture.rotary(like, self._positions[None]).items():
+            self._rotary[kind] = None
+            if angles is not None:
+                cos, sin = (x[0, 0, :, None] for x in angles)
+                sin[..., : sin.shape[-1] // 2].neg_()
+                self._rotary[kind] = cos, sin
 
     def views(self, k: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For each layer keys [H, C, M], values [H, M, C] and the block's places [2 H, K, C]."""
@@ -106,13 +105,20 @@ class Cache:
         own = seen[:, :, self.length :]
         return list(zip(keys.transpose(2, 3).unbind(), values.unbind(), own.unbind(), strict=True))
 
-    def rotary(self, k: int) -> dict[str | None, tuple[Tensor, Tensor]]:
+    def positions(self, k: int) -> Tensor:
+        """[K], those of the next k places."""
+        return self._positions[self.length - self.prefix : self.length - self.prefix + k]
+
+    def rotary(self, k: int) -> dict[str | None, Angles]:
         """Cosines and sines [K, 1, C] of the next k places, for each kind of layer.
 
         The sines of a head's first half are negated: `x * cos + (x with its halves swapped) * sin`.
         """
         here = slice(self.length - self.prefix, self.length - self.prefix + k)
-        return {kind: (cos[here], sin[here]) for kind, (cos, sin) in self._rotary.items()}
+        return {
+            kind: None if angles is None else (angles[0][here], angles[1][here])
+            for kind, angles in self._rotary.items()
+        }
 
     def bias(self, k: int, window: int | None) -> Tensor:
         """[K, M], what is added to the attention logits; the prefix is in every window's sight."""
@@ -134,6 +140,7 @@ class _Layer:
     kind: str | None
     window: int | None
     scaling: float
+    gated: bool
     before_attention: Map
     query: Map | None
     key: Map | None
@@ -148,15 +155,15 @@ class Blocks:
 
     def __init__(self, lm: BaseLM) -> None:
         self.lm = lm
-        self.own = [exact(layer) for layer in lm.layers]
-        self._layers = [self._take(i) for i in range(lm.shape.layers)]
-        self._last = self._norm(lm.model.model.norm)
+        self.own = [exact(parts) for parts in lm.parts]
+        self._layers = [self._take(parts) for parts in lm.parts]
+        self._last = lm.architecture.fused()
 
     def current(self) -> Sequence[Products]:
         """`own`, with any modulation that the layers wear now."""
-        if not any(map(hooked, self.lm.layers)):
+        if not any(map(hooked, self.lm.parts)):
             return self.own
-        return [called(layer) for layer in self.lm.layers]
+        return [called(parts) for parts in self.lm.parts]
 
     def run(
         self,
@@ -179,7 +186,7 @@ class Blocks:
         """
         lm, k = self.lm, len(ids)
         a, h, c = lm.heads, lm.shape.kv_heads, lm.shape.head_size
-        x = lm.embed(torch.tensor(ids, device=lm.device))
+        x = lm.architecture.embed(torch.tensor(ids, device=lm.device), cache.positions(k))
         rotary = cache.rotary(k)
         biases = {
             window: cache.bias(k, window).repeat(a // h, 1)
@@ -192,10 +199,11 @@ class Blocks:
             if layer.query is not None and layer.key is not None:
                 row[:, :a] = layer.query(row[:, :a])
                 row[:, a : a + h] = layer.key(row[:, a : a + h])
-            cos, sin = rotary[layer.kind]
-            turned = row[:, : a + h]
-            swapped = turned.roll(c // 2, -1)
-            turned.mul_(cos).addcmul_(swapped, sin)
+            angles = rotary[layer.kind]
+            if angles is not None:
+                turned = row[:, : a + h]
+                swapped = turned.roll(c // 2, -1)
+                turned.mul_(angles[0]).addcmul_(swapped, angles[1])
             own.copy_(row[:, a:].transpose(0, 1))
             queries = row[:, :a].transpose(0, 1).reshape(h, -1, c)
             weights = torch.baddbmm(biases[layer.window], queries, keys, alpha=layer.scaling)
@@ -205,43 +213,44 @@ class Blocks:
                 watch += paid.sum(0)
             y = product.output((weights @ values).view(a, k, c).transpose(0, 1).reshape(k, -1))
             x = x + (y if layer.after_attention is None else layer.after_attention(y))
-            gate, up = product.gate_up(layer.before_mlp(x)).chunk(2, -1)
-            y = product.down(layer.activation(gate).mul_(up))
+            inner = product.up(layer.before_mlp(x))
+            if layer.gated:
+                gate, up = inner.chunk(2, -1)
+                y = product.down(layer.activation(gate).mul_(up))
+            else:
+                y = product.down(layer.activation(inner))
             x = x + (y if layer.after_mlp is None else layer.after_mlp(y))
         return self._last(x)
 
-    def _take(self, index: int) -> _Layer:
-        layer = self.lm.layers[index]
-        attention, norm = layer.self_attn, self._norm
-        own_norms = hasattr(attention, "q_norm")
-        both_sides = hasattr(layer, "pre_feedforward_layernorm")  # Gemma
-        between = layer.post_attention_layernorm
+    def _take(self, parts: Parts) -> _Layer:
+        def fused(norm: nn.Module | None) -> Map | None:
+            return None if norm is None else self.lm.architecture.fused(norm)
+
         return _Layer(
-            kind=self.lm.layer_types[index],
-            window=getattr(attention, "sliding_window", None),
-            scaling=attention.scaling,
-            before_attention=norm(layer.input_layernorm),
-            query=norm(attention.q_norm) if own_norms else None,
-            key=norm(attention.k_norm) if own_norms else None,
-            after_attention=norm(between) if both_sides else None,
-            before_mlp=norm(layer.pre_feedforward_layernorm if both_sides else between),
-            activation=layer.mlp.act_fn,
-            after_mlp=norm(layer.post_feedforward_layernorm) if both_sides else None,
-        )
-
-    def _norm(self, module: Any) -> Map:
-        """The module's RMS norm (arXiv 1910.07467) as one operation on the last axis."""
-        weight, gemma = module.weight, self.lm.model.config.model_type == "gemma3_text"
-        return partial(
-            F.rms_norm,
-            normalized_shape=weight.shape,
-            weight=1 + weight if gemma else weight,
-            eps=module.eps if gemma else module.variance_epsilon,
+            kind=parts.kind,
+            window=parts.window,
+            scaling=parts.scaling,
+            gated=len(parts.up) == 2,
+            before_attention=self.lm.architecture.fused(parts.before_attention),
+            query=fused(parts.query),
+            key=fused(parts.key),
+            after_attention=fused(parts.after_attention),
+            before_mlp=self.lm.architecture.fused(parts.before_mlp),
+            activation=parts.activation,
+            after_mlp=fused(parts.after_mlp),
         )
 
 
-def _linear(parts: Sequence[tuple[Tensor, Tensor | None]], x: Tensor) -> Tensor:
-    """One linear map of x, or several side by side."""
-    if len(parts) == 1:
-        return F.linear(x, *parts[0])
-    return torch.cat([F.linear(x, weight, bias) for weight, bias in parts], -1)
+def _linear(modules: Sequence[nn.Module]) -> Map:
+    """One linear map, or several side by side; by their weights alone where they lie open."""
+    maps: list[Map] = []
+    for module in modules:
+        found = matrix(module)
+        maps.append(module if found is None else partial(F.linear, weight=found[0], bias=found[1]))
+    if len(maps) == 1:
+        return maps[0]
+    return partial(_side_by_side, maps)
+
+
+def _side_by_side(maps: Sequence[Map], x: Tensor) -> Tensor:
+    return torch.cat([product(x) for product in maps], -1)

@@ -63,13 +63,16 @@ def fingerprint(path: Path) -> str:
     """Hash over config and weights, 16 hex digits: other modulations, other fingerprint.
 
     What a config says of its training, and thresholds that only answering uses, are left out: they
-    change no modulation.
+    change no modulation. So is a base LM's quantization where it has none, as in configs that were
+    written before there was any.
 
     Raises:
         CheckpointError: a file of the checkpoint is missing.
     """
     config = read_config(path)
     relevant = {k: v for k, v in config.items() if k not in _ANSWERING}
+    if relevant.get("base_quantization") is None:
+        relevant.pop("base_quantization", None)
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
     try:
         with (path / WEIGHTS).open("rb") as file:

@@ -50,14 +50,19 @@ class Decoder:
         Args:
             prompt: T token ids, at least one.
             prefix: of one group and one sequence, or none.
-            max_new_tokens: the longest answer.
+            max_new_tokens: the longest answer; shorter where the base LM's positions end before.
             watch: [1, S], grows by the attention that the tokens which chose the answer paid to
                 each prefix token, summed over layers and heads.
 
         Yields:
             Each token id with its log probability.
+
+        Raises:
+            ModelError: prefix and prompt alone take more positions than there are.
         """
         lm = self.lm
+        start = int(prefix.length[0]) if prefix is not None else 0
+        max_new_tokens = lm.room(start + len(prompt), max_new_tokens)
         cache = Cache(lm, prefix, len(prompt) + max_new_tokens)
         block, known = list(prompt), len(prompt)
         left, reach = max_new_tokens, GUESSES

@@ -29,8 +29,16 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it, else float32 (emulated is four times slower)."""
+def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dtype:
+    """The type of the base LM's weights.
+
+    Args:
+        device: where they will be.
+        precision: one of `models.optimise.PRECISIONS`; None: bfloat16 where the hardware multiplies
+            it, else float32 (emulated is four times slower).
+    """
+    if precision is not None:
+        return torch.bfloat16 if precision == "bf16" else torch.float32
     if device.type == "cuda":
         return (
             torch.bfloat16

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.blocks import Map, Products, matrices
+from models.architectures import Map, matrix
+from models.blocks import Products, matrices
 from models.lm import BaseLM
 
 GROUP = 32
@@ -38,7 +39,7 @@ class Draft:
     """
 
     def __init__(self, lm: BaseLM) -> None:
-        self.products = [Products(*map(_narrow, matrices(layer))) for layer in lm.layers]
+        self.products = [Products(*map(_narrow, matrices(parts))) for parts in lm.parts]
         head: nn.Linear = lm.model.get_output_embeddings()
         self._rough, self._exact = _narrow([head]), head.weight
 
@@ -51,36 +52,37 @@ class Draft:
     @staticmethod
     def suits(lm: BaseLM) -> bool:
         """Whether this machine multiplies 4-bit weights faster than the LM's own."""
-        groups = [g for layer in lm.layers for g in matrices(layer)]
-        groups.append([lm.model.get_output_embeddings()])
+        groups = [g for parts in lm.parts for g in matrices(parts)]
+        groups.append((lm.model.get_output_embeddings(),))
+        weights = [matrix(linear) for group in groups for linear in group]
         return (
             lm.device.type == "cpu"
             and lm.dtype == torch.float32
             and torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
             and all(hasattr(torch, name) for name in _KERNELS)
-            and all(
-                group[0].in_features % GROUP == 0
-                and sum(linear.out_features for linear in group) % _OUTPUTS == 0
-                for group in groups
-            )
+            and all(found is not None and found[0].shape[1] % GROUP == 0 for found in weights)
         )
 
 
-def _narrow(linears: Sequence[nn.Linear]) -> Map:
+def _narrow(linears: Sequence[nn.Module]) -> Map:
     """The matrices side by side in 4 bits: w = scale * q + low, q in 0..15, group by group."""
-    weight = torch.cat([linear.weight for linear in linears]).unflatten(1, (-1, GROUP))
+    found = [one for linear in linears if (one := matrix(linear)) is not None]
+    weight = torch.cat([weight for weight, _ in found])
+    outputs = len(weight)
+    weight = F.pad(weight, (0, 0, 0, -outputs % _OUTPUTS)).unflatten(1, (-1, GROUP))
     low, high = weight.aminmax(dim=2)
     scale = ((high - low) / 15).clamp_min(1e-8)
     whole = ((weight - low[..., None]) / scale[..., None]).round_().to(torch.int32).flatten(1)
     # The kernel computes (q - 8) * scale + offset, and wants both for [groups, m].
     factors = torch.stack((scale, low + 8 * scale), -1).transpose(0, 1).contiguous()
-    biases: list[Tensor] = [linear.bias for linear in linears if linear.bias is not None]
-    return partial(
+    biases: list[Tensor] = [bias for _, bias in found if bias is not None]
+    product = partial(
         _product,
         torch._convert_weight_to_int4pack_for_cpu(whole, 2),
         factors.bfloat16(),
         torch.cat(biases) if biases else None,
     )
+    return product if len(weight) == outputs else lambda x: product(x)[:, :outputs]
 
 
 def _product(packed: Tensor, factors: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class SentenceEncoder:
         config: Any = model.config
         self.size: int = config.hidden_size
         # A tiny model may have fewer positions than the usual cut.
-        self.max_tokens = min(MAX_TOKENS, config.max_position_embeddings)
+        self.positions: int = config.max_position_embeddings
+        self.max_tokens = min(MAX_TOKENS, self.positions)
 
     @classmethod
     def load(cls, path: Path, *, device: torch.device) -> SentenceEncoder:
@@ -43,10 +44,15 @@ class SentenceEncoder:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            model = AutoModel.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+            model, said = AutoModel.from_pretrained(
+                path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(path)
         except OSError as error:
             raise WeightsError(f"no readable sentence encoder in {path}: {error}") from error
+        # What stands in the files under other names would be left random; nothing here pools by it.
+        if missing := sorted(n for n in said["missing_keys"] if not n.startswith("pooler.")):
+            raise WeightsError(f"no readable sentence encoder in {path}: it has no {missing[0]}")
         return cls(model.to(device), tokenizer)
 
     @torch.no_grad()
@@ -69,6 +75,10 @@ class SentenceEncoder:
             hidden = self.model(
                 input_ids=inputs["input_ids"].to(device), attention_mask=mask
             ).last_hidden_state
-            pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            out[batch] = torch.nn.functional.normalize(pooled, dim=-1)
+            out[batch] = self.pool(hidden, mask)
         return out
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Vectors [B, E] of token states [B, T, E]; `mask`, int64 [B, T], is 0 where padded."""
+        pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return torch.nn.functional.normalize(pooled, dim=-1)

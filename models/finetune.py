@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.errors import ModelError
 from models.lm import BaseLM
 
 MAX_TOKENS = 512
@@ -33,6 +34,8 @@ class Tuner:
     def __init__(self, base: BaseLM, learning_rate: float, max_tokens: int = MAX_TOKENS) -> None:
         if not learning_rate > 0:
             raise ValueError(f"the learning rate must be above 0, not {learning_rate}")
+        if getattr(base.model, "is_quantized", False):
+            raise ModelError("the weights of a base model in 4 bits cannot be fine-tuned")
         self.lm = BaseLM(copy.deepcopy(base.model).float(), base.tokenizer)
         self._max_tokens = max_tokens
         self._weights = list(self.lm.model.parameters())

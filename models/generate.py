@@ -29,10 +29,15 @@ def generate_batch(
         lm: the base LM.
         prompts: token ids of B prompts, each of at least one token.
         prefix: of B groups of one sequence each, or one group of B.
-        max_new_tokens: the longest answer.
+        max_new_tokens: the longest answer; shorter where the base LM's positions end before.
+
+    Raises:
+        ModelError: prefix and prompt alone take more positions than there are.
     """
     ids = lm.pad(prompts)
     b, t = ids.shape
+    start = int(prefix.length.max()) if prefix is not None else 0
+    max_new_tokens = lm.room(start + t, max_new_tokens)
     lengths = torch.tensor([len(p) for p in prompts], device=lm.device)
     cache: list[tuple[Tensor, Tensor]] = []
     hidden = lm.forward(ids, prefix, cache=cache)
@@ -83,20 +88,20 @@ def _step(
     place: int,
 ) -> Tensor:
     """Hidden states [B, hidden size] of one more token [B] each, written at `place`."""
-    x = lm.embed(token[:, None])
-    rotary = lm.rotary(x, positions[:, None])
-    for i, layer in enumerate(lm.layers):
-        q, k, v = lm.project(layer, x)
-        cos, sin = (r[:, None] for r in rotary[lm.layer_types[i]])
-        keys[i][:, :, place : place + 1] = rotate(k, cos, sin)
+    x = lm.architecture.embed(token[:, None], positions[:, None])
+    rotary = lm.architecture.rotary(x, positions[:, None])
+    for i, parts in enumerate(lm.parts):
+        q, k, v = lm.project(parts, x)
+        angles = rotary[parts.kind]
+        keys[i][:, :, place : place + 1] = rotate(k, angles)
         values[i][:, :, place : place + 1] = v
         y = F.scaled_dot_product_attention(
-            rotate(q, cos, sin),
+            rotate(q, angles),
             keys[i][:, :, : place + 1],
             values[i][:, :, : place + 1],
             attn_mask=bias[:, None, None],
-            scale=layer.self_attn.scaling,
+            scale=parts.scaling,
             enable_gqa=True,
         )
-        x = lm.feed_forward(layer, x, y)
-    return lm.norm(x)[:, 0]
+        x = lm.feed_forward(parts, x, y)
+    return lm.architecture.norm(x)[:, 0]

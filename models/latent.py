@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from models.errors import CheckpointError
 from models.lm import BaseLM, Prefix
+from models.quantize import check_quantization
 from models.stack import Stack
 
 
@@ -53,6 +54,8 @@ class LatentConfig:
     """Weight of the share of the question's words, where it is decided whether to answer."""
     abstain_below: float | None = None
     """Best dense score with coverage under which nothing is answered; None never abstains."""
+    base_quantization: str | None = None
+    """How the base LM's weights are narrowed while it is loaded, see `models.quantize`."""
     stack: str = "latent"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class LatentConfig:
         for name in ("layers", "kv_heads", "head_size", "latent_size", "key_size", "chunk_tokens"):
             if getattr(self, name) < 1:
                 raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_quantization(self.base_quantization)
 
     @property
     def features(self) -> int:

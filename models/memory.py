@@ -22,6 +22,7 @@ from models.answering import Answerer, frozen
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
 from models.features import compute, document_ids
+from models.generate import generate_batch
 from models.latent import LatentConfig, LatentStack, pack
 from models.lm import BaseLM, Prefix
 from models.modulation import Modulation, Selected, quantise
@@ -121,6 +122,20 @@ class Memory(Answerer):
         counts = [torch.from_numpy(np.concatenate([s.counts() for s in bank])) for bank in banks]
         log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
         return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
+
+    def answer_batch(
+        self,
+        questions: Sequence[str],
+        banks: Sequence[Sequence[Selected]],
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+    ) -> list[list[int]]:
+        """See `Answerer.answer_batch`; the base LM's own attention to each prompt aggregates."""
+        return generate_batch(self.lm, prompts, self.prefix(banks), max_new_tokens)
+
+    def prefix_size(self, selected: Sequence[Selected]) -> int:
+        """See `Answerer.prefix_size`; they grow with the documents."""
+        return self.config.constant_tokens + sum(len(s.latents) for s in selected)
 
     def worn(
         self, question: str, banks: Sequence[Sequence[Selected]]

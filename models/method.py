@@ -22,6 +22,7 @@ from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, loss
 from models.optimise import TrainConfig
+from models.paper.config import PaperConfig
 from models.stack import Stack
 
 SENSITIVITY = 256
@@ -30,6 +31,18 @@ SENSITIVITY = 256
 
 class Method(Protocol):
     """How one stack is meta-trained."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The run."""
+
+    @property
+    def model(self) -> LatentConfig | PaperConfig:
+        """Sizes and identities of the checkpoint to make."""
+
+    @property
+    def lm(self) -> BaseLM:
+        """The frozen base LM."""
 
     @property
     def stack(self) -> Stack[Any]:

@@ -23,12 +23,9 @@ from models.corpus import Corpus, build
 from models.data import Example
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
-from models.latent import LatentConfig, LatentStack
-from models.lm import BaseLM
-from models.method import LatentMethod, Method
+from models.method import Method
 from models.objective import Loss
-from models.optimise import TrainConfig, average_gradients
-from models.paper.config import PaperConfig
+from models.optimise import TrainConfig, autocast, average_gradients
 from models.stack import Stack
 
 DEV_BATCHES = 8
@@ -54,24 +51,18 @@ class Trainer:
     """One run of meta-training, resumable at any saved step.
 
     Args:
-        config: the run.
-        model: sizes and identities of the checkpoint to make.
-        lm: the frozen base LM.
+        method: what learns, how, and for how long.
         encoder: the frozen sentence encoder.
         sources: examples of each data source.
         weights: how often each source is drawn.
         out: the checkpoint's folder; the state to resume from lies beside its files.
-        cache: folder for document features, or None to compute them each time.
+        cache: folder for the sentence embeddings, or None to compute them each time.
         dev: examples that are never trained on; their answer loss is measured whenever the state
             is saved.
         note: told what happens before the first step.
-        start: networks to go on from, of the sizes in `model`; None: principal components.
-        method: how another stack than `latent` is trained; `start` and `cache` are then its own.
     """
 
-    config: TrainConfig
-    model: LatentConfig | PaperConfig
-    lm: BaseLM
+    method: Method
     encoder: SentenceEncoder
     sources: Sequence[Sequence[Example]]
     weights: Sequence[float]
@@ -79,13 +70,19 @@ class Trainer:
     cache: Path | None = None
     dev: Sequence[Sequence[Example]] = ()
     note: Callable[[str], None] = print
-    start: LatentStack | None = None
-    method: Method | None = None
-    stack: Stack[Any] = field(init=False)
-    _method: Method = field(init=False)
     step: int = field(init=False, default=0)
     examples: int = field(init=False, default=0)
     dev_loss: float | None = field(init=False, default=None)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The run's settings."""
+        return self.method.config
+
+    @property
+    def stack(self) -> Stack[Any]:
+        """The networks that learn."""
+        return self.method.stack
 
     def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> Stack[Any]:
         """Train to the last step and save the checkpoint; save it when interrupted, too.
@@ -100,23 +97,18 @@ class Trainer:
         """
         from accelerate import PartialState
 
-        world = PartialState(cpu=self.lm.device.type == "cpu")
-        config = self.config
-        if self.method is not None:
-            self._method = self.method
-        else:
-            assert isinstance(self.model, LatentConfig)
-            self._method = LatentMethod(config, self.model, self.lm, self.cache, self.start)
-        self.stack = self._method.stack
-        parts = world.num_processes
+        config, method = self.config, self.method
+        world = PartialState(cpu=method.lm.device.type == "cpu")
+        method.lm.gradient_checkpointing = config.gradient_checkpointing
+        parts = world.num_processes * config.accumulate
         slots = config.steps * config.groups * config.documents * parts
         corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
         sampler = self._sampler(corpus, self.weights, config.groups * parts)
-        optimiser = self._method.optimiser()
+        optimiser = method.optimiser()
         if resume:
             self._resume(optimiser)
         else:
-            self._method.initialise(corpus, self.note)
+            method.initialise(corpus, self.note)
         equal = [1.0] * len(self.dev)
         slots = DEV_BATCHES * config.groups * config.documents
         dev = self._corpus(self.dev, equal, slots, "dev-embeddings") if self.dev else None
@@ -124,11 +116,13 @@ class Trainer:
         try:
             while self.step < config.steps:
                 started = time.perf_counter()
-                batch = sampler.batch(self.step).part(world.process_index, parts)
+                whole = sampler.batch(self.step)
+                first = world.process_index * config.accumulate
+                batches = [whole.part(first + i, parts) for i in range(config.accumulate)]
                 rng = random.Random(f"{config.seed}:step:{self.step}:{world.process_index}")
-                terms = self._train_step(corpus, batch, optimiser, rng, parts)
+                terms = self._train_step(corpus, batches, optimiser, rng, world.num_processes)
                 self.step += 1
-                self.examples += len(batch.questions) * parts
+                self.examples += len(whole.questions)
                 last = self.step == config.steps
                 due = last or time.monotonic() - saved > 60 * config.save_minutes
                 if due and dev is not None:
@@ -137,11 +131,11 @@ class Trainer:
                 report(
                     Progress(
                         self.step,
-                        round(float(terms.answer.detach()), 4),
-                        round(float(terms.relevance.detach()), 4),
+                        round(float(terms.answer), 4),
+                        round(float(terms.relevance), 4),
                         self.examples,
-                        round(len(batch.questions) * parts / seconds, 2),
-                        round(config.learning_rate * self._method.rate(self.step - 1), 8),
+                        round(len(whole.questions) / seconds, 2),
+                        round(config.learning_rate * method.rate(self.step - 1), 8),
                         round(seconds, 3),
                         self.dev_loss if due else None,
                     )
@@ -158,26 +152,32 @@ class Trainer:
     def _train_step(
         self,
         corpus: Corpus,
-        batch: Batch,
+        batches: Sequence[Batch],
         optimiser: torch.optim.Optimizer,
         rng: random.Random,
         processes: int,
     ) -> Loss:
+        """One step on several batches in turn; the mean of their losses, without gradient."""
         for group in optimiser.param_groups:
-            group["lr"] = group["peak"] * self._method.rate(self.step)
-        terms = self._method.loss(corpus, batch, rng)
+            group["lr"] = group["peak"] * self.method.rate(self.step)
         optimiser.zero_grad(set_to_none=True)
-        terms.total.backward()
+        total = torch.zeros(2)
+        for batch in batches:
+            with autocast(self.config, self.method.lm.device):
+                terms = self.method.loss(corpus, batch, rng)
+            (terms.total / len(batches)).backward()
+            total += torch.stack((terms.answer, terms.relevance)).detach().float().cpu()
         average_gradients(self.stack, processes)
-        torch.nn.utils.clip_grad_norm_(self.stack.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self.stack.parameters(), self.config.clip)
         optimiser.step()
-        return terms
+        return Loss(*(total / len(batches)))
 
     @torch.no_grad()
     def _measure(self, dev: Corpus) -> float:
         """Answer loss over the same few batches of the dev examples each time."""
         sampler = self._sampler(dev, [1.0] * len(self.dev), self.config.groups)
-        terms = [self._method.loss(dev, sampler.batch(i), None) for i in range(DEV_BATCHES)]
+        with autocast(self.config, self.method.lm.device):
+            terms = [self.method.loss(dev, sampler.batch(i), None) for i in range(DEV_BATCHES)]
         return round(sum(float(t.answer) for t in terms) / len(terms), 4)
 
     def _corpus(
@@ -188,8 +188,8 @@ class Trainer:
         enough = [max(64, math.ceil(1.5 * slots * w / sum(weights))) for w in weights]
         corpus = build(
             sources,
-            lambda texts: [len(row) for row in self.lm.tokenize(texts)],
-            chunk_tokens=self.model.chunk_tokens,
+            lambda texts: [len(row) for row in self.method.lm.tokenize(texts)],
+            chunk_tokens=self.method.model.chunk_tokens,
             limits=[self.config.limit or most for most in enough],
             seed=self.config.seed,
         )
@@ -212,23 +212,30 @@ class Trainer:
         run = {**asdict(self.config), "step": self.step, "examples": self.examples}
         if self.dev_loss is not None:
             run["dev_loss"] = self.dev_loss
-        self.stack.config = replace(self.model, training={**self.model.training, **run})
+        model = self.method.model
+        self.stack.config = replace(model, training={**model.training, **run})
         checkpoint.save(self.stack, self.out, card(self.stack.config))
         training_state.save(self.out, self.stack, optimiser, run)
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:
         run = training_state.load(self.out, self.stack, optimiser)
+        defaults = asdict(TrainConfig())
         for name in (
             "seed",
             "groups",
             "documents",
             "limit",
+            "accumulate",
+            "clip",
+            "precision",
             *(() if self.config.limit else ("steps",)),
         ):
             ours = getattr(self.config, name)
-            if run[name] != ours:
+            # A state of an older version has no word of what it could not do yet.
+            theirs = run.get(name, defaults.get(name))
+            if theirs != ours:
                 raise CheckpointError(
-                    f"the run in {self.out} had {name}={run[name]}, not {ours}",
+                    f"the run in {self.out} had {name}={theirs}, not {ours}",
                     hint="resume with the same settings, or train into another folder",
                 )
         self.step, self.examples = run["step"], run["examples"]

@@ -120,7 +120,7 @@ def tiny_gemma3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """GPT-2: learned positions, no rotary embedding, so no base for the `latent` stack."""
+    """GPT-2: learned positions, no rotary embedding; its keys and values have as many heads."""
     sizes = {"n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 256, **_SPECIAL}
     folder = tmp_path_factory.mktemp("models") / "tiny-gpt2"
     return _save(folder, "GPT2LMHeadModel", "GPT2Config", _lm_tokenizer(), **sizes)

@@ -55,8 +55,25 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "-k",
     "ks",
     multiple=True,
-    type=click.IntRange(min=1),
-    help="Chunks a question selects; repeat it to compare.  [default: as trained]",
+    callback=eval_options.number_or_all(1),
+    metavar="N|all",
+    help="Chunks a question selects, or all of them (the paper's stack); repeat it to compare.  "
+    "[default: as trained]",
+)
+@click.option(
+    "--group",
+    callback=eval_options.number_or_all(2),
+    metavar="N|all",
+    help="Documents the paper's stack aggregates at once; more hierarchically.  "
+    "[default: as trained]",
+)
+@click.option(
+    "--retriever",
+    "retrievers",
+    multiple=True,
+    metavar="ENCODER",
+    help="Search by this sentence encoder, too: a folder or Hub id, or DOCUMENTS,QUESTIONS. "
+    "Repeat it to compare.",
 )
 @click.option(
     "--limit",
@@ -120,7 +137,15 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the bank here and use it again.  [default: a temporary one]",
 )
-@options.apply(options.model_option, options.device_option)
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="A checkpoint's name or folder, instead of $MAC_MODEL; repeat it to compare.",
+)
+@options.apply(options.device_option)
 @click.option("--out", type=_FILE, metavar="FILE", help="Keep all figures and answers as JSON.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
@@ -147,11 +172,14 @@ def evaluate(
     All methods have the same frozen model. All documents of the data go into an empty memory, in
     order; then the questions that stand on their own are asked. rag reads the text of what it finds
     in its prompt, mac its modulations; -bm25, -dense and -hybrid say how it is found (mac: hybrid),
-    and oracle is given the right document. uniform trains a copy of the model on the documents.
+    and oracle is given the right document. mac+text reads the text of the best chunk besides.
+    uniform trains a copy of the model on the documents. With several checkpoints (-m) what needs
+    none is measured once for each base model.
 
     \b
     Examples:
       mac eval --data questions.jsonl --method mac --method rag-hybrid -k 1 -k 3 --limit 300
+      mac eval --data questions.jsonl -m smollm2-135m -m ./mine --method mac --method rag-hybrid
       mac eval --data questions.jsonl --out result.json --resume --report result.html
       mac eval --data questions.jsonl --prune-curve --strategy merge --size 50 --plot curve.png
     """
@@ -183,13 +211,15 @@ def evaluate(
 
 def _measure(out: Output, given: dict[str, Any]) -> Results:
     """Run what the options ask for and return its results."""
-    from maccli.service import session as sessions
+    from maccli.service.common import Common
     from maccli.service.evaluate import Evaluation, Plan
+    from maccli.service.lineup import line_up
     from maccli.service.results import Results
     from maccli.service.session import Session
 
     others = given["retention"] or given["abstention"] or given["bank_sizes"]
-    once = {name: tuple(dict.fromkeys(given[name])) for name in ("methods", "ks", "rates")}
+    repeated = ("methods", "ks", "rates", "retrievers")
+    once = {name: tuple(dict.fromkeys(given[name])) for name in repeated}
     plan = Plan(
         data=given["data"],
         distractors=given["distractors"],
@@ -201,27 +231,32 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
         lexical=given["lexical"],
         rag_prefix=given["rag_prefix"],
         rates=once["rates"] or (1e-5,),
+        retrievers=once["retrievers"],
+        group=given["group"],
     )
+    device = config.text("device", given["device"])
     with ExitStack() as stack:
         folder = given["store_folder"]
         if folder is None:
             temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="mac-eval-"))
             folder = Path(temporary) / "store"
-        place = sessions.place(
-            folder.expanduser().absolute(),
-            config.text("model", given["model"]),
-            device=config.text("device", given["device"]),
-        )
+        models = given["models"] or (config.text("model", None),)
+        entrants = line_up(models, folder.expanduser().absolute(), device)
         transfer = stack.enter_context(out.transfers())
-        session = stack.enter_context(Session(place, transfer=transfer))
         kind = "prune-curve" if given["prune_curve"] else "methods"
-        settings = plan.settings(session, kind)
+        settings = plan.settings(entrants, kind)
         command = shlex.join(["mac", *sys.argv[1:]])
         results = Results.begin(given["out"], settings, command, resume=given["resume"])
-        evaluation = stack.enter_context(
-            Evaluation(session, plan, results, bars=out.progress, note=out.note)
-        )
-        _run(evaluation, given)
+        common = Common(plan, out.note, device=device, transfer=transfer)
+        shown: dict[str, Any] = {"bars": out.progress, "note": out.note, "common": common}
+        # One after the other, so that no checkpoint's models are in memory beside another's.
+        for entrant in entrants:
+            with (
+                Session(entrant.place, transfer=transfer) as session,
+                Evaluation(session, plan, results, entrant=entrant, **shown) as evaluation,
+            ):
+                _run(evaluation, given)
+            del session, evaluation
     return results
 
 

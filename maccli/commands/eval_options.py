@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ METHODS = (
     "mac",
     "mac-dense",
     "mac-bm25",
+    "mac+text",
     "oracle",
     "rag-prefix-oracle",
     "mac-oracle",
@@ -25,6 +27,24 @@ METHODS = (
 )
 """As in `maccli.service.methods`, which takes a second to import."""
 DEFAULT_METHODS = ("closed-book", "rag-hybrid", "mac", "oracle", "mac-oracle")
+
+
+def number_or_all(least: int) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """Return a callback that reads numbers from `least` on, or the word `all`, once or often."""
+
+    def read(text: str) -> int | str:
+        if text == "all":
+            return text
+        if not (text.isascii() and text.isdecimal() and int(text) >= least):
+            raise click.BadParameter(f"{text!r} is neither a number from {least} on nor all.")
+        return int(text)
+
+    def convert(_: click.Context, __: click.Parameter, given: Any) -> Any:
+        if isinstance(given, tuple):
+            return tuple(map(read, given))
+        return None if given is None else read(given)
+
+    return convert
 
 
 def picture(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
@@ -55,9 +75,12 @@ def check(given: dict[str, Any], plot: Path | None) -> None:
     if not given["rag_prefix"] and any(m.startswith("rag-prefix") for m in given["methods"]):
         raise click.UsageError("The rag-prefix methods need --rag-prefix FILE.")
     if given["prune_curve"]:
-        for name in ("methods", "retention", "abstention", "bank_sizes", "rates"):
+        for name in ("methods", "retention", "abstention", "bank_sizes", "rates", "retrievers"):
             if given[name]:
-                option = {"methods": "method", "bank_sizes": "bank-sizes", "rates": "lr"}
+                option = {
+                    **{"methods": "method", "bank_sizes": "bank-sizes", "rates": "lr"},
+                    "retrievers": "retriever",
+                }
                 raise click.UsageError(
                     f"--{option.get(name, name)} does not go with --prune-curve."
                 )

@@ -5,37 +5,18 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from maccli import config, errors
-from maccli.commands import options
+from maccli.commands import options, train_options
 from maccli.output import Output
 
 if TYPE_CHECKING:
     from models.optimise import TrainConfig
     from models.train import Progress
-
-
-def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
-    """Take the options' defaults from a TOML file; what stands on the command line goes first."""
-    if path is None:
-        return
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path}: {error}") from error
-    names = {option.lstrip("-"): p.name for p in ctx.command.params for option in p.opts}
-    defaults: dict[str, Any] = {}
-    for key, value in values.items():
-        name = names.get(key.replace("_", "-"))
-        if name is None:
-            raise click.BadParameter(f"{path}: there is no option --{key.replace('_', '-')}")
-        defaults[name] = value
-    ctx.default_map = defaults
 
 
 @click.command()
@@ -62,6 +43,12 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     help="The folder of the new checkpoint.",
 )
 @click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
+@click.option(
+    "--quantize",
+    type=click.Choice(["4bit", "none"]),
+    help="Load the base model with 4 bits a weight, now and whenever the checkpoint is used; "
+    "needs an NVIDIA GPU and pip install 'maccli[4bit]'.",
+)
 @click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
 @click.option(
     "--from",
@@ -88,6 +75,11 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     "for decoder-only distilbert/distilgpt2]",
 )
 @click.option(
+    "--question-model",
+    metavar="MODEL",
+    help="The pretrained model that the input encoder starts from.  [default: the amortizer's]",
+)
+@click.option(
     "--t5-config",
     type=click.Choice(["tiny"]),
     help="A small, randomly initialised network instead of a pretrained one.",
@@ -106,13 +98,18 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 @click.option(
     "--lora-rank", type=click.IntRange(min=1), help="Rank of --modulation lora.  [default: 8]"
 )
-@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.  [default: 2000]")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="Instead of --steps: as many as go so often through the files' questions.",
+)
 @click.option(
     "--batch",
     type=click.IntRange(min=2),
     default=8,
     show_default=True,
-    help="Questions a step; a multiple of --documents.",
+    help="Questions a batch, for each process; a multiple of --documents.",
 )
 @click.option(
     "--documents",
@@ -139,6 +136,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     show_default=True,
     help="Share of documents without gradient.",
 )
+@train_options.step_options
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -158,14 +156,7 @@ def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep documents' features here between runs.",
 )
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    is_eager=True,
-    expose_value=False,
-    callback=_from_file,
-    help="A TOML file with these options: steps = 500, data = [...].",
-)
+@train_options.default_options
 @options.quiet_option
 @click.pass_context
 def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -> None:
@@ -180,6 +171,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data squad.json:2 --data films.jsonl.zst --out my-checkpoint --resume
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
+      mac train --data squad.json --preset gpt2-xl --gradient-checkpointing --out gpt2-xl-mac
       mac train --data questions.jsonl --stack paper --modulation lora --lora-rank 8 --out mine
       mac ask -m ./my-checkpoint "Who won?"
     """
@@ -188,6 +180,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
 
     if plot is not None:
         plots.require()
+    train_options.settle(ctx, given)
     run, settings = _understood(given)
     out = Output(quiet=quiet or not service.is_main_process())
     try:
@@ -218,13 +211,14 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
 
 def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
     """Return the run and the trainer's settings that the options mean."""
-    from maccli.service.train import Run
+    from maccli.service.train import Run, steps_of
     from models import data, pinned
 
     batch, documents = given["batch"], given["documents"]
     if batch % documents:
         raise click.UsageError(f"--batch {batch} is no multiple of --documents {documents}.")
-    for name in ("base", "encoder", "rank", "chunk_tokens", "stack", *_OF_PAPER):
+    options = ("base", "quantize", "encoder", "rank", "chunk_tokens", "stack")
+    for name in (*options, *train_options.OF_PAPER):
         if given["start"] is not None and given[name] is not None:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
@@ -239,15 +233,24 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         given["amortizer_model"],
         given["t5_config"] is not None,
         given["tokens"],
-        modulation=given["modulation"] or "prefix",
-        lora_rank=given["lora_rank"] or 8,
+        given["question_model"],
+        given["modulation"] or "prefix",
+        given["lora_rank"] or 8,
     )
+    if given["steps"] and given["epochs"]:
+        raise click.UsageError("--steps and --epochs exclude each other.")
+    asked = batch * given["accumulate"]
+    steps = steps_of(sources, given["epochs"], asked) if given["epochs"] else given["steps"]
     settings = TrainConfig(
-        steps=given["steps"],
+        steps=steps or 2000,
         groups=batch // documents,
         documents=documents,
         learning_rate=given["lr"] or (1e-5 if paper else 1e-4),
         backprop_dropout=given["backprop_dropout"],
+        accumulate=given["accumulate"],
+        clip=given["clip"],
+        precision=given["precision"],
+        gradient_checkpointing=given["gradient_checkpointing"],
         limit=given["limit"],
         seed=given["seed"],
     )
@@ -266,14 +269,9 @@ def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
         log=given["log"] or given["out"] / "log.jsonl",
         cache=given["cache"],
         paper=choice if paper and given["start"] is None else None,
+        quantization=given["quantize"] if given["quantize"] != "none" else None,
     )
     return run, settings
-
-
-_OF_PAPER = (
-    *("amortizer", "amortizer_model", "t5_config", "tokens"),
-    *("modulation", "lora_rank"),
-)
 
 
 def _is_paper(start: str) -> bool:
@@ -285,16 +283,12 @@ def _is_paper(start: str) -> bool:
 
 def _check_stack(given: dict[str, Any], paper: bool) -> None:
     """Refuse options that the stack to be trained has no use for."""
-    for name in ("rank",) if paper else _OF_PAPER:
+    for name in ("rank",) if paper else train_options.OF_PAPER:
         if given[name] is not None:
             wanted = "latent" if paper else "paper"
             raise click.UsageError(
                 f"--{name.replace('_', '-')} is of the {wanted} stack (--stack {wanted})."
             )
-    if given["amortizer_model"] is not None:
-        for name, value in (("amortizer", "encoder"), ("t5_config", "tiny")):
-            if given[name] == value:
-                option = name.replace("_", "-")
-                raise click.UsageError(f"--{option} {value} starts from no --amortizer-model.")
+    train_options.check_models(given)
     if given["lora_rank"] is not None and given["modulation"] != "lora":
         raise click.UsageError("--lora-rank is of --modulation lora.")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
@@ -27,12 +27,22 @@ from store.records import NewChunk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from maccli.service.encoders import External
     from models.data import Example
     from models.memory import Memory
     from models.modulation import Selected
+    from models.paper.memory import PaperMemory
+
+    AnyMemory = Memory | PaperMemory
+    """A loaded checkpoint of any stack."""
 
 GROUP = 64
 """Documents that are amortized together."""
+WHOLE_GROUP = 256
+"""Modulations that are read together where a question reads all of them."""
+ALL: Final = "all"
+"""In place of k: every chunk of the bank."""
+K = int | Literal["all"]
 
 
 @dataclass(slots=True)
@@ -54,7 +64,7 @@ class Bank:
         chunks_of: the chunks of every document.
     """
 
-    memory: Memory
+    memory: AnyMemory
     store: Store
     chunks_of: dict[str, list[int]] = field(default_factory=dict)
 
@@ -175,8 +185,12 @@ class Bank:
 
     def right(self, example: Example) -> list[Candidate]:
         """Return only the chunks of the document that answers, weighted by relevance."""
-        own = np.array(self.chunks_of[example.document_id])
-        query = self.memory.encode_question(example.question)
+        return self.weighed(example.question, self.chunks_of[example.document_id])
+
+    def weighed(self, question: str, chunks: Sequence[int]) -> list[Candidate]:
+        """Return these chunks, weighted by dense relevance, the most relevant first."""
+        own = np.array(chunks, np.int64)
+        query = self.memory.encode_question(question)
         masks = (
             (ids, keys, np.isin(ids, own))
             for ids, keys in self.store.keys()  # noqa: SIM118 - no dictionary
@@ -184,8 +198,25 @@ class Bank:
         blocks = ((ids[mine], keys[mine]) for ids, keys, mine in masks)
         return select(query, blocks, len(own), {}, retriever="dense", weights=RelevanceWeights())
 
+    def found_by(self, external: External, question: str, k: int) -> list[Candidate]:
+        """Return the k chunks that another encoder finds, the nearest first.
+
+        As BM25 alone does, it chooses, and the checkpoint's own relevance says with which weight.
+        """
+        numbers = external.search(self, question, k)
+        weighed = {candidate.id: candidate for candidate in self.weighed(question, numbers)}
+        return [weighed[number] for number in numbers]
+
+    def whole(self) -> Iterator[list[Selected]]:
+        """Read all modulations, in the bank's order and in parts of bounded size."""
+        from models.modulation import Selected
+
+        for ids, _ in self.store.keys(WHOLE_GROUP):
+            views = self.store.views(ids.tolist())
+            yield [Selected(view.latents, view.scales, 0.0, view.which) for view in views]
+
     def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
-        """Return what `Memory.prefix` takes, for the selected chunks."""
+        """Return what a memory answers from, for the selected chunks."""
         return selected(candidates, self.store.views([c.id for c in candidates]))
 
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:
@@ -204,7 +235,7 @@ class Bank:
         return time.perf_counter() - begun
 
 
-def create_store(folder: Path, memory: Memory) -> Store:
+def create_store(folder: Path, memory: AnyMemory) -> Store:
     """Open the store in a folder, made if there is none.
 
     Raises:

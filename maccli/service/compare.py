@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from maccli.service import methods
+from maccli.service.bank import K
+from maccli.service.encoders import External
 from maccli.service.evaluate import Evaluation
 from maccli.service.methods import METHODS, Answered, Method
 from maccli.service.peak import peak
+from maccli.service.rows import title
 from maccli.service.stream import identity
 
 if TYPE_CHECKING:
@@ -19,37 +22,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One row: a method and what it is run with. `prefix` is the SHA-256 of constant tokens."""
+    """One row: a method and what it is run with. `prefix` is the SHA-256 of constant tokens.
+
+    `checkpoint` and `base_lm` are None where the run has only one.
+    """
 
     method: Method
-    k: int | None = None
+    k: K | None = None
     rate: float | None = None
     prefix: str | None = None
+    checkpoint: str | None = None
+    base_lm: str | None = None
 
     @property
     def key(self) -> dict[str, Any]:
-        """What tells the row from all others of the same settings."""
+        """What tells the row from all others of the same settings.
+
+        Raises:
+            WeightsError: the encoder that it searches by cannot be had.
+        """
+        external = self.method.retriever
         return {
             "method": self.method.name,
             "k": self.k,
             "learning_rate": self.rate,
             "rag_prefix": self.prefix,
+            "retriever": external.identity if isinstance(external, External) else None,
+            "checkpoint": self.checkpoint,
+            "base_lm": self.base_lm,
         }
 
     @property
     def title(self) -> str:
         """The row's name."""
         return title(self.key)
-
-
-def title(row: dict[str, Any]) -> str:
-    """Return the name of a row: its method, and what there is more than one of."""
-    parts = [row["method"]]
-    if row["k"] is not None:
-        parts.append(f"k = {row['k']}")
-    if row["learning_rate"] is not None:
-        parts.append(f"rate {row['learning_rate']:g}")
-    return ", ".join(parts)
 
 
 def run(evaluation: Evaluation) -> None:
@@ -79,11 +85,25 @@ def run(evaluation: Evaluation) -> None:
 
 
 def steps(evaluation: Evaluation) -> Iterator[Step]:
-    """Give the rows of the plan.
+    """Give the rows of the plan that are measured with this checkpoint.
 
     Raises:
         DataError: the file of constant tokens cannot be read.
     """
+    for step in _plain(evaluation):
+        if step.method.modulated or evaluation.entrant.rivals:
+            yield named(evaluation, step)
+
+
+def named(evaluation: Evaluation, step: Step) -> Step:
+    """Return a step with the name of what it is measured with, where there are several."""
+    entrant = evaluation.entrant
+    if step.method.modulated:
+        return replace(step, checkpoint=entrant.name)
+    return replace(step, base_lm=entrant.base_lm)
+
+
+def _plain(evaluation: Evaluation) -> Iterator[Step]:
     plan = evaluation.plan
     prefix = identity([plan.rag_prefix])[0]["sha256"] if plan.rag_prefix else None
     for name in plan.methods:
@@ -91,8 +111,13 @@ def steps(evaluation: Evaluation) -> Iterator[Step]:
         if method.reader == "tuned":
             yield from (Step(method, rate=rate) for rate in plan.rates)
             continue
-        for k in evaluation.ks if method.searches else (None,):
+        ks = evaluation.ks if method.whole else evaluation.selecting
+        for k in ks if method.searches else (None,):
             yield Step(method, k, prefix=prefix if method.reader == "prefix" else None)
+    readers = {METHODS[name].reader for name in plan.methods}
+    for external in evaluation.retrievers:
+        for method in methods.by_encoder(external, readers):
+            yield from (Step(method, k) for k in evaluation.selecting)
 
 
 def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
@@ -102,7 +127,10 @@ def _measured(evaluation: Evaluation, step: Step, name: str) -> dict[str, Any]:
     bank = tuner = None
     if method.banked:
         bank = evaluation.bank
-        row |= _taken_in(evaluation, method)
+        if isinstance(method.retriever, External):
+            row |= _taken_in_by(evaluation, method, method.retriever)
+        else:
+            row |= _taken_in(evaluation, method)
     elif method.reader == "tuned":
         tuner, taken = _tuned(evaluation, step)
         row |= taken
@@ -141,11 +169,12 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
     was measured for all of it together. Where the store was there before, nothing is known of
     either.
     """
-    ingest = evaluation.results.data["ingest"]
+    ingest = evaluation.ingest
+    assert ingest is not None  # the bank is open
     dense = method.retriever in ("dense", "hybrid")
     looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
     seconds, memory = ingest["seconds"], ingest["memory"]
-    if method.reader == "mac" or looks:
+    if method.modulated or looks:
         kept = ["modulation_bytes", "key_bytes"]
         if method.reader != "mac" or method.retriever in ("bm25", "hybrid"):
             kept.append("text_bytes")
@@ -160,6 +189,28 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
                 seconds += _embedding(evaluation, ingest)
     octets = sum(ingest[name] for name in kept) / ingest["documents"]
     return dict(zip(_ADAPTATION, (seconds, memory, octets), strict=True))
+
+
+def _taken_in_by(evaluation: Evaluation, method: Method, external: External) -> dict[str, Any]:
+    """Return what the bank cost a method that searches it by another encoder's embeddings."""
+    bank, ingest = evaluation.bank, evaluation.ingest
+    assert ingest is not None
+    with (
+        evaluation.bars(ingest["chunks"], "chunk", f"{method.name}: embed") as progress,
+        peak(evaluation.on_cuda) as used,
+    ):
+        external.prepare(bank, progress)
+    embedding, octets = external.cost(bank)
+    seconds, memory = ingest["seconds"], used.process
+    if method.modulated:
+        octets += ingest["modulation_bytes"] + ingest["key_bytes"]
+        memory = max(memory, ingest["memory"] or 0)
+    else:
+        octets += ingest["text_bytes"]
+        seconds = None if seconds is None else seconds - ingest["amortize_seconds"]
+    seconds = None if seconds is None else seconds + embedding
+    each = octets / ingest["documents"]
+    return dict(zip(_ADAPTATION, (seconds, memory, each), strict=True))
 
 
 def _embedding(evaluation: Evaluation, ingest: dict[str, Any]) -> float:

@@ -1,12 +1,12 @@
 """`mac eval`: what is measured, from what, and everything that the measures share.
 
-A stream of documents goes into an empty bank, then come the questions. Every measure has the same
-frozen LM, and all that search have the same bank.
+A stream of documents goes into an empty bank, then come the questions. Every measure with one
+checkpoint has the same frozen LM, and all that search have the same bank.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,16 +15,22 @@ from typing import TYPE_CHECKING, Any, cast
 
 from maccli.errors import MacError
 from maccli.output import Progress
-from maccli.service.bank import Bank, create_store
+from maccli.service.bank import ALL, Bank, K, create_store
+from maccli.service.common import Common
+from maccli.service.lineup import Entrant, alone, check, own_settings
 from maccli.service.peak import peak
 from maccli.service.results import Results
 from maccli.service.session import Session
-from maccli.service.stream import Stream, identity, read_stream
+from maccli.service.stream import Stream, identity
 from models import checkpoint, text_prefix
+from models.errors import CheckpointError
 from models.evaluate import BATCH, MAX_NEW_TOKENS
+from models.paper.memory import PaperMemory
 from models.relevance import RelevanceWeights
 
 if TYPE_CHECKING:
+    from maccli.service.bank import AnyMemory
+    from maccli.service.encoders import External
     from models.data import Example
     from models.lm import Prefix
     from models.memory import Memory
@@ -42,45 +48,48 @@ class Plan:
         distractors: files of documents without questions, which are in the bank, too.
         split: only what belongs to this split.
         methods: names in `METHODS`.
-        ks: how many chunks a question selects, one after the other; none: as trained.
+        ks: how many chunks a question selects, one after the other; none: as trained. `ALL` leaves
+            selection out, for the paper's stack.
         limit: how many questions, drawn at random; all if None.
         seed: of the draw.
         lexical: BM25's weight in hybrid; None: the checkpoint's.
         rag_prefix: a file of trained constant tokens.
         rates: learning rates of the methods that tune the LM, one after the other.
+        retrievers: other encoders that chunks are found by, too; see `encoders.External`.
+        group: how many documents the paper's stack aggregates at once: `ALL`, or M, more
+            hierarchically; None: the checkpoint's M.
     """
 
     data: tuple[Path, ...]
     distractors: tuple[Path, ...] = ()
     split: str | None = None
     methods: tuple[str, ...] = ()
-    ks: tuple[int, ...] = ()
+    ks: tuple[K, ...] = ()
     limit: int | None = None
     seed: int = 0
     lexical: float | None = None
     rag_prefix: Path | None = None
     rates: tuple[float, ...] = ()
+    retrievers: tuple[str, ...] = ()
+    group: K | None = None
 
-    def settings(self, session: Session, kind: str = "methods") -> dict[str, Any]:
+    def settings(self, entrants: Sequence[Entrant], kind: str = "methods") -> dict[str, Any]:
         """Return what everything in one file of results must have in common.
 
+        With several checkpoints what depends on each is a list, in their order.
+
         Args:
-            session: with the checkpoint; nothing is loaded.
+            entrants: the checkpoints; nothing is loaded.
             kind: of the measures.
 
         Raises:
             DataError: a file cannot be read.
-            CheckpointError: the checkpoint's config cannot be read.
-            MacError: it is of a stack that cannot be measured yet.
+            MacError: no checkpoint can do what is asked.
         """
-        config = checkpoint.read_config(session.place.checkpoint)
-        if (stack := config.get("stack", "latent")) != "latent":
-            raise MacError(
-                f"mac eval measures checkpoints of the latent stack; {session.place.model} is of "
-                f"the {stack} stack.",
-                "Ask it single questions with `mac ask -m`.",
-            )
-        lexical = config.get("lexical_weight", 0.0) if self.lexical is None else self.lexical
+        check(entrants, self.ks, self.group, prefixed=self.rag_prefix is not None)
+        own = [own_settings(entrant, self.lexical, self.group) for entrant in entrants]
+        alone = len(own) == 1
+        each = {name: own[0][name] if alone else [one[name] for one in own] for name in own[0]}
         return {
             "kind": kind,
             "data": identity(self.data),
@@ -88,16 +97,14 @@ class Plan:
             "split": self.split,
             "limit": self.limit,
             "seed": self.seed,
-            "model": session.fingerprint,
-            "lexical": lexical,
-            "likelihood": config.get("likelihood_weight", 0.0),
+            **each,
             "max_new_tokens": MAX_NEW_TOKENS,
             "batch": BATCH,
         }
 
 
 class Evaluation:
-    """One run of `mac eval`: reads, ingests and loads what is needed, when it is first needed."""
+    """One checkpoint in a run of `mac eval`: ingests and loads what is first needed when it is."""
 
     def __init__(
         self,
@@ -107,8 +114,12 @@ class Evaluation:
         *,
         bars: Bars,
         note: Callable[[str], None],
+        entrant: Entrant | None = None,
+        common: Common | None = None,
     ) -> None:
         self.session = session
+        self.entrant = entrant or alone(session.place)
+        self.common = common or Common(plan, note, device=session.place.device)
         self.plan = plan
         self.results = results
         self.bars = bars
@@ -121,37 +132,23 @@ class Evaluation:
         if "bank" in self.__dict__:
             self.bank.store.close()
 
-    @cached_property
+    @property
     def stream(self) -> Stream:
-        """The documents and questions.
-
-        Raises:
-            DataError: the data cannot be used.
-        """
-        plan = self.plan
-        stream = read_stream(plan.data, plan.split, distractors=plan.distractors)
-        if stream.dependent:
-            self.note(
-                f"Left out: {stream.dependent:,} questions that make sense only beside their "
-                "document."
-            )
-        if stream.unsupported:
-            self.note(
-                f"{len(stream.unsupported):,} of {len(stream.examples):,} questions have no answer "
-                "that stands in their document word for word; the first is "
-                f"{stream.unsupported[0]!r}."
-            )
-        return stream
-
-    @cached_property
-    def questions(self) -> list[Example]:
-        """Those that are asked."""
-        return self.stream.draw(self.plan.limit, self.plan.seed)
+        """The documents and questions; see `Common.stream`."""
+        return self.common.stream
 
     @property
-    def memory(self) -> Memory:
+    def questions(self) -> list[Example]:
+        """Those that are asked."""
+        return self.common.questions
+
+    @cached_property
+    def memory(self) -> AnyMemory:
         """The checkpoint with its models."""
-        return cast("Memory", self.session.memory)
+        memory = cast("AnyMemory", self.session.memory)
+        if self.plan.group is not None and isinstance(memory, PaperMemory):
+            memory.group = None if self.plan.group == ALL else self.plan.group
+        return memory
 
     @property
     def weights(self) -> RelevanceWeights:
@@ -160,9 +157,21 @@ class Evaluation:
         return trained if given is None else replace(trained, lexical=given)
 
     @property
-    def ks(self) -> tuple[int, ...]:
-        """How many chunks a question selects."""
-        return self.plan.ks or (checkpoint.config_of(self.session.place.checkpoint).documents,)
+    def ks(self) -> tuple[K, ...]:
+        """How many chunks a question selects; `ALL` only where the stack can read them."""
+        ks = self.plan.ks if self.entrant.paper else self.selecting
+        return ks or self.selecting
+
+    @property
+    def selecting(self) -> tuple[int, ...]:
+        """How many chunks a question selects where something is selected."""
+        given = tuple(k for k in self.plan.ks if k != ALL)
+        return given or (checkpoint.config_of(self.session.place.checkpoint).documents,)
+
+    @property
+    def retrievers(self) -> list[External]:
+        """The other encoders that chunks are found by; see `Common.retrievers`."""
+        return self.common.retrievers
 
     @cached_property
     def prefix(self) -> Prefix | None:
@@ -172,7 +181,13 @@ class Evaluation:
             CheckpointError: the file cannot be used.
         """
         file = self.plan.rag_prefix
-        return text_prefix.load(file, self.memory) if file else None
+        if file and isinstance(self.memory, PaperMemory):
+            raise CheckpointError(
+                f"{file}: the constant tokens were trained with a checkpoint of the latent stack; "
+                f"{self.session.place.model} is of the paper's",
+                "name that checkpoint, too: -m",
+            )
+        return text_prefix.load(file, cast("Memory", self.memory)) if file else None
 
     @property
     def on_cuda(self) -> bool:
@@ -204,9 +219,8 @@ class Evaluation:
             spent = bank.fill(documents, progress)
         stats = bank.store.stats()
         whole = spent.documents == stats.documents
-        if whole or "ingest" not in self.results.data:
-            self.results.keep(
-                "ingest",
+        if whole or self.ingest is None:
+            self._keep_ingest(
                 {
                     "documents": stats.documents,
                     "chunks": stats.chunks,
@@ -218,6 +232,23 @@ class Evaluation:
                     "text_bytes": stats.text_bytes,
                     "modulation_bytes": stats.modulation_bytes,
                     "key_bytes": stats.key_bytes,
-                },
+                }
             )
         return bank
+
+    @property
+    def ingest(self) -> dict[str, Any] | None:
+        """What filling the bank took; None before it was filled."""
+        data, name = self.results.data, self.entrant.name
+        found: dict[str, Any] | None = (
+            data.get("ingest") if name is None else data.get("ingests", {}).get(name)
+        )
+        return found
+
+    def _keep_ingest(self, taken: dict[str, Any]) -> None:
+        """Keep it in the results, under the checkpoint's name where there are several."""
+        if self.entrant.name is None:
+            self.results.keep("ingest", taken)
+        else:
+            others = self.results.data.get("ingests", {})
+            self.results.keep("ingests", {**others, self.entrant.name: taken})

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.output import Progress
-from maccli.service.bank import Bank
-from models.evaluate import answer_many, figure, prompt_many, score
-from models.objective import question_prompt
+from maccli.service import modulated
+from maccli.service.bank import ALL, Bank, K
+from maccli.service.encoders import External
+from models.evaluate import figure, prompt_many, score
 from models.relevance import Candidate, RelevanceWeights, Retriever
 from models.text_prefix import prompt_text
 
 if TYPE_CHECKING:
+    from maccli.service.bank import AnyMemory
     from models.data import Example
     from models.lm import BaseLM, Prefix
-    from models.memory import Memory
 
-Reader = Literal["closed-book", "text", "prefix", "mac", "tuned"]
+Reader = Literal["closed-book", "text", "prefix", "mac", "mac+text", "tuned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,15 @@ class Method:
     Attributes:
         name: as the user knows it.
         reader: what the LM answers from: nothing, text in a few-shot prompt, text behind trained
-            constant prefix tokens, modulations, or weights that were tuned on the documents.
-        retriever: how chunks are found; "oracle" takes those of the right document; None: none.
+            constant prefix tokens, modulations, modulations and the text of the most relevant
+            chunk, or weights that were tuned on the documents.
+        retriever: how chunks are found: by the checkpoint, or by another encoder; "oracle" takes
+            those of the right document; None: none.
     """
 
     name: str
     reader: Reader
-    retriever: Retriever | Literal["oracle"] | None
+    retriever: Retriever | Literal["oracle"] | External | None
 
     @property
     def searches(self) -> bool:
@@ -46,6 +49,16 @@ class Method:
     def banked(self) -> bool:
         """Whether it needs the bank at all."""
         return self.retriever is not None
+
+    @property
+    def modulated(self) -> bool:
+        """Whether it answers from modulations, which are a checkpoint's own."""
+        return self.reader in ("mac", "mac+text")
+
+    @property
+    def whole(self) -> bool:
+        """Whether it can read the whole bank where the stack can (`-k all`)."""
+        return self.modulated and self.retriever == "hybrid"
 
 
 METHODS: dict[str, Method] = {
@@ -61,6 +74,7 @@ METHODS: dict[str, Method] = {
         Method("mac", "mac", "hybrid"),
         Method("mac-dense", "mac", "dense"),
         Method("mac-bm25", "mac", "bm25"),
+        Method("mac+text", "mac+text", "hybrid"),
         Method("oracle", "text", "oracle"),
         Method("rag-prefix-oracle", "prefix", "oracle"),
         Method("mac-oracle", "mac", "oracle"),
@@ -89,11 +103,24 @@ class Answered:
     seconds: float
 
 
+def by_encoder(external: External, readers: Collection[str]) -> list[Method]:
+    """Return the methods that search by another encoder, for the readers that are asked for."""
+    both = not {"text", "mac"}.intersection(readers)
+    return [
+        Method(f"{prefix}-{external.name}", reader, external)
+        for prefix, reader in _FAMILIES
+        if both or reader in readers
+    ]
+
+
+_FAMILIES: tuple[tuple[str, Reader], ...] = (("rag", "text"), ("mac", "mac"))
+
+
 def answer(
     bank: Bank,
     examples: Sequence[Example],
     method: Method,
-    k: int,
+    k: K,
     weights: RelevanceWeights,
     *,
     prefix: Prefix | None = None,
@@ -105,38 +132,61 @@ def answer(
         bank: all documents.
         examples: the questions.
         method: one that needs the bank.
-        k: how many chunks are found.
+        k: how many chunks are found; `ALL` for a method and a stack that read the whole bank.
         weights: how dense and lexical relevance mix.
         prefix: the trained constant tokens, for a method that reads behind them.
         progress: is advanced by 2 for every question: once when its chunks are found.
 
     Raises:
         StoreError: the store cannot be read.
+        WeightsError: the encoder that it searches by cannot be had.
     """
     begun = time.perf_counter()
-    chosen: list[list[Candidate]] = []
-    for example in examples:
-        if method.retriever == "oracle":
-            chosen.append(bank.right(example))
-        else:
-            assert method.retriever is not None
-            chosen.append(bank.candidates(example.question, k, method.retriever, weights))
-        progress.advance(1)
-    found = [
-        not {c.id for c in candidates}.isdisjoint(bank.chunks_of[example.document_id])
-        for candidates, example in zip(chosen, examples, strict=True)
-    ]
     questions = [example.question for example in examples]
-    if method.reader == "mac":
-        predictions, prompts, before = _from_modulations(bank, questions, chosen, progress)
+    chosen: list[list[Candidate]] = []
+    found: list[bool] = []
+    for example in examples:
+        if k != ALL:
+            chosen.append(_found(bank, example, method, k, weights))
+            own = bank.chunks_of[example.document_id]
+            found.append(not {c.id for c in chosen[-1]}.isdisjoint(own))
+        elif method.reader == "mac+text":
+            chosen.append(_found(bank, example, method, 1, weights))
+        progress.advance(1)
+    if k == ALL:
+        found = [True] * len(examples)
+    if method.modulated:
+        texts = [bank.texts(c[:1]) for c in chosen] if method.reader == "mac+text" else None
+        reached = _Steps(progress).reached
+        if k == ALL:
+            made = modulated.from_whole(bank, questions, texts, reached)
+        else:
+            made = modulated.from_chosen(bank, questions, chosen, texts, reached)
+        predictions, read, before = made
+        prompts = _mean(read)
     else:
-        texts = [bank.texts(candidates) for candidates in chosen]
-        predictions, prompts, before = _from_texts(bank.memory, questions, texts, prefix, progress)
+        found_texts = [bank.texts(candidates) for candidates in chosen]
+        predictions, prompts, before = _from_texts(
+            bank.memory, questions, found_texts, prefix, progress
+        )
     return Answered(predictions, found, prompts, before, time.perf_counter() - begun)
 
 
+def _found(
+    bank: Bank, example: Example, method: Method, k: int, weights: RelevanceWeights
+) -> list[Candidate]:
+    """Return the chunks that a method answers a question from."""
+    retriever = method.retriever
+    assert retriever is not None
+    if isinstance(retriever, External):
+        return bank.found_by(retriever, example.question, k)
+    if retriever == "oracle":
+        return bank.right(example)
+    return bank.candidates(example.question, k, retriever, weights)
+
+
 def closed_book(
-    memory: Memory, lm: BaseLM, examples: Sequence[Example], progress: Progress
+    memory: AnyMemory, lm: BaseLM, examples: Sequence[Example], progress: Progress
 ) -> Answered:
     """Answer questions from nothing but the weights of an LM, in the same few-shot prompt.
 
@@ -188,30 +238,8 @@ def scored(examples: Sequence[Example], answered: Answered) -> dict[str, Any]:
     return row
 
 
-def _from_modulations(
-    bank: Bank, questions: list[str], chosen: list[list[Candidate]], progress: Progress
-) -> tuple[list[str], float, float]:
-    """Answers, mean prompt tokens, mean prefix tokens.
-
-    Where BM25 finds no chunk there is nothing to answer from, and the answer is empty.
-    """
-    memory = bank.memory
-    places = [i for i, candidates in enumerate(chosen) if candidates]
-    asked = [questions[i] for i in places]
-    selected = [bank.modulations(chosen[i]) for i in places]
-    made = answer_many(memory, asked, selected, progress=_Steps(progress).reached)
-    progress.advance(len(questions) - len(places))
-    out = [""] * len(questions)
-    for i, text in zip(places, made, strict=True):
-        out[i] = text
-    constant = memory.config.constant_tokens
-    sizes = [constant + sum(len(s.latents) for s in one) for one in selected]
-    prompts = memory.lm.tokenize([question_prompt(question) for question in asked])
-    return out, _mean(prompts), sum(sizes) / max(1, len(sizes))
-
-
 def _from_texts(
-    memory: Memory,
+    memory: AnyMemory,
     questions: list[str],
     texts: list[list[str]],
     prefix: Prefix | None,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
-from maccli.service.compare import title
+from maccli.service.rows import title
 from maccli.service.tables import Table, tables
 
 _STYLE = """

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maccli.service import methods
+from maccli.service.bank import ALL, K
 from maccli.service.evaluate import Evaluation
 from maccli.service.methods import METHODS
 from store.bank import Store
@@ -58,7 +59,8 @@ def run(
     steps: list[tuple[str, int]] = [(WHOLE, 100)] if 100 in sizes else []
     steps += [(s, p) for s in strategies or STRATEGIES for p in sizes if p < 100]
     results = evaluation.results
-    todo = [s for s in steps if not results.find(strategy=s[0], percent=s[1], k=k)]
+    name = evaluation.entrant.name
+    todo = [s for s in steps if not results.find(strategy=s[0], percent=s[1], k=k, checkpoint=name)]
     for number, (strategy, percent) in enumerate(todo, start=1):
         title = f"{strategy}, {percent}% ({number} of {len(todo)})"
         row = _measured(evaluation, strategy, percent, k, title)
@@ -77,7 +79,7 @@ def _drawn(evaluation: Evaluation) -> _Questions:
 
 
 def _measured(
-    evaluation: Evaluation, strategy: str, percent: int, k: int, title: str
+    evaluation: Evaluation, strategy: str, percent: int, k: K, title: str
 ) -> dict[str, Any]:
     questions = _drawn(evaluation)
     bank, method = evaluation.bank, METHODS["mac"]
@@ -88,7 +90,8 @@ def _measured(
             pruned = replace(bank, store=store)
             if strategy == "usage":
                 for question in questions.asked_before:
-                    found = pruned.candidates(question, k, "hybrid", evaluation.weights)
+                    many = evaluation.selecting[0] if k == ALL else k
+                    found = pruned.candidates(question, many, "hybrid", evaluation.weights)
                     store.used({c.id: c.weight for c in found})
             begun = time.perf_counter()
             if strategy != WHOLE:
@@ -104,6 +107,7 @@ def _measured(
         "strategy": strategy,
         "percent": percent,
         "k": k,
+        "checkpoint": evaluation.entrant.name,
         "modulations": stats.modulations,
         "bytes": stats.modulation_bytes,
         "prune_seconds": seconds,

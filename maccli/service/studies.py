@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from maccli.errors import USAGE, MacError
 from maccli.service import compare, methods
-from maccli.service.bank import Bank
+from maccli.service.bank import ALL, Bank
 from maccli.service.compare import Step
 from maccli.service.evaluate import Evaluation
 from maccli.service.evidence import support
@@ -54,7 +54,7 @@ def retention(evaluation: Evaluation, first: int) -> None:
     rows: list[dict[str, Any]] = list(evaluation.results.data.get("retention", ()))
     for step in _lasting(evaluation):
         key = {**step.key, "documents": first}
-        if any(all(row.get(name) == value for name, value in key.items()) for row in rows):
+        if _known(rows, key):
             continue
         when = (f"{step.title}, first {first:,} documents", f"{step.title}, all documents")
         if step.rate is not None:
@@ -69,15 +69,23 @@ def retention(evaluation: Evaluation, first: int) -> None:
         evaluation.note(f"{step.title}: F1 {before['f1']:.1f}, at the end {after['f1']:.1f}")
 
 
+def _known(rows: Sequence[dict[str, Any]], key: dict[str, Any]) -> bool:
+    """Tell whether there is a row with these values."""
+    return any(all(row.get(name) == value for name, value in key.items()) for row in rows)
+
+
 def _lasting(evaluation: Evaluation) -> list[Step]:
-    """Return the plan's rows that take documents in, at the first k; `mac` if there are none."""
-    k = evaluation.ks[0]
-    found = [
-        step
-        for step in compare.steps(evaluation)
-        if step.rate is not None or (step.method.searches and step.k == k)
-    ]
-    return found or [Step(METHODS["mac"], k)]
+    """Return the plan's rows that take documents in, each at its first k; `mac` if none do."""
+    methods_asked = [METHODS[name] for name in evaluation.plan.methods]
+    found = {
+        (step.method.name, step.rate): step
+        for step in reversed(list(compare.steps(evaluation)))
+        if step.rate is not None or step.method.searches
+    }
+    lasting = list(reversed(found.values()))
+    if any(method.searches or method.reader == "tuned" for method in methods_asked):
+        return lasting
+    return [compare.named(evaluation, Step(METHODS["mac"], evaluation.ks[0])), *lasting]
 
 
 def _tuned_twice(
@@ -110,9 +118,12 @@ def abstention(evaluation: Evaluation) -> None:
         DataError, StoreError, WeightsError: as `maccli.service.compare.run`.
     """
     k = evaluation.ks[0]
-    done = evaluation.results.data.get("abstention")
-    if done and done["k"] == k:
+    name, kept = evaluation.entrant.name, evaluation.results.data.get("abstention", ())
+    done: list[dict[str, Any]] = [kept] if isinstance(kept, dict) else list(kept)
+    if any(row["k"] == k and row.get("checkpoint") == name for row in done):
         return
+    # What is refused goes by what would be selected, also where everything is read.
+    most = evaluation.selecting[0] if k == ALL else k
     threshold = evaluation.memory.config.abstain_below
     if threshold is None:
         raise MacError(
@@ -126,23 +137,26 @@ def abstention(evaluation: Evaluation) -> None:
         for example in questions:
             own = bank.chunks_of[example.document_id]
             for refused, without in ((there, ()), (left_out, own)):
-                found = bank.candidates(example.question, k, "hybrid", evaluation.weights, without)
+                found = bank.candidates(
+                    example.question, most, "hybrid", evaluation.weights, without
+                )
                 supported = support(bank.store, example.question, found, evaluation.weights)
                 refused.append(supported < threshold)
             progress.advance(1)
     wrongly, rightly = figure([float(r) for r in there]), figure([float(r) for r in left_out])
-    evaluation.results.keep(
-        "abstention",
-        {
-            "k": k,
-            "threshold": threshold,
-            "questions": len(questions),
-            "wrongly_abstained": wrongly.value,
-            "wrongly_abstained_interval": [wrongly.low, wrongly.high],
-            "rightly_abstained": rightly.value,
-            "rightly_abstained_interval": [rightly.low, rightly.high],
-        },
-    )
+    row = {
+        "k": k,
+        "threshold": threshold,
+        "questions": len(questions),
+        "wrongly_abstained": wrongly.value,
+        "wrongly_abstained_interval": [wrongly.low, wrongly.high],
+        "rightly_abstained": rightly.value,
+        "rightly_abstained_interval": [rightly.low, rightly.high],
+    }
+    if name is None:
+        evaluation.results.keep("abstention", row)
+    else:
+        evaluation.results.keep("abstention", [*done, {"checkpoint": name, **row}])
 
 
 def bank_sizes(evaluation: Evaluation, sizes: Sequence[int]) -> None:
@@ -167,7 +181,6 @@ def bank_sizes(evaluation: Evaluation, sizes: Sequence[int]) -> None:
             "Give smaller sizes, or more --data.",
             USAGE,
         )
-    k = evaluation.ks[0]
     asked_about = dict.fromkeys(e.document_id for e in evaluation.questions)
     others = [name for name in names if name not in asked_about]
     random.Random(evaluation.plan.seed).shuffle(others)
@@ -175,13 +188,12 @@ def bank_sizes(evaluation: Evaluation, sizes: Sequence[int]) -> None:
     fitting = set(order[: sizes[0]])
     asked = [e for e in evaluation.questions if e.document_id in fitting]
     rows: list[dict[str, Any]] = list(evaluation.results.data.get("bank_sizes", ()))
-    known = {(row["method"], row["k"], row["size"], row["smallest"]) for row in rows}
     searching = [step for step in _lasting(evaluation) if step.rate is None]
     for size in sizes:
         todo = [
             step
-            for step in searching or [Step(METHODS["mac"], k)]
-            if (step.method.name, k, size, sizes[0]) not in known
+            for step in searching
+            if not _known(rows, {**step.key, "size": size, "smallest": sizes[0]})
         ]
         if not todo:
             continue

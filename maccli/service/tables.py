@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maccli.service.prune_curve import WHOLE
+from maccli.service.rows import label
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def tables(data: Mapping[str, Any]) -> list[Table]:
     if kept := data.get("retention"):
         found.append(_retention(kept))
     if refused := data.get("abstention"):
-        found.append(_abstention(refused))
+        found.append(_abstention([refused] if isinstance(refused, dict) else refused))
     return found
 
 
@@ -103,22 +104,25 @@ def _costs(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _pruned(rows: Sequence[Mapping[str, Any]]) -> Table:
-    whole = {row["k"]: row["f1"] for row in rows if row["strategy"] == WHOLE}
+    whole = {
+        (row["k"], row.get("checkpoint")): row["f1"] for row in rows if row["strategy"] == WHOLE
+    }
+    bases = [whole.get((row["k"], row.get("checkpoint"))) for row in rows]
     return Table(
         "Pruning",
         f"F1 in percent over {rows[0]['questions']:,} questions, after the bank was made smaller.",
         ("strategy", "k", "% left", "modulations", "MB", "F1", "95%", "of the whole bank's F1"),
         [
             (
-                row["strategy"],
+                label({**row, "method": row["strategy"]}),
                 str(row["k"]),
                 str(row["percent"]),
                 str(row["modulations"]),
                 f"{row['bytes'] / 1e6:.2f}",
                 *_figure(row, "f1"),
-                f"{100 * row['f1'] / whole[row['k']]:.0f}%" if whole.get(row["k"]) else "",
+                f"{100 * row['f1'] / base:.0f}%" if base else "",
             )
-            for row in rows
+            for row, base in zip(rows, bases, strict=True)
         ],
     )
 
@@ -130,7 +134,7 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> Table:
         ("method", "k", "documents", "chunks", "EM", "F1", "95%", "found", "s a question", "MB"),
         [
             (
-                row["method"],
+                label(row),
                 str(row["k"]),
                 str(row["size"]),
                 str(row["chunks"]),
@@ -165,26 +169,29 @@ def _retention(rows: Sequence[Mapping[str, Any]]) -> Table:
     )
 
 
-def _abstention(refused: Mapping[str, Any]) -> Table:
+def _abstention(refused: Sequence[Mapping[str, Any]]) -> Table:
+    several = "checkpoint" in refused[0]
     return Table(
         "Abstention",
-        f"Percent of {refused['questions']:,} questions that mac refuses: with their document in "
-        "the bank (wrongly), and with it left out (rightly).",
-        ("k", "threshold", "wrongly", "95%", "rightly", "95%"),
+        f"Percent of {refused[0]['questions']:,} questions that mac refuses: with their document "
+        "in the bank (wrongly), and with it left out (rightly).",
+        (*["checkpoint"] * several, "k", "threshold", "wrongly", "95%", "rightly", "95%"),
         [
             (
-                str(refused["k"]),
-                f"{refused['threshold']:g}",
-                *_figure(refused, "wrongly_abstained"),
-                *_figure(refused, "rightly_abstained"),
+                *[str(row.get("checkpoint"))] * several,
+                str(row["k"]),
+                f"{row['threshold']:g}",
+                *_figure(row, "wrongly_abstained"),
+                *_figure(row, "rightly_abstained"),
             )
+            for row in refused
         ],
     )
 
 
 def _name(row: Mapping[str, Any]) -> str:
     rate = row["learning_rate"]
-    name: str = row["method"]
+    name = label(row)
     return name if rate is None else f"{name} {rate:g}"
 
 

@@ -40,6 +40,8 @@ class Run:
         command: as the user typed it, for the model card.
         log: where a JSON line a step is written.
         cache: where documents' features are kept between runs.
+        quantization: how the base LM is narrowed while it is loaded, see `models.quantize`; of a
+            checkpoint to start from, its own.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
     """
 
@@ -57,11 +59,23 @@ class Run:
     log: Path
     cache: Path | None = None
     paper: Choice | None = None
+    quantization: str | None = None
 
 
 def is_main_process() -> bool:
     """Tell whether this process is the one that talks, of those `accelerate launch` started."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def steps_of(sources: Sequence[data.Source], epochs: int, questions: int) -> int:
+    """Optimiser steps that make so many epochs, where each process asks so many questions a step.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    total = sum(len(data.read(source.path, "train")) for source in sources)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    return max(1, epochs * total // (questions * processes))
 
 
 def train(
@@ -93,6 +107,7 @@ def train(
     from models.encoder import SentenceEncoder
     from models.latent import LatentConfig, LatentStack
     from models.lm import BaseLM
+    from models.method import LatentMethod
     from models.paper import setup
     from models.paper.config import PaperConfig
     from models.paper.stack import PaperStack
@@ -101,12 +116,14 @@ def train(
     silence_libraries()
     device = choose_device(run.device)
     start = checkpoint.load(checkpoint.find(run.start)) if run.start is not None else None
-    base_name, encoder_name = run.base, run.encoder
+    base_name, encoder_name, quantization = run.base, run.encoder, run.quantization
     if start is not None:
         base_name, encoder_name = start.config.base_lm, start.config.encoder
+        quantization = start.config.base_quantization
     base = weights.resolve(base_name, progress=transfer)
     encoder_folder = weights.resolve(encoder_name, progress=transfer)
-    lm = BaseLM.load(base, device=device, dtype=choose_dtype(device))
+    dtype = choose_dtype(device, config.precision)
+    lm = BaseLM.load(base, device=device, dtype=dtype, quantization=quantization)
     encoder = SentenceEncoder.load(encoder_folder, device=device)
     model: LatentConfig | PaperConfig
     if start is not None:
@@ -123,6 +140,7 @@ def train(
             "encoder": encoder_name,
             "encoder_sha256": identity(encoder_name, encoder_folder),
             "chunk_tokens": run.chunk_tokens,
+            "base_quantization": quantization,
         }
         if run.paper is not None:
             model = setup.describe(run.paper, lm, encoder, progress=transfer, **named)
@@ -136,10 +154,15 @@ def train(
                 **named,
             )
     model = replace(model, training=training)
-    method: Method | None = None
+    method: Method
     if isinstance(model, PaperConfig):
         begun = start if isinstance(start, PaperStack) else None
-        method = setup.method(config, model, lm, encoder, begun, transfer)
+        question = run.paper.question if run.paper is not None else None
+        method = setup.method(config, model, lm, encoder, begun, transfer, question=question)
+    else:
+        method = LatentMethod(
+            config, model, lm, run.cache, start if isinstance(start, LatentStack) else None
+        )
     run.log.parent.mkdir(parents=True, exist_ok=True)
     with run.log.open("a" if run.resume else "w", encoding="utf-8") as log:
 
@@ -148,18 +171,7 @@ def train(
                 print(json.dumps(asdict(progress)), file=log, flush=True)
             report(progress)
 
-        Trainer(
-            config,
-            model,
-            lm,
-            encoder,
-            examples,
-            [source.weight for source in run.sources],
-            run.out,
-            run.cache,
-            dev,
-            note,
-            start if isinstance(start, LatentStack) else None,
-            method,
-        ).run(keep, resume=run.resume)
+        weighed = [source.weight for source in run.sources]
+        trainer = Trainer(method, encoder, examples, weighed, run.out, run.cache, dev, note)
+        trainer.run(keep, resume=run.resume)
     return run.out

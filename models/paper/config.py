@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.errors import CheckpointError
+from models.quantize import check_quantization
 
 AMORTIZERS = ("t5", "t5-encoder", "decoder-only", "encoder")
 MODULATIONS = ("prefix", "lora")
@@ -60,6 +61,8 @@ class PaperConfig:
     likelihood_weight: float = 0.0
     coverage_weight: float = 0.0
     abstain_below: float | None = None
+    base_quantization: str | None = None
+    """See `models.latent.LatentConfig`."""
     stack: str = "paper"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -70,6 +73,7 @@ class PaperConfig:
         ):
             if getattr(self, name) < 1:
                 raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_quantization(self.base_quantization)
         if self.group < 2:
             raise CheckpointError(f"group must be at least 2, not {self.group}")
         if self.amortizer not in AMORTIZERS:

@@ -11,7 +11,7 @@ group.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from models.answering import Answerer, frozen
 from models.batching import batch_tokens, length_batches
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
+from models.generate import generate_batch
 from models.lm import BaseLM, Prefix
 from models.modulation import Modulation, Selected, quantise
 from models.paper import setup
@@ -43,6 +44,8 @@ class PaperMemory(Answerer):
 
     Attributes:
         config: the checkpoint's config.
+        group: M, how many documents are aggregated at once, more hierarchically; None: all of
+            them, part by part, with the result of all at once.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class PaperMemory(Answerer):
         stack.head.check(lm)
         self.stack = stack.to(lm.device).eval().requires_grad_(False)
         self.config: PaperConfig = stack.config
+        self.group: int | None = self.config.group
         self.reader = reader
         super().__init__(self.config, lm, encoder, fingerprint)
 
@@ -98,12 +102,56 @@ class PaperMemory(Answerer):
         query: NDArray[np.float32] = self.encoder.encode([question])[0].cpu().numpy()
         return query * np.float32(SHARPNESS)
 
-    @torch.no_grad()
     def aggregate(self, question: str, selected: Sequence[Selected]) -> torch.Tensor:
         """The question's modulation [1, T, d] of the selected documents' (sections 3.2, 3.3)."""
-        bank = np.stack([_latents(s) for s in selected])
-        asked = self.stack.question(collate(self.reader.read([question])))
-        return self.stack.aggregate(asked, torch.from_numpy(bank).to(self.lm.device))
+        return self.aggregate_whole([question], lambda: [selected])
+
+    @torch.no_grad()
+    def aggregate_whole(
+        self, questions: Sequence[str], read: Callable[[], Iterable[Sequence[Selected]]]
+    ) -> torch.Tensor:
+        """The modulation of each question, [N, T, d], of one bank that all of them read.
+
+        Args:
+            questions: N of them.
+            read: starts reading the bank in parts of bounded size; called once, or once a layer
+                where all documents are aggregated at once.
+        """
+        device = self.lm.device
+
+        def blocks() -> Iterator[torch.Tensor]:
+            for part in read():
+                yield torch.from_numpy(np.stack([_latents(s) for s in part])).to(device)
+
+        asked = self.stack.question(collate(self.reader.read(questions)))
+        if self.group is None:
+            return self.stack.aggregator.chunked(asked, blocks)
+        return self.stack.aggregator.hierarchical(asked, blocks(), self.group)
+
+    def answer_batch(
+        self,
+        questions: Sequence[str],
+        banks: Sequence[Sequence[Selected]],
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+    ) -> list[list[int]]:
+        """See `Answerer.answer_batch`."""
+        latents = [self.aggregate(q, bank) for q, bank in zip(questions, banks, strict=True)]
+        return self.answer_aggregated(torch.cat(latents), prompts, max_new_tokens)
+
+    @torch.no_grad()
+    def answer_aggregated(
+        self, latents: torch.Tensor, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    ) -> list[list[int]]:
+        """Greedy answers' token ids to B prompts, each under its aggregated latents [B, T, d]."""
+        opening = self._opening()
+        with self.stack.head.worn(self.lm, latents) as prefix:
+            read = [[*opening, *prompt] for prompt in prompts]
+            return generate_batch(self.lm, read, prefix, max_new_tokens)
+
+    def prefix_size(self, selected: Sequence[Selected]) -> int:
+        """See `Answerer.prefix_size`; as many for any number of documents."""
+        return self.config.prefix_tokens if self.config.modulation == "prefix" else 0
 
     @torch.no_grad()
     def worn(

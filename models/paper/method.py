@@ -37,6 +37,7 @@ class PaperMethod:
         reader: reads texts for the amortizer.
         pretrained: folder of the pretrained model that amortizer and input encoder start from.
         start: networks to go on from, of the sizes in `model`.
+        asked: folder of the pretrained model that the input encoder starts from instead.
     """
 
     config: TrainConfig
@@ -45,6 +46,7 @@ class PaperMethod:
     reader: Reader
     pretrained: Path | None = None
     start: PaperStack | None = None
+    asked: Path | None = None
     stack: PaperStack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,7 +66,7 @@ class PaperMethod:
         if self.pretrained is not None:
             note(f"starting the amortizer from {self.pretrained}")
             take_pretrained(self.stack.amortizer.network, self.pretrained)
-            take_pretrained(self.stack.question.network, self.pretrained)
+            take_pretrained(self.stack.question.network, self.asked or self.pretrained)
         if isinstance(self.stack.head, PrefixHead):
             instruction_prefix(self.stack.head, self.lm)
 

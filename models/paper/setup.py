@@ -33,6 +33,7 @@ class Choice:
         model: what amortizer and input encoder start from, a Hub id or a folder.
         tiny: a small, randomly initialised network instead, which reads the base LM's tokens.
         tokens: T; None: 12, or as many as the base LM's layers take.
+        question: what the input encoder starts from instead, a model with the same vocabulary.
         modulation: see `PaperConfig`.
         lora_rank: r of `lora`; alpha is twice that.
     """
@@ -41,6 +42,7 @@ class Choice:
     model: str | None = None
     tiny: bool = False
     tokens: int | None = None
+    question: str | None = None
     modulation: str = "prefix"
     lora_rank: int = 8
 
@@ -79,6 +81,11 @@ def describe(
         network = _description(choice.amortizer, name, progress)
     elif choice.tiny and choice.amortizer != "encoder":
         network = _tiny(choice.amortizer, len(lm.tokenizer))
+    question: dict[str, Any] = {}
+    if choice.question is not None:
+        question = _description(choice.amortizer, choice.question, progress)
+        if question["vocab_size"] != network.get("vocab_size"):
+            raise CheckpointError(f"{choice.question} and {name} do not read the same tokens")
     prefix_tokens = 2
     most = 2 * prefix_tokens * lm.shape.layers
     lora: dict[str, Any] = {}
@@ -94,6 +101,7 @@ def describe(
         key_size=encoder.size,
         amortizer=choice.amortizer,
         network=network,
+        question_network=question,
         tokenizer=name or "",
         tokens=choice.tokens or min(TOKENS, most),
         modulation=choice.modulation,
@@ -125,17 +133,22 @@ def method(
     encoder: SentenceEncoder,
     start: PaperStack | None = None,
     progress: Progress | None = None,
+    *,
+    question: str | None = None,
 ) -> PaperMethod:
-    """What trains a stack of this config.
+    """What trains a stack of this config; `question` as in `Choice`.
 
     Raises:
         WeightsError: the pretrained model cannot be had.
         CheckpointError: the base LM is not the config's.
     """
-    pretrained = None
+    pretrained = asked = None
     if start is None and config.tokenizer:
         pretrained = weights.resolve(config.tokenizer, progress=progress)
-    return PaperMethod(run, config, lm, reader(config, lm, encoder, progress), pretrained, start)
+    if start is None and question is not None:
+        asked = weights.resolve(question, progress=progress)
+    reads = reader(config, lm, encoder, progress)
+    return PaperMethod(run, config, lm, reads, pretrained, start, asked)
 
 
 def _description(amortizer: str, name: str, progress: Progress | None) -> dict[str, Any]:

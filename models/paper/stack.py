@@ -1,6 +1,6 @@
 """The paper's stack: amortizer, input encoder, aggregator and modulation head of one checkpoint.
 
-Letters: N questions, K documents, T tokens of a modulation, d latent size, M documents a group.
+Letters: N texts, T tokens of a modulation, d latent size.
 """
 
 from __future__ import annotations
@@ -70,10 +70,3 @@ class PaperStack(Stack[PaperConfig]):
             self.head = PrefixHead(
                 config.tokens, config.hidden_size, shape, config.prefix_tokens, config.head_hidden
             )
-
-    def aggregate(self, question: Tensor, bank: Tensor) -> Tensor:
-        """One modulation [N, T, d] a question, of a bank [K, T, d] of any size (section 3.3).
-
-        Up to the config's M documents are read at once, more hierarchically.
-        """
-        return self.aggregator.hierarchical(question, [bank], self.config.group)

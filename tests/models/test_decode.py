@@ -13,39 +13,15 @@ from models.latent import pack
 from models.lm import BaseLM
 from models.weights import DEFAULT_LM, resolve
 
+from .conftest import FAMILIES, MakeLM
+
 CPU = torch.device("cpu")
 TEXTS = ["The jury gave the prize to the poet Tomas Reyl.", "Who opened the bridge?", "It rained."]
-NARROW = ["Llama", "Qwen2", "Qwen3", "Gemma3"]
 
 
-@pytest.fixture(params=["tiny_llama", "tiny_qwen2", "tiny_gemma3"])
+@pytest.fixture(params=["tiny_llama", "tiny_qwen2", "tiny_gemma3", "tiny_gpt2"])
 def lm(request: pytest.FixtureRequest) -> BaseLM:
     return BaseLM.load(request.getfixturevalue(request.param), device=CPU, dtype=torch.float32)
-
-
-def _wide(kind: str, tokenizer: Any) -> BaseLM:
-    """A tiny model whose matrices a narrow copy can be made of: rows of whole groups of 32."""
-    import transformers
-
-    name = "Gemma3TextConfig" if kind == "Gemma3" else f"{kind}Config"
-    config = getattr(transformers, name)(
-        vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        head_dim=16,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        pad_token_id=2,
-        **({"sliding_window": 8} if kind == "Gemma3" else {}),
-    )
-    torch.manual_seed(3)
-    model = getattr(transformers, f"{kind}ForCausalLM")(config)
-    for weight in model.parameters():
-        torch.nn.init.normal_(weight, mean=float(weight.dim() == 1), std=0.15)
-    return BaseLM(model, tokenizer)
 
 
 def _expected(lm: BaseLM, prompt: list[int], tokens: int) -> list[int]:
@@ -69,9 +45,9 @@ def test_tokens_are_those_of_transformers_and_of_batches(lm: BaseLM) -> None:
         assert found == generate_batch(lm, [prompt], None, 24)[0]
 
 
-@pytest.mark.parametrize("kind", NARROW)
-def test_guesses_change_no_token(kind: str, tiny_llama: Path) -> None:
-    wide = _wide(kind, BaseLM.load(tiny_llama, device=CPU, dtype=torch.float32).tokenizer)
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_guesses_change_no_token(kind: str, make_lm: MakeLM) -> None:
+    wide = make_lm(kind)
     if not Draft.suits(wide):
         pytest.skip("this machine has no use for a narrow copy")
     plain, guessing = Decoder(wide, patience=None), Decoder(wide, patience=0)
@@ -88,9 +64,9 @@ def test_guesses_change_no_token(kind: str, tiny_llama: Path) -> None:
         )
 
 
-def test_guesses_save_passes_over_the_exact_weights(tiny_llama: Path) -> None:
+def test_guesses_save_passes_over_the_exact_weights(make_lm: MakeLM) -> None:
     """Weights that 16 values a group hold anyway are guessed from nearly without error."""
-    wide = _wide("Llama", BaseLM.load(tiny_llama, device=CPU, dtype=torch.float32).tokenizer)
+    wide = make_lm("Llama")
     if not Draft.suits(wide):
         pytest.skip("this machine has no use for a narrow copy")
     for layer in wide.layers:
@@ -117,13 +93,13 @@ def test_guesses_save_passes_over_the_exact_weights(tiny_llama: Path) -> None:
 
 @pytest.mark.parametrize("guessing", [False, True])
 def test_log_probabilities_and_attention_are_those_of_transformers(
-    guessing: bool, lm: BaseLM, build_memory: Any, tmp_path: Path
+    guessing: bool, lm: BaseLM, build_memory: Any, make_lm: MakeLM, tmp_path: Path
 ) -> None:
     """A full-rank prefix is text in the prompt, where transformers shows what is paid to it."""
     if lm.model.config.model_type == "gemma3_text":
         pytest.skip("a sliding window does not reach back over a prompt, but always over a prefix")
     if guessing:
-        lm = _wide("Llama", lm.tokenizer)
+        lm = make_lm("Llama")
         if not Draft.suits(lm):
             pytest.skip("this machine has no use for a narrow copy")
     lm.model.save_pretrained(tmp_path)

@@ -186,8 +186,7 @@ def test_training_lowers_the_loss(
     before = {name: t.clone() for name, t in lm.model.state_dict().items()}
     steps: list[Progress] = []
     Trainer(
-        settings, model, lm, encoder, [EXAMPLES], [1.0], tmp_path / "out",
-        note=lambda _: None, method=method,
+        method, encoder, [EXAMPLES], [1.0], tmp_path / "out", note=lambda _: None
     ).run(steps.append)  # fmt: skip
     first, last = (sum(s.answer_loss for s in part) / 5 for part in (steps[:5], steps[-5:]))
     assert last < 0.7 * first

@@ -1,6 +1,6 @@
 """The paper's stack at work: modulations as a store keeps them, aggregated for a question."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from models.encoder import SentenceEncoder
+from models.evaluate import answer_from_whole, answer_many
 from models.lm import BaseLM
 from models.modulation import Selected
 from models.paper.memory import PaperMemory
@@ -108,3 +109,45 @@ def test_answers_follow_the_documents(memory: PaperMemory, selected: list[Select
         memory.aggregate(QUESTION, loud), memory.aggregate(QUESTION, selected[:2])
     )
     assert memory.answer(QUESTION, [], max_new_tokens=4).prefix_tokens == 0
+
+
+@pytest.mark.parametrize("group", [2, None])
+def test_questions_read_one_bank_together_as_each_alone(
+    memory: PaperMemory, selected: list[Selected], group: int | None
+) -> None:
+    memory.group = group
+    reads: list[int] = []
+
+    def read() -> Iterator[list[Selected]]:
+        reads.append(1)
+        yield from (selected[:3], selected[3:])
+
+    asked = [QUESTION, "Who?"]
+    together = memory.aggregate_whole(asked, read)
+    alone = torch.cat([memory.aggregate(question, selected) for question in asked])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+    # In groups the bank is read once; all at once, once a layer.
+    assert len(reads) == (1 if group else memory.config.blocks)
+    with torch.no_grad():
+        bank = torch.stack([torch.from_numpy(m.dequantised()) for m in memory.amortize(TEXTS)])
+        flat = memory.stack.aggregator(
+            memory.stack.question(collate(memory.reader.read(asked))), bank
+        )
+    assert torch.allclose(together, flat, atol=1e-4) == (group is None)
+
+
+def test_many_are_answered_as_each_alone(memory: PaperMemory, selected: list[Selected]) -> None:
+    asked = [QUESTION, "Who?", "Where was the prize of the poet?"]
+    banks = [selected[:2], selected, selected[4:5]]
+    done: list[int] = []
+    together = answer_many(memory, asked, banks, batch=2, max_new_tokens=6, progress=done.append)
+    alone = [
+        "".join(memory.answer(question, bank, max_new_tokens=6)).strip()
+        for question, bank in zip(asked, banks, strict=True)
+    ]
+    assert together == alone
+    assert done == [2, 3]
+    whole = answer_from_whole(memory, asked, lambda: [selected[:4], selected[4:]], max_new_tokens=6)
+    assert whole == answer_many(memory, asked, [selected] * 3, max_new_tokens=6)
+    assert answer_from_whole(memory, [], lambda: [selected]) == []
+    assert [memory.prefix_size(bank) for bank in banks] == [memory.config.prefix_tokens] * 3

@@ -177,10 +177,7 @@ def make(
         model = make_config(amortizer)
         reads = StateReader(encoder) if amortizer == "encoder" else reader
         method = PaperMethod(settings, model, lm, reads, **more)
-        return Trainer(
-            settings, model, lm, encoder, [EXAMPLES], [1.0], tmp_path / out,
-            note=lambda _: None, method=method,
-        )  # fmt: skip
+        return Trainer(method, encoder, [EXAMPLES], [1.0], tmp_path / out, note=lambda _: None)
 
     return trainer
 
@@ -194,12 +191,12 @@ def _run(trainer: Trainer, **more: Any) -> list[Progress]:
 @pytest.mark.parametrize("amortizer", ["t5", "encoder"])
 def test_the_loss_falls_and_the_base_lm_stays(amortizer: str, make: Callable[..., Trainer]) -> None:
     trainer = make(settings=replace(SETTINGS, steps=40), amortizer=amortizer)
-    before = {name: t.clone() for name, t in trainer.lm.model.state_dict().items()}
+    before = {name: t.clone() for name, t in trainer.method.lm.model.state_dict().items()}
     steps = _run(trainer)
     first, last = (sum(s.answer_loss for s in part) / 5 for part in (steps[:5], steps[-5:]))
     assert last < 0.7 * first
     assert {s.learning_rate for s in steps} == {3e-3}
-    for name, tensor in trainer.lm.model.state_dict().items():
+    for name, tensor in trainer.method.lm.model.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 

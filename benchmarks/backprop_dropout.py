@@ -1,0 +1,188 @@
+"""What backpropagation dropout saves and costs: p against the memory of a step and F1.
+
+    python -m benchmarks.backprop_dropout --data FILE --dev FILE [--steps 60] [--plot FILE]
+
+Trains the paper's stack for so many steps with each p, every time in a process of its own and from
+the same start, and measures
+
+- kept: what the forward pass leaves for the backward pass besides weights, the mean of all steps;
+- peak: the most that the process (on CUDA: the device) holds during the second step, weights and
+  optimiser included;
+- F1 on the dev questions, each reading a bank of all dev documents.
+
+Prints one Markdown table; `--plot` draws it, `--out` writes it as JSON. The base model, by
+default the pinned one, may be any folder; `--amortizer` is `t5` with `--t5-config tiny`, or
+`encoder`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks import process
+
+RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="questions to learn from")
+    parser.add_argument("--dev", type=Path, required=True, help="questions that F1 is measured on")
+    parser.add_argument("--p", type=float, action="append", help="a ratio; several times")
+    parser.add_argument("--base", help="the base model")
+    parser.add_argument("--encoder", help="the sentence encoder")
+    parser.add_argument("--amortizer", default="encoder", choices=["encoder", "t5"])
+    parser.add_argument("--amortizer-model", help="what a t5 starts from; tiny without")
+    parser.add_argument("--tokens", type=int, help="T")
+    parser.add_argument("--chunk-tokens", type=int, default=96)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--documents", type=int, default=64, help="documents in the dev bank")
+    parser.add_argument("--questions", type=int, default=100, help="dev questions")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    parser.add_argument("--plot", type=Path, help="draw the figures into this file")
+    parser.add_argument("--measure", type=float, help=argparse.SUPPRESS)  # a measured process
+    arguments = parser.parse_args()
+    if arguments.measure is not None:
+        print(json.dumps(measure(arguments.measure, arguments)))
+        return
+    rows = []
+    for p in arguments.p or RATIOS:
+        again = ["-m", "benchmarks.backprop_dropout", *sys.argv[1:], "--measure", str(p)]
+        rows.append(json.loads(process.run(again).output.splitlines()[-1]))
+    show(rows)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
+    if arguments.plot:
+        draw(rows, arguments.plot)
+
+
+def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train with this p and measure."""
+    import torch
+
+    from benchmarks import answers
+    from maccli.service.peak import peak
+    from models import data, pinned, weights
+    from models.device import choose_device, choose_dtype
+    from models.encoder import SentenceEncoder
+    from models.lm import BaseLM
+    from models.optimise import TrainConfig
+    from models.paper import setup
+    from models.train import Progress, Trainer
+
+    device = choose_device(arguments.device)
+    names = {
+        "base_lm": arguments.base or pinned.DEFAULT_LM,
+        "encoder": arguments.encoder or pinned.DEFAULT_ENCODER,
+    }
+    lm = BaseLM.load(weights.resolve(names["base_lm"]), device=device, dtype=choose_dtype(device))
+    encoder = SentenceEncoder.load(weights.resolve(names["encoder"]), device=device)
+    tiny = arguments.amortizer == "t5" and arguments.amortizer_model is None
+    choice = setup.Choice(arguments.amortizer, arguments.amortizer_model, tiny, arguments.tokens)
+    model = setup.describe(
+        choice, lm, encoder, base_sha256=None, encoder_sha256=None,
+        chunk_tokens=arguments.chunk_tokens, **names,
+    )  # fmt: skip
+    config = TrainConfig(
+        steps=arguments.steps, groups=arguments.batch // 2, documents=2,
+        learning_rate=arguments.lr, backprop_dropout=p, seed=arguments.seed, save_minutes=1e9,
+    )  # fmt: skip
+    method = setup.method(config, model, lm, encoder)
+    stack, reader = method.stack, method.reader
+    held = {t.untyped_storage().data_ptr() for n in (stack, lm.model) for t in n.parameters()}
+    left: dict[int, int] = {}  # by storage: a tensor that two operations need is there once
+    kept: list[int] = []
+    seconds: list[float] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in held:
+            left[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    second = ExitStack()
+    step_peak = None
+
+    def report(now: Progress) -> None:
+        nonlocal step_peak
+        kept.append(sum(left.values()))
+        left.clear()
+        seconds.append(now.seconds)
+        if now.step == 1:
+            step_peak = second.enter_context(peak(device.type == "cuda"))
+        elif now.step == 2:
+            second.close()
+
+    examples = data.read(arguments.data, "train")
+    with (
+        tempfile.TemporaryDirectory() as out,
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+    ):
+        trainer = Trainer(
+            method, encoder, [examples], [1.0], Path(out),
+            note=lambda line: print(line, file=sys.stderr),
+        )  # fmt: skip
+        trainer.run(report)
+    assert step_peak is not None, "--steps must be at least 2"
+    dev = data.read(arguments.dev, "dev")
+    asked = answers.chosen(dev, arguments.documents, arguments.questions)
+    texts = answers.texts_of(dev, lm, arguments.documents, arguments.chunk_tokens)
+    bank = answers.latents(stack.amortizer, reader, texts)
+    questions = answers.latents(stack.question, reader, [e.question for e in asked])
+    with torch.no_grad():
+        group = stack.config.group
+        parts = [stack.aggregator.hierarchical(q[None], [bank], group) for q in questions]
+    aggregated = torch.cat(parts)
+    octets = step_peak.device if step_peak.device is not None else step_peak.process
+    return {
+        "p": p,
+        "kept_megabytes": sum(kept) / len(kept) / 2**20,
+        "peak_megabytes": octets / 2**20,
+        "f1": answers.mean_f1(stack, lm, asked, aggregated),
+        "seconds_a_step": sorted(seconds)[len(seconds) // 2],
+    }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print a table, a row a ratio."""
+    print("| p | kept for the backward pass, MB | peak of a step, MB | s a step | F1 |")
+    print("|---:|---:|---:|---:|---:|")
+    for row in rows:
+        print(
+            f"| {row['p']:g} | {row['kept_megabytes']:,.1f} | {row['peak_megabytes']:,.0f} "
+            f"| {row['seconds_a_step']:.2f} | {row['f1']:.1f} |"
+        )
+
+
+def draw(rows: list[dict[str, Any]], picture: Path) -> None:
+    """Draw both memories and F1 over p."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    memory = figure.subplots()
+    ratios = [row["p"] for row in rows]
+    for name, label in (("peak", "peak of a step"), ("kept", "kept for the backward pass")):
+        memory.plot(ratios, [row[f"{name}_megabytes"] for row in rows], "o-", label=label)
+    memory.set_xlabel("p, share of documents without gradient")
+    memory.set_ylabel("MB")
+    memory.set_ylim(bottom=0)
+    score = memory.twinx()
+    score.plot(ratios, [row["f1"] for row in rows], "s--", color="tab:green", label="F1 (right)")
+    score.set_ylabel("F1")
+    score.set_ylim(bottom=0)
+    figure.legend(loc="outside lower center", ncols=3)
+    figure.savefig(picture)
+
+
+if __name__ == "__main__":
+    main()
