@@ -60,7 +60,9 @@ def merged(lm: BaseLM, head: LoraHead, latents: Tensor) -> BaseLM:
     with torch.no_grad():
         for name, (a, b) in head(latents).items():
             for i, module in enumerate(projections(copied, name)):
-                module.weight += ALPHA / R * (b[i, 0] @ a[i, 0])
+                change = ALPHA / R * (b[i, 0] @ a[i, 0])
+                # GPT-2's projections keep their weights the other way round.
+                module.weight += change if isinstance(module, torch.nn.Linear) else change.T
     return copied
 
 
