@@ -12,13 +12,13 @@ from store.errors import StoreCorruptError, StoreError, translated
 from store.keyblock import read_state
 from store.records import Indexed
 from store.upkeep import Upkeep
-from store.verify import Problem
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from store.graph import Graph
+    from store.verify import Problem
 
     Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
@@ -154,6 +154,8 @@ class Approximate(Upkeep):
 
     def verify(self, advance: Callable[[int], None] | None = None) -> Iterator[Problem]:
         """As `Upkeep.verify`, and whether the graph is whole and holds the keys that it should."""
+        from store.verify import Problem
+
         yield from super().verify(advance)
         if what := self._graph_problem():
             yield Problem("graph", f"The index for approximate search {what}", "index")
