@@ -196,7 +196,7 @@ def test_a_step_of_training_lowers_the_loss_and_leaves_the_base_lm(
             networks = PaperStack(
                 PaperConfig(**sizes, **small, hidden_size=shape.hidden_size, network=network)
             )
-            instruction_prefix(networks, lm)
+            instruction_prefix(networks.head, lm)
             reader = TokenReader(lm.tokenizer, lm.device)
 
             def measure() -> torch.Tensor:
