@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +33,19 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         yield batch
 
 
+RUNNING: ContextVar[tuple[AbstractContextManager[Any], ...]] = ContextVar("RUNNING", default=())
+"""Contexts that change what layers do, as `models.lora.Worn`; entered again where they run again,
+which in a backward pass may be after the context has ended."""
+
+
+@contextmanager
+def _again(contexts: Sequence[AbstractContextManager[Any]]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
 def in_turn(run: Callable[[int, Tensor], Tensor], layers: int, x: Tensor, forget: bool) -> Tensor:
     """What comes out of a network's layers, one after the other.
 
@@ -40,9 +56,17 @@ def in_turn(run: Callable[[int, Tensor], Tensor], layers: int, x: Tensor, forget
         forget: keep for the backward pass only what goes into each layer, and compute the rest
             again there (gradient checkpointing, arXiv 1604.06174).
     """
+    contexts = RUNNING.get()
     for i in range(layers):
         if forget and torch.is_grad_enabled():
-            x = checkpoint(run, i, x, use_reentrant=False, preserve_rng_state=False)
+            x = checkpoint(
+                run,
+                i,
+                x,
+                use_reentrant=False,
+                preserve_rng_state=False,
+                context_fn=lambda: (nullcontext(), _again(contexts)),
+            )
         else:
             x = run(i, x)
     return x

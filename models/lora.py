@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from models.batching import Packing
+from models.batching import RUNNING, Packing
 from models.errors import CheckpointError, UnsupportedModelError
 from models.lm import BaseLM
 
@@ -55,14 +55,21 @@ class Worn(AbstractContextManager[None]):
         self.changes, self.r, self.lora_alpha = changes, r, lora_alpha
         self._packing = None if real is None else Packing(real)
         self._hooks: list[RemovableHandle] = []
+        self._depth = 0
 
     def __enter__(self) -> None:
-        for change in self.changes:
-            self._hooks.append(change.module.register_forward_hook(self._hook(change)))
+        self._depth += 1
+        if self._depth == 1:
+            for change in self.changes:
+                self._hooks.append(change.module.register_forward_hook(self._hook(change)))
+            RUNNING.set((*RUNNING.get(), self))
 
     def __exit__(self, *_: object) -> None:
-        while self._hooks:
-            self._hooks.pop().remove()
+        self._depth -= 1
+        if not self._depth:
+            RUNNING.set(tuple(context for context in RUNNING.get() if context is not self))
+            while self._hooks:
+                self._hooks.pop().remove()
 
     def _hook(self, change: LowRank) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         down, up = change.a.transpose(1, 2), change.b.transpose(1, 2)

@@ -180,7 +180,7 @@ def make(
                 results.save()
                 progress.advance(len(new))
                 now = time.perf_counter()
-                if now - told > _LEAVE_NEWS and len(questions) > at_first:
+                if now - told > _LEAVE_NEWS and at_first < len(questions) < wanted:
                     told = now
                     pace = (now - begun) / (len(questions) - at_first)
                     left = pace * (wanted - len(questions))

@@ -16,6 +16,7 @@ from models.encoder import SentenceEncoder
 from models.errors import ModelError, UnsupportedModelError
 from models.generate import generate_batch
 from models.lm import BaseLM
+from models.lora import default_targets, projections, sizes
 from models.memory import Memory
 from models.modulation import Selected
 from models.objective import question_prompt
@@ -66,8 +67,7 @@ def paper(tiny_encoder: Path) -> Callable[..., PaperMemory]:
             network={"hidden_size": encoder.size}, tokens=4, blocks=1, heads=2, attention_size=8,
             decoder_blocks=1, head_hidden=16, modulation=modulation, r=3, lora_alpha=5,
             lora_targets={
-                "q_proj": [hidden, lm.heads * shape.head_size],
-                "v_proj": [hidden, shape.kv_heads * shape.head_size],
+                name: list(sizes(projections(lm, name)[0])) for name in default_targets(lm)
             },
         )  # fmt: skip
         torch.manual_seed(0)
@@ -113,7 +113,7 @@ def same_by_peft(memory: Answerer, documents: Sequence[Selected], folder: Path) 
     return json.loads((folder / "adapter_config.json").read_text())
 
 
-@pytest.mark.parametrize("base", ["tiny_llama", "tiny_qwen2", "multi_head"])
+@pytest.mark.parametrize("base", ["tiny_llama", "tiny_qwen2", "tiny_gpt2", "multi_head"])
 @pytest.mark.parametrize("modulation", ["prefix", "lora"])
 def test_peft_answers_as_the_paper_stack_does(
     base: str, modulation: str, paper: Any, request: pytest.FixtureRequest, tmp_path: Path
@@ -124,7 +124,8 @@ def test_peft_answers_as_the_paper_stack_does(
         kv_heads = memory.lm.shape.kv_heads
         assert (config["num_virtual_tokens"], config["num_attention_heads"]) == (2, kv_heads)
     else:
-        assert (config["r"], config["lora_alpha"], len(config["target_modules"])) == (3, 5, 4)
+        changed = len(default_targets(memory.lm)) * memory.lm.shape.layers
+        assert (config["r"], config["lora_alpha"], len(config["target_modules"])) == (3, 5, changed)
 
 
 @pytest.mark.parametrize("base", ["tiny_llama", "multi_head"])

@@ -38,7 +38,7 @@ T, D, R, ALPHA = 6, 40, 3, 5
 QUESTIONS = ["Who opened the bridge?", "Where was the prize given, and to whom?", "Who?"]
 
 
-@pytest.fixture(params=["tiny_llama", "tiny_qwen2", "tiny_gemma3"])
+@pytest.fixture(params=["tiny_llama", "tiny_qwen2", "tiny_gemma3", "tiny_gpt2"])
 def any_lm(request: pytest.FixtureRequest) -> BaseLM:
     return BaseLM.load(request.getfixturevalue(request.param), device=CPU, dtype=torch.float32)
 
@@ -211,6 +211,25 @@ def test_padding_is_left_out_of_the_loss_and_changes_nothing(lm: BaseLM) -> None
     torch.testing.assert_close(together, sum(alone))
     close(gradient, torch.autograd.grad(sum(alone), latents)[0])  # type: ignore[arg-type]
     assert gradient.abs().amax((1, 2)).min() > 0
+
+
+def test_layers_that_are_run_again_wear_it_again(any_lm: BaseLM) -> None:
+    lm, head = any_lm, make_head(any_lm)
+    latents = torch.randn(2, T, D, requires_grad=True)
+    pairs = [("Who opened the bridge over the Elm?", "Ida Brandt"), ("Who?", "Otto")]
+    ids, labels = supervised_rows(lm, pairs)
+    gradients = []
+    for again in (False, True, True):
+        lm.gradient_checkpointing = again
+        with head.worn(lm, latents, real_tokens(labels)):
+            loss_ = rows_loss(lm, None, ids, labels)
+            if len(gradients) == 2:  # the backward pass inside the context
+                gradients += torch.autograd.grad(loss_, latents)
+        if len(gradients) < 2:
+            gradients += torch.autograd.grad(loss_, latents)
+        assert not any(m._forward_hooks for m in lm.model.modules())
+    close(gradients[1], gradients[0])
+    close(gradients[2], gradients[0])
 
 
 def config(make_config: Callable[..., Any], **changes: Any) -> Any:
