@@ -137,6 +137,8 @@ class Rivals:
         """Tune on documents in their order; return the tuner and what that took."""
         measured: Peak
         weighed_by = {"tagger": self._tagger[1]} if method.name == "salient-spans" else {}
+        for copied in ("reader", "base"):  # the memory of other rows' LMs is not this one's
+            self.__dict__.pop(copied, None)
         with peak(self._evaluation.on_cuda) as measured:
             tuner = self.tuner(method, rate)
             seconds = tuner.learn(documents, lambda: progress.advance(1))
