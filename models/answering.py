@@ -117,8 +117,9 @@ class AnswerStream:
             if settled.startswith(shown) and settled != shown:
                 yield settled[len(shown) :]
                 shown = settled
-        if ids and text != shown:
-            yield text[len(shown) :]
+        # What an answer cut short leaves of a character is not shown.
+        if ids and text != shown and text.startswith(shown):
+            yield settled[len(shown) :]
         self.tokens = len(ids)
         self.confidence = float(np.exp(total / len(ids))) if ids else 0.0
         self.timings["generate"] = time.perf_counter() - begun

@@ -65,7 +65,7 @@ class Decoder:
         max_new_tokens = lm.room(start + len(prompt), max_new_tokens)
         cache = Cache(lm, prefix, len(prompt) + max_new_tokens)
         block, known = list(prompt), len(prompt)
-        left, reach = max_new_tokens, GUESSES
+        left, reach, missing = max_new_tokens, GUESSES, 0
         while left > 0:
             # The last known token and every guess choose a token each.
             rows = len(block) - known + 1
@@ -74,7 +74,9 @@ class Decoder:
             hidden = self._blocks.run(block, cache, products, seen)
             scores = lm.logits(hidden[-rows:]).float()
             cache.length += known
-            for row, token in enumerate(scores.argmax(-1).tolist()):
+            for row in range(rows):
+                token = lm.characters.choose(scores[row], missing)
+                missing = lm.characters.missing(missing, token)
                 if watch is not None and seen is not None:
                     watch += seen[row]
                 if token == lm.eos_id:

@@ -47,7 +47,7 @@ def generate_batch(
     lengths = torch.tensor([len(p) for p in prompts], device=lm.device)
     cache: list[tuple[Tensor, Tensor]] = []
     hidden = lm.forward(ids, prefix, cache=cache)
-    token = lm.logits(hidden[torch.arange(b), lengths - 1]).argmax(-1)
+    logits = lm.logits(hidden[torch.arange(b), lengths - 1])
 
     places = lengths if prefix is None else lengths + prefix.starts(b)
     s = prefix.bias.shape[1] if prefix is not None else 0
@@ -70,8 +70,11 @@ def generate_batch(
 
     out: list[list[int]] = [[] for _ in prompts]
     done = [False] * b
+    missing = [0] * b
     for step in range(max_new_tokens):
-        for i, chosen in enumerate(token.tolist()):
+        tokens = list(map(lm.characters.choose, logits, missing))
+        missing = list(map(lm.characters.missing, missing, tokens))
+        for i, chosen in enumerate(tokens):
             done[i] = done[i] or chosen == lm.eos_id or chosen in stop
             if not done[i]:
                 out[i].append(chosen)
@@ -79,8 +82,9 @@ def generate_batch(
             break
         place = s + t + step
         bias[:, place] = 0.0
+        token = torch.tensor(tokens, device=lm.device)
         hidden = _step(lm, token, places + step, keys, values, bias[:, : place + 1], place)
-        token = lm.logits(hidden).argmax(-1)
+        logits = lm.logits(hidden)
     return out
 
 

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from models.architectures import Parts, Shape, architecture_of, require_supported
 from models.attention import attend, causal_mask, rotate
 from models.batching import Packing, in_turn
+from models.characters import Characters
 from models.errors import ModelError, UnsupportedModelError, WeightsError
 from models.quantize import loading
 
@@ -68,6 +69,7 @@ class BaseLM:
         architecture: how tokens come in and what the layers consist of.
         layers: as the model has them.
         parts: the modules of each, by what they do.
+        characters: which tokens are parts of characters.
         shape: what decides the shape of its modulations.
         heads: A.
 
@@ -84,6 +86,7 @@ class BaseLM:
         self.layers, self.parts = self.architecture.layers, self.architecture.parts
         self.shape = self.architecture.shape
         self.heads = self.architecture.heads
+        self.characters = Characters(tokenizer)
         self.bos_id: int = _first(tokenizer.bos_token_id, tokenizer.eos_token_id)
         self.eos_id: int = _first(tokenizer.eos_token_id, tokenizer.bos_token_id)
 

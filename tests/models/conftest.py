@@ -18,6 +18,14 @@ MakeLM = Callable[..., Any]
 
 
 @pytest.fixture
+def any_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let parts of characters be chosen anywhere, as transformers does: random models like them."""
+    from models.characters import Characters
+
+    monkeypatch.setattr(Characters, "choose", lambda _self, scores, _missing: int(scores.argmax()))
+
+
+@pytest.fixture
 def make_lm(tiny_llama: Path) -> MakeLM:
     """A function that makes a `BaseLM` of a family.
 

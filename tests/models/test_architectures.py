@@ -81,6 +81,7 @@ def test_a_prefix_is_what_transformers_calls_past_keys_and_values(
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.usefixtures("any_byte")
 def test_decoding_behind_a_prefix_is_greedy(kind: str, make_lm: MakeLM) -> None:
     lm = make_lm(kind, window=64)
     prefix = _prefix(lm, 3)

@@ -37,6 +37,7 @@ def _expected(lm: BaseLM, prompt: list[int], tokens: int) -> list[int]:
     return found[: found.index(lm.eos_id)] if lm.eos_id in found else found
 
 
+@pytest.mark.usefixtures("any_byte")
 def test_tokens_are_those_of_transformers_and_of_batches(lm: BaseLM) -> None:
     decoder = Decoder(lm)
     for prompt in lm.tokenize(TEXTS):
@@ -46,6 +47,7 @@ def test_tokens_are_those_of_transformers_and_of_batches(lm: BaseLM) -> None:
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.usefixtures("any_byte")
 def test_guesses_change_no_token(kind: str, make_lm: MakeLM) -> None:
     wide = make_lm(kind)
     if not Draft.suits(wide):
