@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from maccli.service import bank
 from maccli.service.bank import create_store
+from maccli.service.late import Late
 from maccli.service.stream import read_stream
 from models.data import Example
 from models.memory import Memory
-from models.modulation import Modulation, quantise
 
 
 @dataclass(slots=True)
@@ -38,7 +37,7 @@ def load(
     questions: int | None,
     seed: int,
     documents: int | None = None,
-    keys_only: bool = False,
+    amortize_late: bool = False,
 ) -> Bank:
     """Ingest every document of the data files into a store and draw questions.
 
@@ -50,34 +49,18 @@ def load(
         questions: how many, drawn at random; all if None.
         seed: of the draws.
         documents: keep only so many documents of each file, drawn at random.
-        keys_only: for retrieval alone: the modulations are one empty token each.
+        amortize_late: for retrieval: amortize a chunk only when its modulation is first read.
     """
     stream = read_stream(data, split_name, documents=documents, seed=seed)
     filled = Bank(
-        _KeysOnly(memory) if keys_only else memory,  # type: ignore[arg-type]
-        create_store(folder, memory),
+        memory,
+        create_store(folder, memory, late=amortize_late),
+        late=Late(memory) if amortize_late else None,
         examples=stream.draw(questions, seed),
     )
     with tqdm(total=len(stream.documents), desc="ingest", unit="doc") as bar:
         filled.fill(stream.documents, _Progress(bar))
-    filled.memory = memory
     return filled
-
-
-class _KeysOnly:
-    """A memory that embeds texts but leaves out what the base LM makes of them."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._memory, name)
-
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """One empty token and the key of each text."""
-        keys = self._memory.encoder.encode(texts).cpu().numpy().astype(np.float16)
-        nothing = quantise(np.zeros((1, self._memory.config.latent_size), np.float32))
-        return [Modulation(*nothing, key) for key in keys]
 
 
 class _Progress:

@@ -62,7 +62,7 @@ def main() -> None:
         questions=arguments.questions,
         seed=0,
         documents=arguments.documents,
-        keys_only=True,
+        amortize_late=True,
     )
     numbers, keys = map(np.concatenate, zip(*bank.store.keys(), strict=True))
     place = {int(number): i for i, number in enumerate(numbers)}
@@ -115,8 +115,8 @@ def second_look(bank: banks.Bank, weights: RelevanceWeights, questions: int) -> 
         level = candidates[: nearly_level(candidates)]
         likelihoods: list[float] = []
         if own & {c.id for c in level}:
-            made = memory.amortize(bank.texts(level))
-            documents = [Selected(m.latents, m.scales, 0.0) for m in made]
+            views = bank.views([candidate.id for candidate in level])
+            documents = [Selected(view.latents, view.scales, 0.0) for view in views]
             likelihoods = memory.question_likelihood(example.question, documents)
         for weight in LIKELIHOODS:
             found = [c.id for c in reconsider(candidates, likelihoods, LOOKS, weight)]

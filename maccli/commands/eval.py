@@ -241,6 +241,7 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
         rag_prefix=given["rag_prefix"],
         retrievers=once["retrievers"],
         group=given["group"],
+        amortize_late=given["amortize_late"],
         **rival_options.plan(given),
     )
     device = config.text("device", given["device"])

@@ -53,6 +53,11 @@ OPTIONS = (
         show_default=True,
         help="Of --retention: how often it is asked while the stream goes on.",
     ),
+    click.option(
+        "--amortize-late",
+        is_flag=True,
+        help="Amortize chunks only when first selected: for large banks; costs stay unknown.",
+    ),
 )
 _QUESTIONS = ("data", "docs", "methods", "ks", "retention", "abstention", "bank_sizes", "rates")
 _OPTION = {"methods": "--method", "ks": "-k", "rates": "--lr"}
@@ -95,6 +100,10 @@ def check(given: dict[str, Any]) -> None:
         raise click.UsageError(f"There is a file {given['keep_questions']} already.")
     if given["moments"] != _MOMENTS and not given["retention"]:
         raise click.UsageError("--moments is an option of --retention.")
+    if given["amortize_late"]:
+        _refuse(given, "amortize-late", ("prune_curve", "language_modelling"))
+        if "all" in given["ks"]:
+            raise click.UsageError("-k all reads every modulation: leave --amortize-late out.")
     if given["each"]:
         _refuse(given, "each", ("prune_curve", "retention", "abstention", "bank_sizes", "docs"))
 

@@ -19,6 +19,7 @@ import numpy as np
 from maccli.errors import MacError
 from maccli.output import NoProgress, Progress
 from maccli.service.evidence import relevant, selected
+from maccli.service.late import MODEL, Late, fingerprint
 from models.chunking import split
 from models.relevance import Candidate, RelevanceWeights, Retriever, select
 from store.bank import Store
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from models.memory import Memory
     from models.modulation import Selected
     from models.paper.memory import PaperMemory
+    from store.views import View
 
     AnyMemory = Memory | PaperMemory
     """A loaded checkpoint of any stack."""
@@ -62,11 +64,14 @@ class Bank:
         memory: the checkpoint.
         store: the store.
         chunks_of: the chunks of every document.
+        late: amortizes chunks when they are selected; None where they were when they were stored.
+            The store is then one of `create_store(..., late=True)`.
     """
 
     memory: AnyMemory
     store: Store
     chunks_of: dict[str, list[int]] = field(default_factory=dict)
+    late: Late | None = None
 
     def fill(self, documents: Mapping[str, str], progress: Progress | None = None) -> Spent:
         """Add documents in their order, but not those that are stored as they are.
@@ -109,7 +114,8 @@ class Bank:
             split(text, memory.count_tokens, memory.config.chunk_tokens) for _, text in documents
         ]
         begun = time.perf_counter()
-        made = iter(memory.amortize([chunk.text for chunks in cut for chunk in chunks]))
+        amortize = memory.amortize if self.late is None else self.late.embed
+        made = iter(amortize([chunk.text for chunks in cut for chunk in chunks]))
         seconds = time.perf_counter() - begun
         for (name, text), chunks in zip(documents, cut, strict=True):
             rows = [
@@ -134,7 +140,8 @@ class Bank:
         keys: dict[int, NDArray[np.float16]] = {}
         for numbers, block in self.store.keys():  # noqa: SIM118 - no dictionary
             keys |= zip(numbers.tolist(), block, strict=True)
-        bank = Bank(self.memory, create_store(folder, self.memory))
+        empty = create_store(folder, self.memory, late=self.late is not None)
+        bank = Bank(self.memory, empty, late=self.late)
         for name in names:
             ids = self.chunks_of[name]
             document = self.store.document(name)
@@ -181,6 +188,7 @@ class Bank:
             retriever=retriever,
             weights=weights,
             without=without,
+            views=self.views,
         )
 
     def right(self, example: Example) -> list[Candidate]:
@@ -212,12 +220,16 @@ class Bank:
         from models.modulation import Selected
 
         for ids, _ in self.store.keys(WHOLE_GROUP):
-            views = self.store.views(ids.tolist())
+            views = self.views(ids.tolist())
             yield [Selected(view.latents, view.scales, 0.0, view.which) for view in views]
+
+    def views(self, ids: Sequence[int]) -> list[View]:
+        """Return the modulations of chunks, from the store unless they are amortized late."""
+        return self.store.views(ids) if self.late is None else self.late.views(self.store, ids)
 
     def modulations(self, candidates: Sequence[Candidate]) -> list[Selected]:
         """Return what a memory answers from, for the selected chunks."""
-        return selected(candidates, self.store.views([c.id for c in candidates]))
+        return selected(candidates, self.views([c.id for c in candidates]))
 
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:
         """Return the texts of the selected chunks, for the rivals that read them in the prompt."""
@@ -235,16 +247,21 @@ class Bank:
         return time.perf_counter() - begun
 
 
-def create_store(folder: Path, memory: AnyMemory) -> Store:
+def create_store(folder: Path, memory: AnyMemory, *, late: bool = False) -> Store:
     """Open the store in a folder, made if there is none.
+
+    Args:
+        folder: of the store.
+        memory: the checkpoint.
+        late: whether it has texts and keys only; see `maccli.service.late`.
 
     Raises:
         StoreError: it cannot be used, or another checkpoint wrote it.
     """
     return Store.open(
         folder,
-        fingerprint=memory.fingerprint,
-        model="mac eval",
+        fingerprint=fingerprint(memory.fingerprint) if late else memory.fingerprint,
+        model=MODEL if late else "mac eval",
         key_size=memory.config.key_size,
         latent_size=memory.config.latent_size,
         create=True,

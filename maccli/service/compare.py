@@ -178,7 +178,7 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
     What is read as text need not be amortized, only stored, and embedded where it is found by its
     embedding; unless `hybrid` takes a second look, which goes by the modulations. The peak memory
     was measured for all of it together. Where the store was there before, nothing is known of
-    either.
+    either, nor where chunks are amortized late; then not even how large modulations are.
     """
     ingest = evaluation.ingest
     assert ingest is not None  # the bank is open
@@ -198,7 +198,8 @@ def _taken_in(evaluation: Evaluation, method: Method) -> dict[str, Any]:
             seconds -= ingest["amortize_seconds"]
             if dense:
                 seconds += _embedding(evaluation, ingest)
-    octets = sum(ingest[name] for name in kept) / ingest["documents"]
+    sizes = [ingest[name] for name in kept]
+    octets = None if None in sizes else sum(sizes) / ingest["documents"]
     return dict(zip(ADAPTATION, (seconds, memory, device, octets), strict=True))
 
 
@@ -214,6 +215,8 @@ def _taken_in_by(evaluation: Evaluation, method: Method, external: External) -> 
     embedding, octets = external.cost(bank)
     seconds, memory = ingest["seconds"], used.process
     device = used.device
+    if method.modulated and bank.late is not None:
+        return dict.fromkeys(ADAPTATION)
     if method.modulated:
         octets += ingest["modulation_bytes"] + ingest["key_bytes"]
         memory = max(memory, ingest["memory"] or 0)

@@ -17,6 +17,7 @@ from maccli.errors import MacError
 from maccli.output import Progress
 from maccli.service.bank import ALL, Bank, K, create_store
 from maccli.service.common import Common
+from maccli.service.late import Late
 from maccli.service.lineup import Entrant, alone, check, own_settings
 from maccli.service.peak import peak
 from maccli.service.results import Results
@@ -65,6 +66,7 @@ class Plan:
         camels: the weighting network of the method of that name.
         tune_on: file and split to choose the learning rate on; None: all rates are evaluated.
         tune_documents: how many documents of it; None: as many as are evaluated on.
+        amortize_late: store texts and keys only, and amortize a chunk when it is first selected.
     """
 
     data: tuple[Path, ...]
@@ -84,6 +86,7 @@ class Plan:
     camels: Path | None = None
     tune_on: str | None = None
     tune_documents: int | None = None
+    amortize_late: bool = False
 
     def settings(self, entrants: Sequence[Entrant], kind: str = "methods") -> dict[str, Any]:
         """Return what everything in one file of results must have in common.
@@ -110,6 +113,7 @@ class Plan:
             "limit": self.limit,
             "seed": self.seed,
             **each,
+            "amortize_late": self.amortize_late or None,  # as in files of before there was any
             "max_new_tokens": MAX_NEW_TOKENS,
             "batch": BATCH,
         }
@@ -229,7 +233,9 @@ class Evaluation:
             StoreError: the store cannot be used.
         """
         documents = self.stream.documents
-        bank = Bank(self.memory, create_store(self.folder, self.memory))
+        late = self.plan.amortize_late
+        store = create_store(self.folder, self.memory, late=late)
+        bank = Bank(self.memory, store, late=Late(self.memory) if late else None)
         strange = next((d.source for d in bank.store.documents() if d.source not in documents), "")
         if strange:
             bank.store.close()
@@ -244,18 +250,19 @@ class Evaluation:
             spent = bank.fill(documents, progress)
         stats = bank.store.stats()
         whole = spent.documents == stats.documents
+        known = whole and not late
         if whole or self.ingest is None:
             self._keep_ingest(
                 {
                     "documents": stats.documents,
                     "chunks": stats.chunks,
-                    "seconds": spent.seconds if whole else None,
-                    "amortize_seconds": spent.amortize_seconds if whole else None,
-                    "embed_seconds": None,
-                    "memory": used.process if whole else None,
-                    "device_memory": used.device if whole else None,
+                    "seconds": spent.seconds if known else None,
+                    "amortize_seconds": spent.amortize_seconds if known else None,
+                    "embed_seconds": spent.amortize_seconds if late and whole else None,
+                    "memory": used.process if known else None,
+                    "device_memory": used.device if known else None,
                     "text_bytes": stats.text_bytes,
-                    "modulation_bytes": stats.modulation_bytes,
+                    "modulation_bytes": None if late else stats.modulation_bytes,
                     "key_bytes": stats.key_bytes,
                 }
             )

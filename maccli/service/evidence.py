@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -113,6 +113,7 @@ def relevant(
     without: Collection[int] = (),
     timings: dict[str, float] | None = None,
     approximate: bool = False,
+    views: Callable[[Sequence[int]], Sequence[View]] | None = None,
 ) -> list[Candidate]:
     """The k chunks that are most relevant to a question, the most relevant first.
 
@@ -120,7 +121,8 @@ def relevant(
     left out, as if they were not in the store. With `approximate`, only keys that the store's index
     proposes are looked at, if it has one and all documents may be drawn from. Every chunk that
     shares words with the question in the way that counts is among them, and the scores are the
-    exact ones: so what may be missed is only what is near without sharing any.
+    exact ones: so what may be missed is only what is near without sharing any. `views` gives the
+    modulations that the second look goes by; None: the store does.
     """
     from models import relevance
 
@@ -159,7 +161,7 @@ def relevant(
     level = candidates[: relevance.nearly_level(candidates)]
     likelihoods: Sequence[float] = ()
     if level:
-        documents = selected(level, store.views([candidate.id for candidate in level]))
+        documents = selected(level, (views or store.views)([candidate.id for candidate in level]))
         likelihoods = memory.question_likelihood(question, documents)
     return relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
 
