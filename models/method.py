@@ -37,7 +37,6 @@ class Method(Protocol):
     """How one stack is meta-trained."""
 
     @property
-    @property
     def config(self) -> TrainConfig:
         """The run."""
 
