@@ -105,7 +105,7 @@ class QATuning:
 
     def _surprise(self, pairs: list[tuple[str, str]]) -> Tensor:
         """How surprising the answers are behind their prompts, the sum over their tokens."""
-        with self.stack.attached(self.lm):
+        with self.stack.worn(self.lm):
             return answer_loss(
                 self.lm,
                 None,
