@@ -12,35 +12,22 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers.pytorch_utils import Conv1D
 
-from models import checkpoint
+from models import checkpoint, peft_format
 from models.errors import CheckpointError, ModelError
 from models.lm import BaseLM
+from models.lora import LowRank, Worn, linear_layers, sizes, transposed
+from models.peft_format import CONFIG, MATRICES, ROOT, WEIGHTS
 from models.stack import Stack
 
-CONFIG, WEIGHTS, NOTES = "adapter_config.json", "adapter_model.safetensors", "mac.json"
-_ROOT = "base_model.model."
-_PLAIN = {
-    "peft_type": "LORA",
-    "bias": "none",
-    "use_dora": False,
-    "use_rslora": False,
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "modules_to_save": None,
-}
-"""The only values of these settings of `peft` that this module computes."""
-
+NOTES = "mac.json"
 Task = Literal["closed-book", "text"]
 
 
@@ -78,7 +65,7 @@ class Adapter(Stack[AdapterConfig]):
 
     Args:
         config: rank and scale.
-        sizes: (I, O) of each layer by its name in the LM.
+        shapes: (I, O) of each layer by its name in the LM.
         seed: of the first matrices.
 
     Attributes:
@@ -87,19 +74,19 @@ class Adapter(Stack[AdapterConfig]):
     """
 
     def __init__(
-        self, config: AdapterConfig, sizes: Mapping[str, tuple[int, int]], seed: int = 0
+        self, config: AdapterConfig, shapes: Mapping[str, tuple[int, int]], seed: int = 0
     ) -> None:
         super().__init__()
         self.config = config
         self.transposed = False
-        self.names = list(sizes)
+        self.names = list(shapes)
         generator = torch.Generator().manual_seed(seed)
-        bounds = [1 / math.sqrt(size) for size, _ in sizes.values()]
+        bounds = [1 / math.sqrt(size) for size, _ in shapes.values()]
         self.down = nn.ParameterList(
             torch.empty(config.rank, size).uniform_(-bound, bound, generator=generator)
-            for bound, (size, _) in zip(bounds, sizes.values(), strict=True)
+            for bound, (size, _) in zip(bounds, shapes.values(), strict=True)
         )
-        self.up = nn.ParameterList(torch.zeros(size, config.rank) for _, size in sizes.values())
+        self.up = nn.ParameterList(torch.zeros(size, config.rank) for _, size in shapes.values())
 
     @property
     def scale(self) -> float:
@@ -118,7 +105,7 @@ class Adapter(Stack[AdapterConfig]):
             layer = there.get(name)
             if layer is None:
                 raise CheckpointError(f"the adapter is for a base LM with a layer {name}")
-            ours, theirs = (down.shape[1], up.shape[0]), _sizes(layer)
+            ours, theirs = (down.shape[1], up.shape[0]), sizes(layer)
             if ours != theirs:
                 raise CheckpointError(
                     f"the adapter's {name} takes in {ours[0]} and gives out {ours[1]} numbers, "
@@ -127,84 +114,44 @@ class Adapter(Stack[AdapterConfig]):
             found.append(layer)
         return found
 
-    @contextmanager
-    def attached(self, lm: BaseLM) -> Iterator[None]:
-        """Let a base LM run with the adapter inside a `with` block; gradients reach the adapter.
+    def worn(self, lm: BaseLM) -> Worn:
+        """A context in which a base LM runs with the adapter; gradients reach the adapter.
 
         Raises:
             CheckpointError: see `layers`.
         """
-        handles = []
-        try:
-            for i, layer in enumerate(self.layers(lm)):
-                handles.append(layer.register_forward_hook(self._hook(i)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hook(self, number: int) -> Any:
-        def add(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            x = inputs[0]
-            low = F.linear(x, self.down[number].to(x.dtype))
-            return out + self.scale * F.linear(low, self.up[number].to(x.dtype))
-
-        return add
+        changes = [
+            LowRank(layer, down[None].to(lm.dtype), up[None].to(lm.dtype))
+            for layer, down, up in zip(self.layers(lm), self.down, self.up, strict=True)
+        ]
+        return Worn(changes, self.config.rank, self.config.alpha)
 
     def save(self, folder: Path) -> None:
         """Write the folder that `load` and `peft` read; each file is replaced whole."""
-        from safetensors.torch import save as to_bytes
-
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {}
-        for name, down, up in zip(self.names, self.down, self.up, strict=True):
-            tensors[f"{_ROOT}{name}.lora_A.weight"] = down.detach().cpu().contiguous()
-            tensors[f"{_ROOT}{name}.lora_B.weight"] = up.detach().cpu().contiguous()
-        config = {
-            **_PLAIN,
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": self.config.base_lm,
-            "r": self.config.rank,
-            "lora_alpha": self.config.alpha,
-            "lora_dropout": 0.0,
-            "fan_in_fan_out": self.transposed,
-            "target_modules": sorted({name.rpartition(".")[2] for name in self.names}),
-            "inference_mode": True,
-        }
-        notes = asdict(self.config)
-        checkpoint.replace(folder / WEIGHTS, to_bytes(tensors, {"format": "pt"}))
-        for name, content in ((NOTES, notes), (CONFIG, config)):
+        tensors = peft_format.tensors(zip(self.names, self.down, self.up, strict=True))
+        config = peft_format.low_rank(
+            self.config.base_lm,
+            self.names,
+            self.config.rank,
+            self.config.alpha,
+            transposed=self.transposed,
+        )
+        checkpoint.replace(folder / WEIGHTS, peft_format.to_bytes(tensors))
+        for name, content in ((NOTES, asdict(self.config)), (CONFIG, config)):
             checkpoint.replace(folder / name, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def new(config: AdapterConfig, lm: BaseLM, seed: int = 0) -> Adapter:
     """An adapter of all linear layers of a base LM, which changes nothing yet."""
     adapter = Adapter(config, layer_sizes(lm), seed)
-    adapter.transposed = any(isinstance(x, Conv1D) for x in linear_layers(lm).values())
+    adapter.transposed = any(map(transposed, linear_layers(lm).values()))
     return adapter.to(lm.device)
-
-
-def linear_layers(lm: BaseLM) -> dict[str, nn.Module]:
-    """The linear layers inside the layers of a base LM, by their names in it."""
-    inside = {id(module) for layer in lm.layers for module in layer.modules()}
-    return {
-        name: module
-        for name, module in lm.model.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and id(module) in inside
-    }
 
 
 def layer_sizes(lm: BaseLM) -> dict[str, tuple[int, int]]:
     """(I, O) of each linear layer."""
-    return {name: _sizes(layer) for name, layer in linear_layers(lm).items()}
-
-
-def _sizes(layer: nn.Module) -> tuple[int, int]:
-    """(I, O): of 4-bit weights the tensor does not tell, and a `Conv1D` has no such attributes."""
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
-    weight: Any = layer.weight
-    return weight.shape[0], weight.shape[1]
+    return {name: sizes(layer) for name, layer in linear_layers(lm).items()}
 
 
 def rank_for(parameters: int, lm: BaseLM) -> int:
@@ -225,7 +172,7 @@ def load(folder: Path) -> Adapter:
     raw, notes = _read(folder / CONFIG, hint), {}
     if (folder / NOTES).exists():
         notes = _read(folder / NOTES, hint)
-    for name, value in _PLAIN.items():
+    for name, value in peft_format.PLAIN.items():
         if raw.get(name, value) not in (value, None):
             raise CheckpointError(f"{folder / CONFIG}: {name} = {raw[name]!r} is not supported")
     try:
@@ -241,17 +188,17 @@ def load(folder: Path) -> Adapter:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"no adapter can be read in {folder}: {error}", hint) from error
-    ends = (".lora_A.weight", ".lora_B.weight")
-    names = sorted(k[len(_ROOT) : -len(ends[0])] for k in tensors if k.endswith(ends[0]))
-    wanted = {f"{_ROOT}{name}{end}" for name in names for end in ends}
+    first = MATRICES[0]
+    names = sorted(k[len(ROOT) : -len(first)] for k in tensors if k.endswith(first))
+    wanted = {f"{ROOT}{name}{end}" for name in names for end in MATRICES}
     if not names or set(tensors) != wanted:
         odd = min(set(tensors) ^ wanted, default="none")
         raise CheckpointError(f"{folder / WEIGHTS} is no LoRA adapter: tensor {odd}", hint)
-    pairs = [[tensors[f"{_ROOT}{name}{end}"].float() for end in ends] for name in names]
+    pairs = [[tensors[f"{ROOT}{name}{end}"].float() for end in MATRICES] for name in names]
     if any(a.shape[0] != config.rank or b.shape[1] != config.rank for a, b in pairs):
         raise CheckpointError(f"{folder / WEIGHTS} is not of rank {config.rank}, as {CONFIG} says")
-    sizes = {n: (a.shape[1], b.shape[0]) for n, (a, b) in zip(names, pairs, strict=True)}
-    adapter = Adapter(config, sizes)
+    shapes = {n: (a.shape[1], b.shape[0]) for n, (a, b) in zip(names, pairs, strict=True)}
+    adapter = Adapter(config, shapes)
     adapter.transposed = bool(raw.get("fan_in_fan_out"))
     for i, (down, up) in enumerate(pairs):
         adapter.down[i].data, adapter.up[i].data = down, up
@@ -296,5 +243,5 @@ def merged(lm: BaseLM, adapter: Adapter | None, dtype: torch.dtype | None = None
 def _add(layer: nn.Module, delta: Tensor) -> None:
     """Add [O, I] to the weights of a linear layer."""
     weight: Any = layer.weight
-    delta = delta.T if isinstance(layer, Conv1D) else delta
+    delta = delta.T if transposed(layer) else delta
     weight.data = (weight.float() + delta.to(weight.device)).to(weight.dtype)

@@ -2,14 +2,39 @@
 
 Plain functions of tensors; they know nothing of models.
 
-Letters: B sequences, G groups that share one prefix (B = G * N), T tokens, S prefix tokens, H
-key/value heads, A attention heads, C head size.
+Letters: B sequences, G groups that share one prefix (B = G * N), T tokens, S prefix tokens, L
+layers, H key/value heads, A attention heads, C head size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+
+class Prefix(NamedTuple):
+    """Keys and values that stand in front of every layer, shared by the N sequences of a group.
+
+    Attributes:
+        keys: for each of L layers [G, H, S, C], rotary embedding applied at the place of each
+            token.
+        values: for each layer [G, H, S, C].
+        bias: [B, S], added to the attention logits of each prefix token in every layer and head;
+            -inf hides a token.
+        length: [G], positions the prefix takes up; the sequences of a group start there.
+    """
+
+    keys: Sequence[Tensor]
+    values: Sequence[Tensor]
+    bias: Tensor
+    length: Tensor
+
+    def starts(self, sequences: int) -> Tensor:
+        """[B], the position at which each of B sequences starts."""
+        return self.length.repeat_interleave(sequences // len(self.length))
 
 
 def attend(

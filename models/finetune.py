@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.adapter import Adapter, merged
-from models.errors import ModelError
 from models.lm import BaseLM
 
 MAX_TOKENS = 512
@@ -40,6 +39,9 @@ class Tuner:
 
     Attributes:
         lm: the tuned copy, in float32.
+
+    Raises:
+        CheckpointError, ModelError: see `models.adapter.merged`.
     """
 
     def __init__(
@@ -53,8 +55,6 @@ class Tuner:
     ) -> None:
         if not learning_rate > 0:
             raise ValueError(f"the learning rate must be above 0, not {learning_rate}")
-        if getattr(base.model, "is_quantized", False):
-            raise ModelError("the weights of a base model in 4 bits cannot be fine-tuned")
         self.lm = merged(base, start, torch.float32)
         self._max_tokens = max_tokens
         self._weigh = weigh

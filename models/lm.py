@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from models.architectures import Parts, Shape, architecture_of, require_supported
-from models.attention import attend, causal_mask, rotate
+from models.attention import Prefix, attend, causal_mask, rotate
 from models.batching import Packing, in_turn
 from models.characters import Characters
 from models.errors import ModelError, UnsupportedModelError, WeightsError
@@ -33,28 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["BaseLM", "Prefix", "Shape"]
-
-
-class Prefix(NamedTuple):
-    """Keys and values that stand in front of every layer, shared by the N sequences of a group.
-
-    Attributes:
-        keys: for each of L layers [G, H, S, C], rotary embedding applied at the place of each
-            token.
-        values: for each layer [G, H, S, C].
-        bias: [B, S], added to the attention logits of each prefix token in every layer and head;
-            -inf hides a token.
-        length: [G], positions the prefix takes up; the sequences of a group start there.
-    """
-
-    keys: Sequence[Tensor]
-    values: Sequence[Tensor]
-    bias: Tensor
-    length: Tensor
-
-    def starts(self, sequences: int) -> Tensor:
-        """[B], the position at which each of B sequences starts."""
-        return self.length.repeat_interleave(sequences // len(self.length))
 
 
 class BaseLM:

@@ -138,17 +138,29 @@ def projections(lm: BaseLM, name: str) -> list[Any]:
     return found
 
 
+def linear_layers(lm: BaseLM) -> dict[str, nn.Module]:
+    """The linear layers inside the layers of a base LM, by their names in it."""
+    from transformers.pytorch_utils import Conv1D
+
+    inside = {id(module) for layer in lm.layers for module in layer.modules()}
+    return {
+        name: module
+        for name, module in lm.model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and id(module) in inside
+    }
+
+
 def sizes(module: Any) -> tuple[int, int]:
-    """Inputs and outputs of a projection: a linear layer's, or those of GPT-2's `Conv1D`."""
-    if isinstance(module, nn.Linear):
-        return module.in_features, module.out_features
-    return module.nx, module.nf
+    """Inputs and outputs of a linear layer; of 4-bit weights the tensor does not tell."""
+    if transposed(module):
+        return module.nx, module.nf
+    return module.in_features, module.out_features
+
+
+def transposed(module: nn.Module) -> bool:
+    """Whether a linear layer keeps its weight as [I, O]: GPT-2's, which are `Conv1D`."""
+    return not isinstance(module, nn.Linear)
 
 
 def _named(lm: BaseLM, name: str) -> list[nn.Module]:
-    return [
-        module
-        for path, module in lm.model.named_modules()
-        if path.endswith(f".{name}")
-        and (isinstance(module, nn.Linear) or (hasattr(module, "nx") and hasattr(module, "nf")))
-    ]
+    return [module for path, module in linear_layers(lm).items() if path.endswith(f".{name}")]

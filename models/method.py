@@ -21,7 +21,7 @@ from models.initialise import initialise
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, loss
-from models.optimise import TrainConfig
+from models.optimise import TrainConfig, decaying
 from models.paper.config import PaperConfig
 from models.stack import Stack
 
@@ -36,7 +36,6 @@ SENSITIVITY = 256
 class Method(Protocol):
     """How one stack is meta-trained."""
 
-    @property
     @property
     def config(self) -> TrainConfig:
         """The run."""
@@ -119,12 +118,8 @@ class LatentMethod:
         )
 
     def rate(self, step: int) -> float:
-        """Linear warm-up, then linear decay to a hundredth."""
-        steps = self.config.steps
-        warmup = min(self.config.warmup, max(1, steps // 10))
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(0.01, (steps - step) / (steps - warmup))
+        """See `decaying`."""
+        return decaying(self.config, step)
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """See `Method.loss`."""

@@ -1,4 +1,4 @@
-"""The settings of a training run, what it computes in, and how several processes share it."""
+"""The settings of a training run, its learning rates, and how several processes share it."""
 
 from __future__ import annotations
 
@@ -75,6 +75,14 @@ class TrainConfig:
 def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
     """A context in which a forward pass computes in the run's precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+
+
+def decaying(config: TrainConfig, step: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then linear decay to a hundredth."""
+    warmup = min(config.warmup, max(1, config.steps // 10))
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.01, (config.steps - step) / (config.steps - warmup))
 
 
 def average_gradients(stack: nn.Module, processes: int) -> None:

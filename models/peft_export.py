@@ -22,18 +22,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.card import repository
+from models import peft_format
 from models.errors import ModelError, UnsupportedModelError
 from models.lm import BaseLM, Prefix
-from models.lora import Worn
+from models.lora import Worn, transposed
+from models.peft_format import CONFIG, WEIGHTS
 
-CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "README.md"
+CARD = "README.md"
 _WHOLE = 1e-6
 """How far from a whole number a weight may be, for rounding; a document of less is left out."""
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
+class PeftAdapter:
     """An adapter as peft keeps it: `config` with its settings, `tensors` by peft's names."""
 
     config: dict[str, Any]
@@ -67,27 +68,22 @@ def export(
     write(made, folder, card(made, question, ids, base_name))
 
 
-def adapter(lm: BaseLM, worn: AbstractContextManager[Prefix | None], base_name: str) -> Adapter:
+def adapter(lm: BaseLM, worn: AbstractContextManager[Prefix | None], base_name: str) -> PeftAdapter:
     """What the base LM wears in a context, as peft says it; arguments as in `export`.
 
     Raises:
         ModelError: the prefix weighs its tokens in a way that no adapter can.
         UnsupportedModelError: it can not in the layers of this base LM.
     """
-    common = {
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": repository(base_name),
-        "inference_mode": True,
-    }
     if isinstance(worn, Worn):
-        return _low_rank(lm, worn, common)
+        return _low_rank(lm, worn, base_name)
     with worn as prefix:
         if prefix is None:
             raise ModelError("the base LM's own answer has no modulation")
-        return _prefix(lm, prefix, common)
+        return _prefix(lm, prefix, base_name)
 
 
-def write(made: Adapter, folder: Path, card: str) -> None:
+def write(made: PeftAdapter, folder: Path, card: str) -> None:
     """Write an adapter's folder, which appears whole or not at all.
 
     Args:
@@ -98,8 +94,6 @@ def write(made: Adapter, folder: Path, card: str) -> None:
     Raises:
         OSError: it cannot be written, or there is something in the folder.
     """
-    from safetensors.torch import save
-
     folder = Path(os.path.abspath(folder))  # "." has neither a name nor a parent
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Beside the folder and then renamed, which fails where that has something in it.
@@ -107,8 +101,7 @@ def write(made: Adapter, folder: Path, card: str) -> None:
     try:
         made_in = work / folder.name  # with the permissions that the user's folders have
         made_in.mkdir()
-        tensors = {name: t.detach().cpu().contiguous() for name, t in made.tensors.items()}
-        (made_in / WEIGHTS).write_bytes(save(tensors, {"format": "pt"}))
+        (made_in / WEIGHTS).write_bytes(peft_format.to_bytes(made.tensors))
         (made_in / CONFIG).write_text(json.dumps(made.config, indent=2) + "\n")
         (made_in / CARD).write_text(card, encoding="utf-8")
         os.replace(made_in, folder)
@@ -116,7 +109,7 @@ def write(made: Adapter, folder: Path, card: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def card(made: Adapter, question: str, ids: Sequence[int], base_name: str) -> str:
+def card(made: PeftAdapter, question: str, ids: Sequence[int], base_name: str) -> str:
     """The README.md of an adapter's folder: what it is, and how its base LM is to be asked.
 
     Args:
@@ -166,29 +159,24 @@ def card(made: Adapter, question: str, ids: Sequence[int], base_name: str) -> st
     )
 
 
-def _low_rank(lm: BaseLM, worn: Worn, common: dict[str, Any]) -> Adapter:
+def _low_rank(lm: BaseLM, worn: Worn, base_name: str) -> PeftAdapter:
     """LoRA: A [r, I] and B [O, r] of each projection, under the module's name."""
     names = {module: name for name, module in lm.model.named_modules()}
-    tensors = {}
+    layers = []
     for change in worn.changes:
-        name = f"base_model.model.{names[change.module]}"
         (a,), (b,) = change.a, change.b
-        tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"] = a, b
-    config = {
-        "peft_type": "LORA",
-        **common,
-        "r": worn.r,
-        "lora_alpha": worn.lora_alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted(names[change.module] for change in worn.changes),
-        # GPT-2's projections keep their weights the other way round.
-        "fan_in_fan_out": not all(isinstance(c.module, torch.nn.Linear) for c in worn.changes),
-    }
-    return Adapter(config, tensors)
+        layers.append((names[change.module], a, b))
+    config = peft_format.low_rank(
+        base_name,
+        [name for name, *_ in layers],
+        worn.r,
+        worn.lora_alpha,
+        transposed=any(transposed(c.module) for c in worn.changes),
+    )
+    return PeftAdapter(config, peft_format.tensors(layers))
 
 
-def _prefix(lm: BaseLM, prefix: Prefix, common: dict[str, Any]) -> Adapter:
+def _prefix(lm: BaseLM, prefix: Prefix, base_name: str) -> PeftAdapter:
     """PREFIX_TUNING: `prompt_embeddings` [V, L * 2 * H * C], keys before values in each layer.
 
     peft puts the text behind V positions, as many as there are tokens. Ours may take up fewer:
@@ -205,7 +193,7 @@ def _prefix(lm: BaseLM, prefix: Prefix, common: dict[str, Any]) -> Adapter:
     x = torch.stack((keys, values), 1)[:, :, 0].permute(3, 0, 1, 2, 4)  # [V, L, 2, H, C]
     config = {
         "peft_type": "PREFIX_TUNING",
-        **common,
+        **peft_format.common(base_name),
         "num_virtual_tokens": len(rows),
         "num_layers": shape.layers,
         # The key/value heads: under grouped-query attention peft wants these, too.
@@ -215,7 +203,7 @@ def _prefix(lm: BaseLM, prefix: Prefix, common: dict[str, Any]) -> Adapter:
         "num_transformer_submodules": 1,
         "prefix_projection": False,
     }
-    return Adapter(config, {"prompt_embeddings": x.flatten(1)})
+    return PeftAdapter(config, {"prompt_embeddings": x.flatten(1)})
 
 
 def _weighed(bias: Tensor) -> Tensor:

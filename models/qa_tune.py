@@ -24,7 +24,7 @@ from models.corpus import Corpus
 from models.latent import LatentConfig, LatentStack
 from models.lm import BaseLM
 from models.objective import Loss, answer_loss, question_prompt
-from models.optimise import TrainConfig
+from models.optimise import TrainConfig, decaying
 from models.text_prefix import prompt_text
 
 LEARNING_RATE = 5e-4
@@ -84,12 +84,8 @@ class QATuning:
         return torch.optim.AdamW([group], weight_decay=0.0, betas=(0.9, 0.98))
 
     def rate(self, step: int) -> float:
-        """Linear warm-up, then linear decay to a hundredth."""
-        steps = self.config.steps
-        warmup = min(self.config.warmup, max(1, steps // 10))
-        if step < warmup:
-            return (step + 1) / warmup
-        return max(0.01, (steps - step) / (steps - warmup))
+        """See `decaying`."""
+        return decaying(self.config, step)
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """See `Method.loss`."""
@@ -105,7 +101,7 @@ class QATuning:
 
     def _surprise(self, pairs: list[tuple[str, str]]) -> Tensor:
         """How surprising the answers are behind their prompts, the sum over their tokens."""
-        with self.stack.attached(self.lm):
+        with self.stack.worn(self.lm):
             return answer_loss(
                 self.lm,
                 None,

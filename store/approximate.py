@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from store.graph import Graph
+    from store.keys import Block
     from store.verify import Problem
-
-    Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 _BLOCK = 4096
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from store.codec import Codec
-
-    Block = tuple[NDArray[np.int64], NDArray[np.float16]]
+    from store.keys import Block
 
 # A merged modulation's chunks have their keys in their parts of it.
 _BLOBS = (

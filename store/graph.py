@@ -43,7 +43,7 @@ from store.keys import Behind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Block = tuple[NDArray[np.int64], NDArray[np.float16]]
+    from store.keys import Block
 
 MAGIC = b"mac-near"
 VERSION = 1

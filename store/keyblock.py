@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 
     from store.codec import Codec
     from store.copies import Copies
-    from store.keys import Behind, KeyFile
+    from store.keys import Behind, Block, KeyFile
     from store.labels import Within
-
-    Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 _BLOCK = 4096
 _NEWEST = (1 << 63) - 1

@@ -51,11 +51,6 @@ class Prune:
     bytes_before: int
     bytes_after: int
 
-    @property
-    def nothing_to_do(self) -> bool:
-        """Whether the store was as small as that already."""
-        return self.after == self.before
-
 
 class Merged(NamedTuple):
     """A merged modulation on its way into the store: its blob, and by chunk id each part's."""

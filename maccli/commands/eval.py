@@ -42,6 +42,21 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--split", help="Only what belongs to this split of the data.")
 @click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="So many questions, drawn at random.  [default: all]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@options.apply(*eval_studies.DATA)
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="A checkpoint's name or folder, instead of $MAC_MODEL; repeat it to compare.",
+)
+@click.option(
     "--method",
     "methods",
     multiple=True,
@@ -74,26 +89,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     help="Search by this sentence encoder, too: a folder or Hub id, or DOCUMENTS,QUESTIONS. "
     "Repeat it to compare.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="So many questions, drawn at random.  [default: all]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
 @click.option("--lexical", type=float, help="BM25's weight in hybrid.  [default: as trained]")
 @click.option(
     "--rag-prefix",
     type=_FILE,
     metavar="FILE",
     help="Trained constant tokens, which the rag-prefix methods need.",
-)
-@click.option(
-    "--lr",
-    "rates",
-    multiple=True,
-    type=click.FloatRange(min=0, min_open=True),
-    help="Learning rate of uniform, salient-spans and camels; repeat it to sweep.  "
-    "[default: 1e-05; with --tune-on 1e-4, 2.5e-5, 6.25e-6, 1.6e-6]",
 )
 @options.apply(*rival_options.eval_options)
 @click.option(
@@ -104,6 +105,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="[N]",
     help="Ask about the first N documents (200) early and at the end.",
 )
+@options.apply(*eval_studies.MEASURES)
 @click.option(
     "--abstention", is_flag=True, help="Ask with the right document in the bank, and without it."
 )
@@ -131,21 +133,12 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     metavar="PERCENT",
     help="Of --prune-curve: what is left; repeat it.  [default: 100, 75, 50, 25, 10]",
 )
-@options.apply(*eval_studies.OPTIONS)
 @click.option(
     "--store",
     "store_folder",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep the bank here and use it again.  [default: a temporary one]",
-)
-@click.option(
-    "-m",
-    "--model",
-    "models",
-    multiple=True,
-    metavar="MODEL",
-    help="A checkpoint's name or folder, instead of $MAC_MODEL; repeat it to compare.",
 )
 @options.apply(options.device_option)
 @click.option("--out", type=_FILE, metavar="FILE", help="Keep all figures and answers as JSON.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 _MOMENTS = 2
-OPTIONS = (
+DATA = (
     click.option(
         "--docs",
         multiple=True,
@@ -46,6 +46,8 @@ OPTIONS = (
         metavar="FILE",
         help="Instead of methods: perplexity of articles' later halves given the earlier ones.",
     ),
+)
+MEASURES = (
     click.option(
         "--moments",
         type=click.IntRange(2, 20),

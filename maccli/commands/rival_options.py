@@ -57,6 +57,14 @@ eval_options = (
         help="Made by `mac train --camels`, which the method camels needs.",
     ),
     click.option(
+        "--lr",
+        "rates",
+        multiple=True,
+        type=click.FloatRange(min=0, min_open=True),
+        help="Learning rate of uniform, salient-spans and camels; repeat it to sweep.  "
+        "[default: 1e-5; with --tune-on 1e-4, 2.5e-5, 6.25e-6, 1.6e-6]",
+    ),
+    click.option(
         "--tune-on",
         metavar="FILE[:SPLIT]",
         help="Choose the learning rate on these questions and documents.  [split: dev]",

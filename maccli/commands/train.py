@@ -3,19 +3,16 @@
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from maccli import config, errors
-from maccli.commands import options, rival_options, train_options
+from maccli import errors
+from maccli.commands import options, rival_options, train_options, train_run
 from maccli.output import Output
 
 if TYPE_CHECKING:
-    from models.optimise import TrainConfig
     from models.train import Progress
 
 
@@ -37,19 +34,29 @@ if TYPE_CHECKING:
     help="Measure the loss on these at every save; of a file with splits, on its dev split.",
 )
 @click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="At most so many documents a file.  [default: what the steps can use]",
+)
+@click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
     help="The folder of the new checkpoint.",
 )
-@click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
-    "--quantize",
-    type=click.Choice(["4bit", "none"]),
-    help="Load the base model with 4 bits a weight, now and whenever the checkpoint is used; "
-    "needs an NVIDIA GPU and pip install 'maccli[4bit]'.",
+    "--log", type=click.Path(dir_okay=False, path_type=Path), help="[default: log.jsonl in --out]"
 )
-@click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the losses into a file."
+)
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep documents' features here between runs.",
+)
+@options.apply(*train_options.DEFAULTS)
 @click.option(
     "--from",
     "start",
@@ -61,6 +68,24 @@ if TYPE_CHECKING:
     type=click.Choice(["latent", "paper"]),
     help="What to train: this project's own networks or those of arXiv 2403.04317.  "
     "[default: latent]",
+)
+@click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
+@click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
+@click.option(
+    "--quantize",
+    type=click.Choice(["4bit", "none"]),
+    help="Load the base model with 4 bits a weight, now and whenever the checkpoint is used; "
+    "needs an NVIDIA GPU and pip install 'maccli[4bit]'.",
+)
+@click.option(
+    "--rank",
+    type=click.IntRange(min=1),
+    help="Numbers kept of each token of a document.  [default: 384]",
+)
+@click.option(
+    "--chunk-tokens",
+    type=click.IntRange(min=8),
+    help="Longest piece of a document, in tokens.  [default: 192]",
 )
 @click.option(
     "--amortizer",
@@ -125,43 +150,15 @@ if TYPE_CHECKING:
     "1e-3 for --camels]",
 )
 @click.option(
-    "--rank",
-    type=click.IntRange(min=1),
-    help="Numbers kept of each token of a document.  [default: 384]",
-)
-@click.option(
-    "--chunk-tokens",
-    type=click.IntRange(min=8),
-    help="Longest piece of a document, in tokens.  [default: 192]",
-)
-@click.option(
     "--backprop-dropout",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
     help="Share of documents without gradient.",
 )
-@train_options.step_options
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="At most so many documents a file.  [default: what the steps can use]",
-)
+@options.apply(*train_options.STEP)
 @click.option("--seed", type=int, default=0, show_default=True)
 @options.device_option
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option(
-    "--log", type=click.Path(dir_okay=False, path_type=Path), help="[default: log.jsonl in --out]"
-)
-@click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the losses into a file."
-)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Keep documents' features here between runs.",
-)
-@train_options.default_options
 @options.apply(*rival_options.train_options, options.quiet_option)
 @click.pass_context
 def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -> None:
@@ -187,7 +184,7 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
     if plot is not None:
         plots.require()
     train_options.settle(ctx, given)
-    run, settings = _understood(given)
+    run, settings = train_run.understood(given)
     out = Output(quiet=quiet or not service.is_main_process())
     try:
         with (
@@ -213,90 +210,3 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
         plots.losses(run.log, plot)
     if service.is_main_process():
         out.text(str(folder))
-
-
-def _understood(given: dict[str, Any]) -> tuple[Any, TrainConfig]:
-    """Return the run and the trainer's settings that the options mean."""
-    from maccli.service.train import Run, steps_of
-    from models import data, pinned
-
-    batch, documents = given["batch"], given["documents"]
-    if batch % documents:
-        raise click.UsageError(f"--batch {batch} is no multiple of --documents {documents}.")
-    options = ("base", "quantize", "encoder", "rank", "chunk_tokens", "stack")
-    for name in (*options, *train_options.OF_PAPER):
-        if given["start"] is not None and given[name] is not None:
-            option = name.replace("_", "-")
-            raise click.UsageError(f"--{option} is that of the checkpoint to start --from.")
-    paper = given["stack"] == "paper" or (given["start"] is not None and _is_paper(given["start"]))
-    _check_stack(given, paper)
-    rival = rival_options.rival(given)
-    sources = [data.parse_source(source) for source in given["sources"]]
-    from models.optimise import TrainConfig
-    from models.paper.setup import Choice
-
-    choice = Choice(
-        given["amortizer"] or "t5",
-        given["amortizer_model"],
-        given["t5_config"] is not None,
-        given["tokens"],
-        given["question_model"],
-        given["modulation"] or "prefix",
-        given["lora_rank"] or 8,
-    )
-    if given["steps"] and given["epochs"]:
-        raise click.UsageError("--steps and --epochs exclude each other.")
-    asked = batch * given["accumulate"]
-    steps = steps_of(sources, given["epochs"], asked) if given["epochs"] else given["steps"]
-    settings = TrainConfig(
-        steps=steps or 2000,
-        groups=batch // documents,
-        documents=documents,
-        learning_rate=given["lr"] or (rival.learning_rate if rival else 1e-5 if paper else 1e-4),
-        backprop_dropout=given["backprop_dropout"],
-        accumulate=given["accumulate"],
-        clip=given["clip"],
-        precision=given["precision"],
-        gradient_checkpointing=given["gradient_checkpointing"],
-        limit=given["limit"],
-        seed=given["seed"],
-    )
-    run = Run(
-        sources=sources,
-        dev=given["dev"],
-        out=given["out"],
-        base=given["base"] or pinned.DEFAULT_LM,
-        encoder=given["encoder"] or pinned.DEFAULT_ENCODER,
-        start=given["start"],
-        rank=given["rank"] or 384,
-        chunk_tokens=given["chunk_tokens"] or 192,
-        device=config.text("device", given["device"]),
-        resume=given["resume"],
-        command=shlex.join(["mac", *sys.argv[1:]]),
-        log=given["log"] or given["out"] / "log.jsonl",
-        cache=given["cache"],
-        paper=choice if paper and given["start"] is None else None,
-        quantization=given["quantize"] if given["quantize"] != "none" else None,
-        rival=rival,
-    )
-    return run, settings
-
-
-def _is_paper(start: str) -> bool:
-    """Tell whether a checkpoint is one of the `paper` stack."""
-    from models import checkpoint
-
-    return checkpoint.read_config(checkpoint.find(start)).get("stack") == "paper"
-
-
-def _check_stack(given: dict[str, Any], paper: bool) -> None:
-    """Refuse options that the stack to be trained has no use for."""
-    for name in ("rank",) if paper else train_options.OF_PAPER:
-        if given[name] is not None:
-            wanted = "latent" if paper else "paper"
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} is of the {wanted} stack (--stack {wanted})."
-            )
-    train_options.check_models(given)
-    if given["lora_rank"] is not None and given["modulation"] != "lora":
-        raise click.UsageError("--lora-rank is of --modulation lora.")

@@ -103,33 +103,29 @@ def check_models(given: dict[str, Any]) -> None:
                 raise click.UsageError(f"--{option} {value} starts from no --{excluded}.")
 
 
-def default_options(command: Any) -> Any:
-    """Add --preset and --config, which set other options' defaults."""
-    for option in (
-        click.option(
-            "--config",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            is_eager=True,
-            expose_value=False,
-            callback=from_file,
-            help="A TOML file with these options: steps = 500, data = [...].",
-        ),
-        click.option(
-            "--preset",
-            type=click.Choice(list(presets.PRESETS)),
-            is_eager=True,
-            expose_value=False,
-            callback=from_preset,
-            help="The settings of arXiv 2403.04317 for a base model; other options and --config go "
-            f"first: {presets.about()}. All learn at 1e-5 for 50 epochs; x is --accumulate, "
-            "p --backprop-dropout; smollm2-135m has those of distilgpt2.",
-        ),
-    ):
-        command = option(command)
-    return command
+DEFAULTS: tuple[Decorator, ...] = (
+    click.option(
+        "--preset",
+        type=click.Choice(list(presets.PRESETS)),
+        is_eager=True,
+        expose_value=False,
+        callback=from_preset,
+        help="The settings of arXiv 2403.04317 for a base model; other options and --config go "
+        f"first: {presets.about()}. All learn at 1e-5 for 50 epochs; x is --accumulate, "
+        "p --backprop-dropout; smollm2-135m has those of distilgpt2.",
+    ),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=from_file,
+        help="A TOML file with these options: steps = 500, data = [...].",
+    ),
+)
+"""Those that set other options' defaults."""
 
-
-_STEP: tuple[Decorator, ...] = (
+STEP: tuple[Decorator, ...] = (
     click.option(
         "--accumulate",
         type=click.IntRange(min=1),
@@ -157,10 +153,4 @@ _STEP: tuple[Decorator, ...] = (
         help="The largest norm of a gradient.",
     ),
 )
-
-
-def step_options(command: Any) -> Any:
-    """Add what decides how much memory and time a step takes, and how far it goes."""
-    for option in reversed(_STEP):
-        command = option(command)
-    return command
+"""What decides how much memory and time a step takes, and how far it goes."""

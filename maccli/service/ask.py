@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
-from maccli.service import adapter, sources
+from maccli.service import export_adapter, sources
 from maccli.service.evidence import COUNTS, Evidence, find, selected
 from maccli.service.session import AnswerStream, Session
 from store.labels import EVERYTHING, Within
@@ -135,7 +135,7 @@ def ask(
     options = options or Options()
     question = _checked(question)
     if options.adapter is not None:
-        adapter.require_empty(options.adapter)  # before anything is loaded
+        export_adapter.require_empty(options.adapter)  # before anything is loaded
     session.require_store()
     loaded_before = session.load_seconds
     memory = session.memory
@@ -174,7 +174,7 @@ def ask(
         )
     if options.adapter is not None:
         documents = selected(evidence.candidates, evidence.modulations)
-        adapter.export(memory, question, documents, options.adapter)
+        export_adapter.export(memory, question, documents, options.adapter)
     begun = time.perf_counter()
     stream = _answer(session, question, evidence, options)
     pieces: list[str] = []

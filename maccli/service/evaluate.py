@@ -101,7 +101,9 @@ class Plan:
             DataError: a file cannot be read.
             MacError: no checkpoint can do what is asked.
         """
-        check(entrants, self.ks, self.group, prefixed=self.rag_prefix is not None)
+        fitted = ("rag_prefix", "rag_lora", "qa_base", "camels")
+        given = [f"--{name.replace('_', '-')}" for name in fitted if getattr(self, name)]
+        check(entrants, self.ks, self.group, given)
         own = [own_settings(entrant, self.lexical, self.group) for entrant in entrants]
         alone = len(own) == 1
         each = {name: own[0][name] if alone else [one[name] for one in own] for name in own[0]}

@@ -113,14 +113,16 @@ def own_settings(
     return own
 
 
-def check(entrants: Sequence[Entrant], ks: Sequence[K], group: K | None, *, prefixed: bool) -> None:
+def check(
+    entrants: Sequence[Entrant], ks: Sequence[K], group: K | None, fitted: Sequence[str] = ()
+) -> None:
     """Refuse what none of the checkpoints can do.
 
     Args:
         entrants: the checkpoints.
         ks: how many chunks a question selects.
         group: documents that are aggregated at once.
-        prefixed: whether there are trained constant tokens for text.
+        fitted: options that were given and name what was trained with one base LM.
 
     Raises:
         MacError: none can.
@@ -134,9 +136,9 @@ def check(entrants: Sequence[Entrant], ks: Sequence[K], group: K | None, *, pref
             "Name a checkpoint of the paper's stack (-m), or leave it out.",
             USAGE,
         )
-    if prefixed and len({entrant.base_lm for entrant in entrants}) > 1:
+    if fitted and len({entrant.base_lm for entrant in entrants}) > 1:
         raise MacError(
-            "The constant tokens of --rag-prefix belong to one base LM, and the checkpoints have "
+            f"The files of {', '.join(fitted)} belong to one base LM, and the checkpoints have "
             "several.",
             "Run it with the checkpoints of that base LM alone.",
             USAGE,

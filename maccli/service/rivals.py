@@ -11,7 +11,7 @@ from maccli.output import Progress
 from maccli.service.peak import Peak, peak
 from maccli.service.stream import Stream, identity, read_stream
 from maccli.service.train_rivals import check_base
-from models import adapter, camels, salient
+from models import adapter, camels, peft_format, salient
 
 if TYPE_CHECKING:
     from maccli.service.evaluate import Evaluation, Plan
@@ -46,7 +46,7 @@ def made_with(plan: Plan, method: Method) -> tuple[str | None, str | None]:
         network = plan.camels if method.name == "camels" else None
     if network is not None and network.is_dir():
         network = network / camels.FILE
-    return _sha256(None if lora is None else lora / adapter.WEIGHTS), _sha256(network)
+    return _sha256(None if lora is None else lora / peft_format.WEIGHTS), _sha256(network)
 
 
 def _sha256(file: Path | None) -> str | None:

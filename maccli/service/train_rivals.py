@@ -40,9 +40,9 @@ class Rival:
 
 def is_made(folder: Path) -> bool:
     """Tell whether a folder holds an adapter or a weighting network."""
-    from models import adapter, camels
+    from models import camels, peft_format
 
-    return any((folder / name).exists() for name in (adapter.CONFIG, camels.FILE))
+    return any((folder / name).exists() for name in (peft_format.CONFIG, camels.FILE))
 
 
 def method(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -186,6 +188,11 @@ def mac(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     return run
 
 
+def pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What `mac` is to read from stdin."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+
 @pytest.fixture
 def stored(mac: Callable[..., Ran], work: Path, memory: FakeMemory) -> Path:
     """The working folder, with two ingested files."""
@@ -193,3 +200,14 @@ def stored(mac: Callable[..., Ran], work: Path, memory: FakeMemory) -> Path:
     (work / "prize.md").write_text("# Prizes\n\nThe poetry prize went to Tomas Reyl.")
     assert mac("ingest", "bridge.txt", "prize.md").code == 0
     return work
+
+
+@pytest.fixture
+def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_llama: Path) -> Any:
+    """A checkpoint of tiny networks, loaded once."""
+    memory = build_memory(tiny_llama)
+    checkpoint.save(memory.stack, work / "made", "A card.\n")
+    memory.fingerprint = checkpoint.fingerprint(work / "made")
+    monkeypatch.setenv("MAC_MODEL", str(work / "made"))
+    monkeypatch.setattr(session, "_load_memory", lambda *_, **__: memory)
+    return memory

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from maccli.commands import eval_options as command
-from maccli.service import methods, session
-from models import checkpoint
+from maccli.service import methods
 from models.metrics import exact_match, f1
 from models.text_prefix import TENSOR
 
@@ -50,17 +49,6 @@ def data(work: Path) -> Path:
     ]
     rows.append({**rows[0], "id": "q9", "question": "And what is it?", "standalone": False})
     return write(work / "facts.jsonl", rows)
-
-
-@pytest.fixture
-def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_llama: Path) -> Any:
-    """A checkpoint of tiny networks, loaded once."""
-    memory = build_memory(tiny_llama)
-    checkpoint.save(memory.stack, work / "made", "A card.\n")
-    memory.fingerprint = checkpoint.fingerprint(work / "made")
-    monkeypatch.setenv("MAC_MODEL", str(work / "made"))
-    monkeypatch.setattr(session, "_load_memory", lambda *_, **__: memory)
-    return memory
 
 
 def row(result: Any, method: str, k: int | None = None) -> Any:

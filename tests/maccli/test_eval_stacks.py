@@ -267,3 +267,16 @@ def test_constant_tokens_are_of_one_base_lm(
     assert alone.code == 1 and "the latent stack; paper is of the paper's" in alone.err
     two = mac("eval", "--data", data, "-m", latent, "-m", other_base, *options)
     assert two.code == 2 and "belong to one base LM" in two.err
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [("rag-lora-dense", "--rag-lora"), ("uniform", "--qa-base"), ("camels", "--camels")],
+)
+def test_what_learned_on_one_base_lm_is_not_compared_on_two(
+    mac: Mac, data: str, latent: str, other_base: str, method: str, option: str
+) -> None:
+    both = ("eval", "--data", data, "-m", latent, "-m", other_base)
+    ran = mac(*both, "--method", method, option, latent)
+    assert ran.code == 2
+    assert f"The files of {option} belong to one base LM" in ran.err

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from maccli.service import methods, session
-from models import checkpoint, perplexity, questions
+from maccli.service import methods
+from models import perplexity, questions
 from models.questions import Made
 
 from .conftest import Ran
 
 Mac = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("tiny")
 
 DOCUMENTS = [
     ("The town of Varnholt opened a new bridge.", "Which town opened a new bridge?", "Varnholt"),
@@ -41,17 +42,6 @@ def facts(path: Path, first: int = 0, last: int = 5) -> Path:
             for n, (doc, asked, answer) in enumerate(DOCUMENTS)
         ][first:last],
     )
-
-
-@pytest.fixture(autouse=True)
-def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_llama: Path) -> Any:
-    """A checkpoint of tiny networks, loaded once."""
-    memory = build_memory(tiny_llama)
-    checkpoint.save(memory.stack, work / "made", "A card.\n")
-    memory.fingerprint = checkpoint.fingerprint(work / "made")
-    monkeypatch.setenv("MAC_MODEL", str(work / "made"))
-    monkeypatch.setattr(session, "_load_memory", lambda *_, **__: memory)
-    return memory
 
 
 def test_each_file_has_a_memory_of_its_own(

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from maccli.service import rivals, session
-from models import adapter, camels, checkpoint, salient
+from maccli.service import rivals
+from models import adapter, camels, salient
 
 from .conftest import Ran
 
@@ -53,17 +53,6 @@ def train(mac: Mac, data: str, tiny_llama: Path, tiny_encoder: Path) -> Callable
         return mac(*given, "--out", out, *more)
 
     return run
-
-
-@pytest.fixture
-def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_llama: Path) -> Any:
-    """A checkpoint of tiny networks, loaded once."""
-    memory = build_memory(tiny_llama)
-    checkpoint.save(memory.stack, work / "made", "A card.\n")
-    memory.fingerprint = checkpoint.fingerprint(work / "made")
-    monkeypatch.setenv("MAC_MODEL", str(work / "made"))
-    monkeypatch.setattr(session, "_load_memory", lambda *_, **__: memory)
-    return memory
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Small random base LMs of every family, in which no weight is zero and none is one."""
+"""Small random base LMs of every family, in which no weight is zero and none is one; examples."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+
+from models.data import Example
+from models.encoder import SentenceEncoder
+from models.lm import BaseLM
 
 FAMILIES = ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "GPT2"]
 WINDOWED = ("Mistral", "Gemma3")
@@ -15,6 +20,32 @@ POSITIONS = 128
 """That the small GPT-2 has learned."""
 
 MakeLM = Callable[..., Any]
+NAMES = ("Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera")
+
+
+def prizes(document: str, number: int = len(NAMES)) -> list[Example]:
+    """Questions about so many documents, alike but for {i} and {name} in them."""
+    return [
+        Example(
+            id=str(i),
+            source="made",
+            document_id=str(i),
+            document=document.format(i=i, name=name),
+            question=f"Who got prize number {i}?",
+            answers=(name,),
+        )
+        for i, name in enumerate(NAMES[:number])
+    ]
+
+
+@pytest.fixture
+def lm(tiny_llama: Path) -> BaseLM:
+    return BaseLM.load(tiny_llama, device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.fixture
+def encoder(tiny_encoder: Path) -> SentenceEncoder:
+    return SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))
 
 
 @pytest.fixture
@@ -34,10 +65,7 @@ def make_lm(tiny_llama: Path) -> MakeLM:
     """
 
     def make(kind: str, window: int = 8) -> Any:
-        import torch
         import transformers
-
-        from models.lm import BaseLM
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_llama)
         sizes: dict[str, Any] = {

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ import torch
 
 from models import adapter as adapters
 from models.adapter import Adapter, AdapterConfig, layer_sizes, merged, rank_for
-from models.data import Example
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
 from models.lm import BaseLM
@@ -22,31 +20,17 @@ from models.optimise import TrainConfig
 from models.qa_tune import QATuning, examples, latent_parameters, prompt_tokens
 from models.train import Progress, Trainer
 
-NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
-EXAMPLES = [
-    Example(
-        id=f"e{i}",
-        source="made",
-        document_id=f"d{i}",
-        document=f"The jury gave prize number {i} to {name}.",
-        question=f"Who got prize number {i}?",
-        answers=(name,),
-    )
-    for i, name in enumerate(NAMES)
-]
+from .conftest import prizes
+
+EXAMPLES = prizes("The jury gave prize number {i} to {name}.")
 SETTINGS = TrainConfig(
     steps=4, groups=2, documents=2, learning_rate=1e-2, warmup=2, save_minutes=60, seed=3
 )
 
 
-@pytest.fixture
-def lm(tiny_llama: Path) -> BaseLM:
-    return BaseLM.load(tiny_llama, device=torch.device("cpu"), dtype=torch.float32)
-
-
-def made(lm: BaseLM, **more: Any) -> Adapter:
+def made(lm: BaseLM, rank: int = 3) -> Adapter:
     """An adapter that changes something."""
-    config = AdapterConfig(str(lm.model.name_or_path), None, rank=3, alpha=6.0, **more)
+    config = AdapterConfig(str(lm.model.name_or_path), None, rank=rank, alpha=2.0 * rank)
     adapter = Adapter(config, layer_sizes(lm), seed=1)
     generator = torch.Generator().manual_seed(2)
     for up in adapter.up:
@@ -83,7 +67,7 @@ def test_the_loss_falls_and_the_base_lm_stays(trainer: MakeTrainer, lm: BaseLM, 
     loaded = adapters.load(run.out)
     assert (loaded.config.task, loaded.config.training["step"]) == (task, 30)
     ids = lm.pad([prompt_tokens(lm, EXAMPLES[0].question)])
-    with torch.no_grad(), run.stack.attached(lm):
+    with torch.no_grad(), run.stack.worn(lm):
         trained = lm.forward(ids)
     with torch.no_grad():
         torch.testing.assert_close(merged(lm, loaded).forward(ids), trained, atol=1e-4, rtol=1e-3)
@@ -126,6 +110,22 @@ def test_the_loss_is_that_of_the_prompt(trainer: MakeTrainer, lm: BaseLM) -> Non
     assert float(got.relevance) == 0
 
 
+def test_layers_that_are_run_again_wear_it_again(trainer: MakeTrainer, lm: BaseLM) -> None:
+    """The gradient is the same with and without gradient checkpointing."""
+    found = []
+    for again in (False, True):
+        run = trainer("text")
+        assert run.method is not None
+        lm.gradient_checkpointing = again
+        run.stack.load_state_dict(made(lm, rank=4).state_dict())
+        corpus = run._corpus([EXAMPLES], [1.0], 16, "embeddings")
+        run.method.loss(corpus, run._sampler(corpus, [1.0], 2).batch(0), None).answer.backward()
+        found.append([weight.grad for weight in run.stack.parameters()])
+    for one, other in zip(*found, strict=True):
+        assert one is not None and one.abs().max() > 0
+        torch.testing.assert_close(other, one)
+
+
 def test_text_stands_in_the_prompt_nearest_first(trainer: MakeTrainer) -> None:
     run = trainer("text")
     corpus = run._corpus([EXAMPLES], [1.0], 16, "embeddings")
@@ -152,7 +152,7 @@ def test_peft_loads_it(lm: BaseLM, tiny_llama: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = theirs(ids).logits
         torch.testing.assert_close(merged(lm, adapter).model(ids).logits, wanted)
-        with adapter.attached(lm):
+        with adapter.worn(lm):
             torch.testing.assert_close(lm.model(ids).logits, wanted)
     assert not torch.allclose(lm.model(ids).logits, wanted, atol=1e-3)
 
@@ -184,24 +184,20 @@ def test_layers_that_keep_their_weights_the_other_way_round(
     peft = pytest.importorskip("peft")
     from transformers import AutoModelForCausalLM
 
-    model, base = (
-        AutoModelForCausalLM.from_pretrained(tiny_gpt2, dtype=torch.float32).eval() for _ in "12"
-    )
-    lm: Any = SimpleNamespace(model=model, layers=list(model.transformer.h), device=model.device)
+    lm = BaseLM.load(tiny_gpt2, device=torch.device("cpu"), dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(tiny_gpt2, dtype=torch.float32)
     adapter = adapters.new(AdapterConfig("gpt2", None, rank=2, alpha=4.0), lm)
     for up in adapter.up:
         up.data.normal_(std=0.3)
     adapter.save(tmp_path)
     theirs = peft.PeftModel.from_pretrained(base, str(tmp_path)).eval()
     ids = torch.tensor([[1, 40, 50, 60]])
-    with torch.no_grad(), adapter.attached(lm):
-        wanted = model(ids).logits
+    with torch.no_grad(), adapter.worn(lm):
+        wanted = lm.model(ids).logits
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, wanted)
-        loaded = adapters.load(tmp_path)
-        for layer, down, up in zip(loaded.layers(lm), loaded.down, loaded.up, strict=True):
-            adapters._add(layer, loaded.scale * (up @ down))
-        torch.testing.assert_close(model(ids).logits, wanted)
+        tuned = merged(lm, adapters.load(tmp_path))
+        torch.testing.assert_close(tuned.model(ids).logits, wanted)
 
 
 def test_a_rank_of_so_many_parameters(lm: BaseLM) -> None:

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from models.batches import Batch
 from models.corpus import build
-from models.data import Example
 from models.decode import Decoder
 from models.encoder import SentenceEncoder
 from models.errors import ModelError, UnsupportedModelError
@@ -29,7 +28,7 @@ from models.paper.method import instruction_prefix
 from models.paper.reading import TokenReader
 from models.paper.stack import PaperStack
 
-from .conftest import FAMILIES, POSITIONS
+from .conftest import FAMILIES, POSITIONS, prizes
 
 CPU = torch.device("cpu")
 TEXTS = ["The jury gave the prize to the poet Tomas Reyl.", "Who opened the bridge?", "It rained."]
@@ -137,18 +136,7 @@ def test_learned_positions_stay_in_the_keys_of_a_document(
 
 
 def _corpus(lm: BaseLM, encoder: SentenceEncoder) -> Any:
-    names = ["Ida", "Tomas", "Nadia", "Ines"]
-    examples = [
-        Example(
-            id=str(i),
-            source="made",
-            document_id=str(i),
-            document=f"The jury gave prize number {i} to {name}.",
-            question=f"Who got prize number {i}?",
-            answers=(name,),
-        )
-        for i, name in enumerate(names)
-    ]
+    examples = prizes("The jury gave prize number {i} to {name}.", 4)
     corpus = build([examples], lambda texts: [len(r) for r in lm.tokenize(texts)], chunk_tokens=64)
     corpus.embed(encoder, progress=lambda _: None)
     return corpus

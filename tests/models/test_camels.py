@@ -13,7 +13,6 @@ from models import camels
 from models.batches import Sampler
 from models.camels import Camels, CamelsConfig, CamelsMethod, Weigher
 from models.corpus import Corpus, build
-from models.data import Example
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
 from models.finetune import Tuner, weighted_loss
@@ -21,29 +20,10 @@ from models.lm import BaseLM
 from models.optimise import TrainConfig
 from models.train import Progress, Trainer
 
-NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
-EXAMPLES = [
-    Example(
-        id=f"e{i}",
-        source="made",
-        document_id=f"d{i}",
-        document=f"Rain fell on the old road. The prize number {i} went to {name}.",
-        question=f"Who got prize number {i}?",
-        answers=(name,),
-    )
-    for i, name in enumerate(NAMES)
-]
+from .conftest import prizes
+
+EXAMPLES = prizes("Rain fell on the old road. The prize number {i} went to {name}.")
 SETTINGS = TrainConfig(steps=3, groups=2, documents=2, learning_rate=3e-3, save_minutes=60, seed=3)
-
-
-@pytest.fixture
-def lm(tiny_llama: Path) -> BaseLM:
-    return BaseLM.load(tiny_llama, device=torch.device("cpu"), dtype=torch.float32)
-
-
-@pytest.fixture
-def encoder(tiny_encoder: Path) -> SentenceEncoder:
-    return SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))
 
 
 def config(lm: BaseLM, **more: float) -> CamelsConfig:

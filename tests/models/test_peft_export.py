@@ -25,8 +25,11 @@ from models.paper.memory import PaperMemory
 from models.paper.reading import StateReader
 from models.paper.stack import PaperStack
 
-# peft asks transformers for it under a name that was deprecated since.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+pytestmark = [
+    # peft asks transformers for it under a name that was deprecated since.
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+    pytest.mark.usefixtures("any_byte"),
+]
 CPU = torch.device("cpu")
 QUESTION = "Who opened the bridge over the Elm?"
 TEXTS = [

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from models.batches import Batch
-from models.data import Example
 from models.device import choose_dtype
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
@@ -25,18 +24,9 @@ from models.paper.method import PaperMethod
 from models.paper.reading import StateReader
 from models.train import Trainer
 
-NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
-EXAMPLES = [
-    Example(
-        id=str(i),
-        source="made",
-        document_id=str(i),
-        document=f"The jury gave prize number {i} to {name} in March.",
-        question=f"Who got prize number {i}?",
-        answers=(name,),
-    )
-    for i, name in enumerate(NAMES)
-]
+from .conftest import prizes
+
+EXAMPLES = prizes("The jury gave prize number {i} to {name} in March.")
 SETTINGS = TrainConfig(steps=2, groups=2, documents=2, learning_rate=1e-3, save_minutes=60, seed=3)
 
 Make = Callable[..., Trainer]

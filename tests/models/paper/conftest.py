@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from models.encoder import SentenceEncoder
-from models.lm import BaseLM
 from models.paper.config import PaperConfig
 
 CPU = torch.device("cpu")
@@ -27,16 +25,6 @@ NETWORKS: dict[str, dict[str, Any]] = {
 NETWORKS["t5-encoder"] = NETWORKS["t5"]
 
 MakeConfig = Callable[..., PaperConfig]
-
-
-@pytest.fixture
-def lm(tiny_llama: Path) -> BaseLM:
-    return BaseLM.load(tiny_llama, device=CPU, dtype=torch.float32)
-
-
-@pytest.fixture
-def encoder(tiny_encoder: Path) -> SentenceEncoder:
-    return SentenceEncoder.load(tiny_encoder, device=CPU)
 
 
 @pytest.fixture

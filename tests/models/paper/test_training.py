@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from models import checkpoint
 from models.batches import Batch
 from models.corpus import Corpus, build
-from models.data import Example
 from models.encoder import SentenceEncoder
 from models.errors import CheckpointError
 from models.lm import BaseLM
@@ -29,19 +28,10 @@ from models.paper.reading import StateReader, TokenReader, collate
 from models.paper.stack import PaperStack
 from models.train import Progress, Trainer
 
+from ..conftest import prizes
+
 MakeConfig = Callable[..., PaperConfig]
-NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
-EXAMPLES = [
-    Example(
-        id=str(i),
-        source="made",
-        document_id=str(i),
-        document=f"The jury gave prize number {i} to {name} in March.",
-        question=f"Who got prize number {i}?",
-        answers=(name,),
-    )
-    for i, name in enumerate(NAMES)
-]
+EXAMPLES = prizes("The jury gave prize number {i} to {name} in March.")
 SETTINGS = TrainConfig(
     steps=5, groups=2, documents=2, learning_rate=3e-3, save_minutes=60, seed=3,
     backprop_dropout=0.5,

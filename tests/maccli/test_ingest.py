@@ -1,0 +1,70 @@
+"""`mac ingest`, from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .conftest import FakeMemory, Ran, pipe
+
+Mac = Callable[..., Ran]
+
+
+def test_ingest_tells_what_it_did(mac: Mac, work: Path, memory: FakeMemory) -> None:
+    (work / "a.txt").write_text("One sentence.")
+    (work / "b.txt").write_bytes("Über Straßen und Wälder.".encode("cp1252"))
+    (work / "c.txt").touch()
+    ran = mac("ingest", "a.txt", "b.txt", "c.txt", "d.txt")
+    assert ran.code == 1
+    assert ran.out.startswith("4 documents: 2 added, 2 failed. 2 chunks, 6 tokens, ")
+    assert sorted(ran.err.splitlines()) == sorted(
+        [
+            "Error: d.txt: no such file or folder",
+            "Error: c.txt: is empty",
+            "Warning: b.txt is not UTF-8; read as cp1252 (else use --encoding)",
+        ]
+    )
+    again = mac("ingest", "a.txt", "-v")
+    assert again.code == 0
+    assert again.out.startswith("1 document: 1 unchanged. Took ")
+    assert again.err == "Unchanged a.txt\n"
+
+
+def test_ingest_as_json(mac: Mac, work: Path, memory: FakeMemory) -> None:
+    (work / "a.txt").write_text("One sentence.")
+    report = mac("ingest", "a.txt", "--json").json
+    assert report["added"] == report["chunks"] == 1
+    assert report["tokens"] == 2
+    assert report["documents"][0]["source"] == str(work / "a.txt")
+    assert mac("ingest", "a.txt", "--quiet").out == ""
+
+
+def test_ingest_from_a_pipe(mac: Mac, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe(monkeypatch, "<html><title>T</title><p>Some text.")
+    assert mac("ingest", "-", "--name", "page.html").code == 0
+    document = mac("store", "show", "page.html", "--json").json
+    assert (document["title"], document["pieces"][0]["text"]) == ("T", "Some text.")
+
+
+def test_a_name_is_for_one_document(mac: Mac, work: Path, memory: FakeMemory) -> None:
+    (work / "a.txt").write_text("One.")
+    (work / "b.txt").write_text("Two.")
+    ran = mac("ingest", "a.txt", "b.txt", "--name", "x")
+    assert ran.code == 2
+    assert "--name needs exactly one document, not 2." in ran.err
+
+
+def test_an_interrupted_ingest_says_so(mac: Mac, work: Path, memory: FakeMemory) -> None:
+    (work / "a.txt").write_text("One sentence.")
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    memory.before_amortize = interrupt
+    ran = mac("ingest", "a.txt")
+    assert ran.code == 130
+    assert ran.err.splitlines() == [
+        "Warning: interrupted; finished documents are kept. Run the same command again to go on."
+    ]
