@@ -212,6 +212,7 @@ def test_a_question_s_likelihood_is_that_behind_each_document_alone(
         assert likelihood == pytest.approx(-float(surprise), rel=1e-4)
 
 
+@pytest.mark.usefixtures("any_byte")
 def test_an_empty_bank_answers_as_the_base_lm(tiny_llama: Path, build_memory: Any) -> None:
     memory = build_memory(tiny_llama)
     stream = memory.answer(QUESTION, [], max_new_tokens=8)
@@ -226,7 +227,7 @@ def test_an_empty_bank_answers_as_the_base_lm(tiny_llama: Path, build_memory: An
         eos_token_id=2,
     )
     decoded = memory.lm.tokenizer.decode(expected[0, ids.shape[1] :], skip_special_tokens=True)
-    assert text.strip() == decoded.strip()
+    assert text.strip() == decoded.strip().rstrip("\N{REPLACEMENT CHARACTER}")
     assert stream.prefix_tokens == 0
 
 

@@ -75,6 +75,7 @@ def test_leaving_padding_out_changes_nothing(lm: BaseLM) -> None:
     assert not found[~real].any()
 
 
+@pytest.mark.usefixtures("any_byte")
 def test_greedy_answers_are_those_of_generate(lm: BaseLM) -> None:
     rows = lm.tokenize(TEXTS)
     found = generate_batch(lm, rows, None, 12)

@@ -49,7 +49,9 @@ def test_killed_at_chosen_moments(tmp_path):
 def test_killed_at_random_moments(path):
     chance = random.Random(0)
     seen = {}
-    for seed in range(15):
+    for seed in range(60):
+        if seed >= 15 and len(seen) > 4:  # a slow machine writes less before it is killed
+            break
         with worker("churn", path, seed) as process:
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             time.sleep(chance.uniform(0, 0.06))
