@@ -8,6 +8,7 @@ accident, and an answer would end in the middle of a name.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -44,6 +45,13 @@ class Characters:
         scores = scores.clone()
         scores[self._continuing] = float("-inf")
         return int(scores.argmax())
+
+    def choose_each(self, scores: Tensor, missing: Sequence[int]) -> list[int]:
+        """`choose` for N sequences at once: scores [N, vocabulary], and what each lacks."""
+        return [
+            self.choose(row, lacking) if token in self._breaking else token
+            for row, lacking, token in zip(scores, missing, scores.argmax(-1).tolist(), strict=True)
+        ]
 
     def missing(self, before: int, token: int) -> int:
         """Bytes that the last character lacks behind a token, given those it lacked before."""

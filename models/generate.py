@@ -72,7 +72,7 @@ def generate_batch(
     done = [False] * b
     missing = [0] * b
     for step in range(max_new_tokens):
-        tokens = list(map(lm.characters.choose, logits, missing))
+        tokens = lm.characters.choose_each(logits, missing)
         missing = list(map(lm.characters.missing, missing, tokens))
         for i, chosen in enumerate(tokens):
             done[i] = done[i] or chosen == lm.eos_id or chosen in stop

@@ -38,6 +38,8 @@ def test_the_middle_of_a_character_is_chosen_only_inside_one(tiny_llama: Any) ->
     scores[first] = 4.0
     assert characters.choose(scores, 0) == first
     assert scores[second] == 3.0
+    scores[first] = 1.0
+    assert characters.choose_each(torch.stack([scores, scores]), [0, 1]) == [letter, second]
 
 
 class Vocabulary:
