@@ -76,8 +76,10 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     from models.device import choose_device, choose_dtype
     from models.encoder import SentenceEncoder
     from models.lm import BaseLM
+    from models.modulation import Selected
     from models.optimise import TrainConfig
     from models.paper import setup
+    from models.paper.memory import PaperMemory
     from models.train import Progress, Trainer
 
     device = choose_device(arguments.device)
@@ -134,21 +136,18 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
         )  # fmt: skip
         trainer.run(report)
     assert step_peak is not None, "--steps must be at least 2"
+    memory = PaperMemory(stack, lm, encoder, reader, fingerprint="")
     dev = data.read(arguments.dev, "dev")
     asked = answers.chosen(dev, arguments.documents, arguments.questions)
-    texts = answers.texts_of(dev, lm, arguments.documents, arguments.chunk_tokens)
-    bank = answers.latents(stack.amortizer, reader, texts)
-    questions = answers.latents(stack.question, reader, [e.question for e in asked])
-    with torch.no_grad():
-        group = stack.config.group
-        parts = [stack.aggregator.hierarchical(q[None], [bank], group) for q in questions]
-    aggregated = torch.cat(parts)
+    made = memory.amortize(answers.texts_of(dev, memory, arguments.documents))
+    bank = [Selected(m.latents, m.scales, 0.0) for m in made]
+    aggregated = memory.aggregate_whole([e.question for e in asked], lambda: [bank])
     octets = step_peak.device if step_peak.device is not None else step_peak.process
     return {
         "p": p,
         "kept_megabytes": sum(kept) / len(kept) / 2**20,
         "peak_megabytes": octets / 2**20,
-        "f1": answers.mean_f1(stack, lm, asked, aggregated),
+        "f1": answers.mean_f1(memory, asked, aggregated),
         "seconds_a_step": sorted(seconds)[len(seconds) // 2],
     }
 

@@ -1,6 +1,6 @@
 """What hierarchical aggregation saves and costs: M against peak memory and F1 of a checkpoint.
 
-    python -m benchmarks.hierarchy --checkpoint DIR --data FILE [--groups 4] [--plot FILE]
+    python -m benchmarks.hierarchy --checkpoint DIR --data FILE [--split dev] [--plot FILE]
 
 The bank is the first documents of the file, amortized once; every question reads all of it: at once
 (flat), block by block (the same result), and in groups of M. Memory is that of the aggregation
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", type=Path, required=True, help="of the paper's stack")
     parser.add_argument("--data", type=Path, help="questions with documents")
+    parser.add_argument("--split", help="of the data; the whole file without")
     parser.add_argument("--groups", type=int, action="append", help="M; several times")
     parser.add_argument("--documents", type=int, default=1024, help="documents in the bank")
     parser.add_argument("--questions", type=int, default=100)
@@ -62,33 +63,33 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from benchmarks import answers
     from models import data
     from models.paper.memory import PaperMemory
+    from models.paper.reading import collate
 
     memory = PaperMemory.load(arguments.checkpoint, device=arguments.device)
-    lm, stack, reader = memory.lm, memory.stack, memory.reader
-    examples = data.read(arguments.data, "dev")
+    examples = data.read(arguments.data, arguments.split)
     asked = answers.chosen(examples, arguments.documents, arguments.questions)
-    texts = answers.texts_of(examples, lm, arguments.documents, memory.config.chunk_tokens)
+    texts = answers.texts_of(examples, memory, arguments.documents)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        bank = answers.latents(stack.amortizer, reader, texts)
-        questions = answers.latents(stack.question, reader, [e.question for e in asked])
-        np.save(folder / "bank.npy", bank.float().cpu().numpy())
-        np.save(folder / "questions.npy", questions.float().cpu().numpy())
-        del bank
+        np.save(folder / "bank.npy", np.stack([m.dequantised() for m in memory.amortize(texts)]))
+        with torch.no_grad():
+            rows_read = memory.reader.read([example.question for example in asked])
+            questions = memory.stack.question(collate(rows_read))
+        np.save(folder / "questions.npy", questions.cpu().numpy())
         command = ["-m", "benchmarks.hierarchy", "--checkpoint", str(arguments.checkpoint)]
         command += ["--device", arguments.device, "--measure"]
         nothing = json.loads(process.run([*command, NOTHING, name]).output.splitlines()[-1])
         for way in (*WAYS, *map(str, arguments.groups or (4, 16, 64, 256))):
             found = json.loads(process.run([*command, way, name]).output.splitlines()[-1])
-            merged = torch.from_numpy(np.load(folder / f"{way}.npy")).to(lm.device)
+            merged = torch.from_numpy(np.load(folder / f"{way}.npy")).to(memory.lm.device)
             rows.append(
                 {
                     "way": way,
                     "documents": len(texts),
                     "megabytes": max(0, found["octets"] - nothing["octets"]) / 2**20,
                     "seconds_a_question": found["seconds"] / len(asked),
-                    "f1": answers.mean_f1(stack, lm, asked, merged),
+                    "f1": answers.mean_f1(memory, asked, merged),
                 }
             )
     return rows
