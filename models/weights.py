@@ -1,23 +1,17 @@
 """Base models on disk: pull the pinned ones once, find any other, list what is there.
 
-A pinned model lies converted in ``<home>/models/<name>/`` beside a small manifest that says what it
-was made from. It is built in a folder of another name and moved into place whole, under a lock, so
-that a crash or a second process never leaves half a model behind. torch and transformers are
-imported only while something is being converted.
+A pinned model or a GGUF file is converted once into the cache (`models.model_cache`); folders and
+the Hub client's cache are used as they are.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
 from models.carriers import (
     Progress,
@@ -29,7 +23,8 @@ from models.carriers import (
     probe_hub,
 )
 from models.errors import WeightsError
-from models.pinned import DEFAULT_ENCODER, DEFAULT_LM, PINNED, Pinned
+from models.model_cache import Installed, brought, gguf, installed, is_complete, models_folder
+from models.pinned import DEFAULT_ENCODER, DEFAULT_LM, PINNED, Pinned, PinnedFile
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -44,44 +39,9 @@ __all__ = [
     "resolve",
 ]
 
-_MANIFEST = "mac-model.json"
-_FORMAT = 1  # of a converted folder; another number and the model is converted again
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 _ELSEWHERE = "connect to a network, or put the file into a folder and name that with MAC_WEIGHTS"
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A pinned model in the cache: its folder, bytes on disk, and the SHA-256 of its source."""
-
-    name: str
-    kind: str
-    path: Path
-    bytes: int
-    sha256: str
-    licence: str
-
-
-def models_folder(home: Path | None = None) -> Path:
-    """Where converted models lie: below `home`, else below MAC_HOME, else in the user's cache."""
-    if home is None:
-        own = os.environ.get("MAC_HOME")
-        home = Path(own).expanduser() if own else user_cache_path("mac", appauthor=False)
-    return home / "models"
-
-
-def installed(home: Path | None = None) -> list[Installed]:
-    """The pinned models that lie complete in the cache, by name."""
-    found = []
-    for name, model in sorted(PINNED.items()):
-        path = models_folder(home) / name
-        if _is_complete(path, model):
-            size = sum(file.stat().st_size for file in path.iterdir())
-            found.append(
-                Installed(name, model.kind, path, size, model.weights.sha256, model.licence)
-            )
-    return found
 
 
 def resolve(
@@ -95,7 +55,8 @@ def resolve(
     """The folder of a base model, pulled or downloaded first where it is missing.
 
     Args:
-        name: a pinned name, a folder, or a Hub id (``owner/name``, ``owner/name@revision``).
+        name: a pinned name, a folder, a GGUF file (converted once, into the cache), or a Hub id
+            (``owner/name``, ``owner/name@revision``).
         home: see `models_folder`.
         progress: told what is being downloaded.
         local: a folder to look in before any network, see `pull`.
@@ -107,18 +68,20 @@ def resolve(
     if name in PINNED:
         if not download:
             path = models_folder(home) / name
-            if not _is_complete(path, PINNED[name]):
+            if not is_complete(path, PINNED[name]):
                 raise WeightsError(f"{name} is not in {path.parent}", "run: mac model pull")
             return path
         return pull(name, home=home, progress=progress, local=local)
     folder = Path(name).expanduser()
+    if folder.suffix == ".gguf" and folder.is_file():
+        return _from_gguf(folder, home, progress)
     if folder.exists():
         return _model_folder(folder)
     if hub_id := _HUB_ID.fullmatch(name):
         return _from_hub_id(hub_id["repo"], hub_id["revision"], progress, download)
     raise WeightsError(
         f"no base model is called {name!r}",
-        f"give one of {', '.join(PINNED)}, a Hub id (owner/name) or a folder",
+        f"give one of {', '.join(PINNED)}, a Hub id (owner/name), a folder or a .gguf file",
     )
 
 
@@ -140,67 +103,11 @@ def pull(
     model = PINNED.get(name)
     if model is None:
         raise WeightsError(f"{name!r} is not a pinned model", f"give one of {', '.join(PINNED)}")
-    folder = models_folder(home)
-    path = folder / name
-    if _is_complete(path, model):
-        return path
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if progress:
-                progress(f"waiting for another process that pulls {name}", 0, None)
-            lock.acquire()
-        try:
-            if not _is_complete(path, model):  # another process may have pulled it meanwhile
-                _pull(model, path, folder / f".{name}.partial", local, progress)
-        finally:
-            lock.release()
-    except WeightsError:
-        raise
-    except OSError as error:
-        raise WeightsError(
-            f"cannot write {path}: {error.strerror or error}",
-            "a pull of both models needs about 1 GB; MAC_HOME moves them to another disk",
-        ) from error
-    return path
-
-
-def _pull(
-    model: Pinned, path: Path, work: Path, local: Path | None, progress: Progress | None
-) -> None:
-    files, carrier = _fetch(model, work, local, progress)
-    new = work / "new"
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    if model.kind == "lm":
-        if progress:
-            progress(f"converting {model.name}", 0, None)
-        from models.convert import convert_gguf
-
-        convert_gguf(files[model.weights.name], new)
-    else:
-        for name, file in files.items():
-            shutil.copyfile(file, new / name)
-    manifest = {
-        "format": _FORMAT,
-        "name": model.name,
-        "licence": model.licence,
-        "carrier": carrier,
-        "sha256": {file.name: file.sha256 for file in model.files},
-        "bytes": {file.name: file.stat().st_size for file in new.iterdir()},
-    }
-    (new / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    if path.exists():  # incomplete or of an older format, or we would not be here
-        shutil.rmtree(path)
-    new.replace(path)
-    shutil.rmtree(work, ignore_errors=True)
+    return brought(model, home, partial(_fetch, model, local, progress), progress)
 
 
 def _fetch(
-    model: Pinned, work: Path, local: Path | None, progress: Progress | None
+    model: Pinned, local: Path | None, progress: Progress | None, work: Path
 ) -> tuple[dict[str, Path], str]:
     """The pinned files from the first carrier that has them, and that carrier's name."""
     carriers: list[tuple[str, Callable[[], dict[str, Path]]]] = [
@@ -219,17 +126,16 @@ def _fetch(
     raise WeightsError(f"cannot get {model.name} ({'; '.join(reasons)})", _ELSEWHERE)
 
 
-def _is_complete(path: Path, model: Pinned) -> bool:
-    """Whether the folder is a whole conversion of just these files by just this format."""
+def _from_gguf(file: Path, home: Path | None, progress: Progress | None) -> Path:
+    """The folder that a GGUF file was converted into, once for its content."""
     try:
-        manifest = json.loads((path / _MANIFEST).read_bytes())
-        return (
-            manifest["format"] == _FORMAT
-            and manifest["sha256"] == {file.name: file.sha256 for file in model.files}
-            and all((path / f).stat().st_size == size for f, size in manifest["bytes"].items())
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return False  # no manifest, or not one of ours: pull it again
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        pinned = PinnedFile(file.name, digest, file.stat().st_size)
+    except OSError as error:
+        raise WeightsError(f"cannot read {file}: {error.strerror or error}") from error
+    model = gguf(f"{file.stem}-{digest[:12]}", pinned)
+    return brought(model, home, lambda work: ({file.name: file}, str(file)), progress)
 
 
 def _from_hub_id(

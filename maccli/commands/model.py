@@ -147,12 +147,22 @@ def path(name: str | None) -> None:
     help="The folder of the new checkpoint.",
 )
 @click.option(
-    "--base", metavar="MODEL", required=True, help="The base model that it was trained for."
+    "--base",
+    metavar="MODEL",
+    callback=options.base_model,
+    required=True,
+    help="The base model that it was trained for.",
 )
-@click.option("--encoder", metavar="MODEL", help="The sentence encoder.  [default: the pinned one]")
+@click.option(
+    "--encoder",
+    metavar="MODEL",
+    callback=options.base_model,
+    help="The sentence encoder.  [default: the pinned one]",
+)
 @click.option(
     "--tokenizer",
     metavar="MODEL",
+    callback=options.base_model,
     default="google-t5/t5-base",
     show_default=True,
     help="Whose tokens its T5 reads.",

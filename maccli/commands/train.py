@@ -69,8 +69,18 @@ if TYPE_CHECKING:
     help="What to train: this project's own networks or those of arXiv 2403.04317.  "
     "[default: latent]",
 )
-@click.option("--base", metavar="MODEL", help="The base model.  [default: the pinned one]")
-@click.option("--encoder", metavar="MODEL", help="The sentence encoder, likewise.")
+@click.option(
+    "--base",
+    metavar="MODEL",
+    callback=options.base_model,
+    help="The base model: a name, a folder, a .gguf file or a Hub id.  [default: the pinned one]",
+)
+@click.option(
+    "--encoder",
+    metavar="MODEL",
+    callback=options.base_model,
+    help="The sentence encoder, likewise.",
+)
 @click.option(
     "--quantize",
     type=click.Choice(["4bit", "none"]),
@@ -96,12 +106,14 @@ if TYPE_CHECKING:
 @click.option(
     "--amortizer-model",
     metavar="MODEL",
+    callback=options.base_model,
     help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small; "
     "for decoder-only distilbert/distilgpt2]",
 )
 @click.option(
     "--question-model",
     metavar="MODEL",
+    callback=options.base_model,
     help="The pretrained model that the input encoder starts from.  [default: the amortizer's]",
 )
 @click.option(

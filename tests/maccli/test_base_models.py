@@ -65,6 +65,23 @@ def test_gpt2_trains_ingests_and_answers(
         assert hint.startswith("Hint: ask a shorter question")
 
 
+def test_a_checkpoint_finds_its_local_base_model_from_everywhere(
+    train: Callable[..., Ran],
+    mac: Mac,
+    work: Path,
+    tiny_llama: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (work / "base").symlink_to(tiny_llama)
+    trained = train("--base", "base", "--rank", "16")
+    assert trained.code == 0, trained.err
+    assert mac("model", "show", "made", "--json").json["base_lm"] == str(work / "base")
+    (elsewhere := work / "elsewhere").mkdir()
+    monkeypatch.chdir(elsewhere)
+    asked = mac("ask", FACTS[0][1], "-m", "../made", "--mode", "closed-book")
+    assert asked.code == 0, asked.err
+
+
 def test_other_architectures_are_refused(train: Callable[..., Ran], work: Path) -> None:
     from transformers import OPTConfig, OPTForCausalLM
 

@@ -389,6 +389,35 @@ def test_a_folder_is_taken_as_it_is(tiny_llama: Path) -> None:
     assert weights.resolve(str(tiny_llama)) == tiny_llama
 
 
+def test_any_gguf_file_is_converted_once_for_its_content(gguf_file: Path, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    file = tmp_path / "mine.gguf"
+    file.write_bytes(gguf_file.read_bytes())
+    folder = weights.resolve(str(file))
+    assert folder.parent == weights.models_folder()
+    made = (folder / "model.safetensors").stat().st_mtime_ns
+    assert weights.resolve(str(file)) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == made
+    source = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
+    theirs = AutoModelForCausalLM.from_pretrained(**source).state_dict()
+    ours = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    assert all((ours[name] == tensor).all() for name, tensor in theirs.items())
+    with file.open("ab") as longer:
+        longer.write(b"\0")
+    assert weights.resolve(str(file)) != folder
+    assert folder in {model.path for model in weights.installed()}
+
+
+def test_a_gguf_that_cannot_be_read_is_named(gguf_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "half.gguf"
+    for data in (b"no such format", gguf_file.read_bytes()[:300]):
+        file.write_bytes(data)
+        with pytest.raises(WeightsError, match=r"half\.gguf cannot be read as a base model"):
+            weights.resolve(str(file))
+    assert not list(weights.models_folder().glob("half-*"))
+
+
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no base model is called 'gpt-17'") as caught:
         weights.resolve("gpt-17")
