@@ -148,15 +148,17 @@ class Bank:
             if document is None:
                 raise MacError(f"The document {name!r} is not in the store any more.")
             rows = self.store.chunk_rows(ids)
+            if self.late is None:
+                kept = self.store.modulations(ids)
+            else:  # reading them would take most of the time
+                kept = [self.late.nothing()] * len(ids)
             bank.store.put(
                 name,
                 content_hash=document.content_hash,
                 chunking=document.chunking,
                 chunks=[
                     NewChunk(row.start, row.end, row.text, latents, scales, keys[row.id])
-                    for row, (latents, scales) in zip(
-                        rows, self.store.modulations(ids), strict=True
-                    )
+                    for row, (latents, scales) in zip(rows, kept, strict=True)
                 ],
                 characters=document.characters,
             )

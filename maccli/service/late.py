@@ -19,6 +19,8 @@ from models.modulation import Modulation, quantise
 from store.views import View
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from maccli.service.bank import AnyMemory
     from store.bank import Store
 
@@ -44,8 +46,11 @@ class Late:
     def embed(self, texts: Sequence[str]) -> list[Modulation]:
         """Return the key of each text with an empty token, in place of its modulation."""
         keys = self.memory.encoder.encode(texts).cpu().numpy().astype(np.float16)
-        nothing = quantise(np.zeros((1, self.memory.config.latent_size), np.float32))
-        return [Modulation(*nothing, key) for key in keys]
+        return [Modulation(*self.nothing(), key) for key in keys]
+
+    def nothing(self) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+        """Return what is stored in place of every modulation."""
+        return quantise(np.zeros((1, self.memory.config.latent_size), np.float32))
 
     def views(self, store: Store, ids: Sequence[int]) -> list[View]:
         """Return what `Store.views` would, had the chunks been amortized when they were stored.

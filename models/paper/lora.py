@@ -1,7 +1,7 @@
 """Aggregated latents to low-rank weights of the base LM's projections (LoRA, arXiv 2106.09685).
 
-The paper leaves the kind of modulation open (section 3.1): its main results are the prefix's, and an
-ablation has LoRA slightly behind it.
+The paper leaves the kind of modulation open (section 3.1): its main results are the prefix's, and
+an ablation has LoRA slightly behind it.
 
 Letters: N questions, T tokens of a modulation, d latent size, L layers, r rank, I inputs and O
 outputs of a projection.
