@@ -110,9 +110,6 @@ def _searched(
     rows = []
     for end in ends:
         title = f"{step.title}, first {end:,} documents"
-        if end == len(names):
-            rows.append(_row(evaluation, evaluation.bank, asked, step, title))
-            continue
         with _part(evaluation.bank, names[:end]) as small:
             rows.append(_row(evaluation, small, asked, step, title))
     return rows
@@ -265,7 +262,10 @@ def _row(
 
 @contextmanager
 def _part(bank: Bank, names: Sequence[str]) -> Iterator[Bank]:
-    """Give a bank of some of the documents, in a folder that is deleted afterwards."""
+    """Give a bank of some of the documents, in a folder that is deleted afterwards; of all: it."""
+    if len(names) == len(bank.chunks_of):
+        yield bank
+        return
     with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
         part = bank.part(Path(folder) / "store", names)
         try:
