@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from maccli import config
-from maccli.commands import options
+from maccli.commands import options, train_options
 from maccli.output import Output, size
 from models import checkpoint
 
@@ -149,20 +149,20 @@ def path(name: str | None) -> None:
 @click.option(
     "--base",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     required=True,
     help="The base model that it was trained for.",
 )
 @click.option(
     "--encoder",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     help="The sentence encoder.  [default: the pinned one]",
 )
 @click.option(
     "--tokenizer",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     default="google-t5/t5-base",
     show_default=True,
     help="Whose tokens its T5 reads.",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli import config
-from models.pinned import PINNED
 
 if TYPE_CHECKING:
     from maccli.service.session import Place
@@ -30,12 +29,6 @@ device_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 nl_option = click.option("--nl", "as_nl", is_flag=True, help="Write one JSON object a line.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Write results and errors only.")
-
-
-def base_model(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Make a base model's path whole, since checkpoints keep it; a pinned name stays one."""
-    path = Path(value).expanduser() if value and value not in PINNED else None
-    return str(path.absolute()) if path is not None and path.exists() else value
 
 
 def _tags(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -72,13 +72,13 @@ if TYPE_CHECKING:
 @click.option(
     "--base",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     help="The base model: a name, a folder, a .gguf file or a Hub id.  [default: the pinned one]",
 )
 @click.option(
     "--encoder",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     help="The sentence encoder, likewise.",
 )
 @click.option(
@@ -106,14 +106,14 @@ if TYPE_CHECKING:
 @click.option(
     "--amortizer-model",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small; "
     "for decoder-only distilbert/distilgpt2]",
 )
 @click.option(
     "--question-model",
     metavar="MODEL",
-    callback=options.base_model,
+    callback=train_options.base_model,
     help="The pretrained model that the input encoder starts from.  [default: the amortizer's]",
 )
 @click.option(

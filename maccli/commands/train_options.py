@@ -11,11 +11,18 @@ import click
 
 from maccli import presets
 from maccli.commands.options import Decorator
+from models.pinned import PINNED
 
 PRECISIONS = ("fp32", "bf16")
 """As in `models.optimise`, which takes a second to import."""
 _PRESET = "mac.train.preset"
 """Where the context remembers which options the preset has set."""
+
+
+def base_model(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Make a base model's path whole, since checkpoints keep it; a pinned name stays one."""
+    path = Path(value).expanduser() if value and value not in PINNED else None
+    return str(path.absolute()) if path is not None and path.exists() else value
 
 
 def _names(ctx: click.Context) -> dict[str, str]:
