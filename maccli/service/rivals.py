@@ -108,7 +108,7 @@ class Rivals:
         tagger, name = salient.find_tagger()
         if name == salient.FALLBACK:
             self._evaluation.note(
-                "salient-spans finds entities by rules; for a trained tagger: "
+                "salient-spans finds entities by a regular expression; for a trained tagger: "
                 "pip install 'maccli[entities]' and python -m spacy download en_core_web_sm"
             )
         return tagger, name

@@ -94,7 +94,7 @@ def test_adapters_and_weights_are_trained_and_evaluated(
         assert row["adaptation_device_memory"] is None and row["learning_rate"] == 0.01
         assert row["adapter"] == rows["qa-base"]["adapter"] != rows["rag-lora-dense"]["adapter"]
     assert rows["salient-spans"]["tagger"] == salient.FALLBACK
-    assert "by rules; for a trained tagger" in ran.err
+    assert "regular expression; for a trained tagger" in ran.err
     assert rows["camels"]["camels"] and not rows["uniform"]["camels"]
     # Nothing is measured twice; what was tuned differs from what it started from.
     assert mac(*options, "--resume", "-q").code == 0
