@@ -146,23 +146,17 @@ def path(name: str | None) -> None:
     required=True,
     help="The folder of the new checkpoint.",
 )
-@click.option(
+@train_options.base_model_option(
     "--base",
-    metavar="MODEL",
-    callback=train_options.base_model,
     required=True,
     help="The base model that it was trained for.",
 )
-@click.option(
+@train_options.base_model_option(
     "--encoder",
-    metavar="MODEL",
-    callback=train_options.base_model,
     help="The sentence encoder.  [default: the pinned one]",
 )
-@click.option(
+@train_options.base_model_option(
     "--tokenizer",
-    metavar="MODEL",
-    callback=train_options.base_model,
     default="google-t5/t5-base",
     show_default=True,
     help="Whose tokens its T5 reads.",

@@ -69,16 +69,12 @@ if TYPE_CHECKING:
     help="What to train: this project's own networks or those of arXiv 2403.04317.  "
     "[default: latent]",
 )
-@click.option(
+@train_options.base_model_option(
     "--base",
-    metavar="MODEL",
-    callback=train_options.base_model,
     help="The base model: a name, a folder, a .gguf file or a Hub id.  [default: the pinned one]",
 )
-@click.option(
+@train_options.base_model_option(
     "--encoder",
-    metavar="MODEL",
-    callback=train_options.base_model,
     help="The sentence encoder, likewise.",
 )
 @click.option(
@@ -103,17 +99,13 @@ if TYPE_CHECKING:
     help="What reads documents in the paper stack; `encoder` is a small decoder on the sentence "
     "encoder.  [default: t5]",
 )
-@click.option(
+@train_options.base_model_option(
     "--amortizer-model",
-    metavar="MODEL",
-    callback=train_options.base_model,
     help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small; "
     "for decoder-only distilbert/distilgpt2]",
 )
-@click.option(
+@train_options.base_model_option(
     "--question-model",
-    metavar="MODEL",
-    callback=train_options.base_model,
     help="The pretrained model that the input encoder starts from.  [default: the amortizer's]",
 )
 @click.option(

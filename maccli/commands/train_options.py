@@ -19,7 +19,12 @@ _PRESET = "mac.train.preset"
 """Where the context remembers which options the preset has set."""
 
 
-def base_model(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+def base_model_option(name: str, **more: Any) -> Decorator:
+    """Return an option that takes a base model, as `click.option` would."""
+    return click.option(name, metavar="MODEL", callback=_whole_path, **more)
+
+
+def _whole_path(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
     """Make a base model's path whole, since checkpoints keep it; a pinned name stays one."""
     path = Path(value).expanduser() if value and value not in PINNED else None
     return str(path.absolute()) if path is not None and path.exists() else value
