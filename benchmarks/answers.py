@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from models.chunking import split
-from models.data import Example
-from models.evaluate import MAX_NEW_TOKENS
-from models.metrics import f1
-from models.objective import question_prompt
+from models.data.files import Example
+from models.evaluation.answers import MAX_NEW_TOKENS
+from models.evaluation.metrics import f1
+from models.latent.objective import question_prompt
 from models.paper.memory import PaperMemory
+from models.text.chunking import split
 
 BATCH = 8
 """Questions that are decoded together."""

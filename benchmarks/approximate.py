@@ -26,7 +26,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from benchmarks import process
-from models.relevance import LOOKS, RelevanceWeights, select
+from models.memory.relevance import LOOKS, RelevanceWeights, select
 from store import graph
 from store.graph import Graph, Origin
 from store.keys import Behind, KeyFile
@@ -76,9 +76,9 @@ def main() -> None:
 
 def encode(folder: Path, articles: Path, questions: Path, number: int) -> None:
     """Real keys float16 [number, E] and queries float32 [n, E]."""
-    from models import checkpoint
-    from models.chunking import split
-    from models.memory import Memory
+    from models.latent.memory import Memory
+    from models.memory import checkpoint
+    from models.text.chunking import split
 
     memory = Memory.load(checkpoint.find(checkpoint.DEFAULT))
     words = [

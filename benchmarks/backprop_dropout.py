@@ -71,16 +71,18 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from benchmarks import answers
-    from maccli.service.peak import peak
-    from models import data, pinned, weights
-    from models.device import choose_device, choose_dtype
-    from models.encoder import SentenceEncoder
-    from models.lm import BaseLM
-    from models.modulation import Selected
-    from models.optimise import TrainConfig
+    from maccli.evaluation.peak import peak
+    from models.base.device import choose_device, choose_dtype
+    from models.base.encoder import SentenceEncoder
+    from models.base.lm import BaseLM
+    from models.data import files as data
+    from models.memory.modulation import Selected
     from models.paper import setup
     from models.paper.memory import PaperMemory
-    from models.train import Progress, Trainer
+    from models.training.settings import TrainConfig
+    from models.training.trainer import Progress, Trainer
+    from models.weights import pinned
+    from models.weights import resolve as weights
 
     device = choose_device(arguments.device)
     names = {

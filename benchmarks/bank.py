@@ -1,6 +1,6 @@
 """A memory bank of a question-answering set: the product's, with questions drawn.
 
-Chunking, amortizing, storing and searching are `maccli.service.bank`'s; nothing here is a model of
+Chunking, amortizing, storing and searching are `maccli.evaluation.bank`'s; nothing here is a model of
 them.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from maccli.service import bank
-from maccli.service.bank import create_store
-from maccli.service.late import Late
-from maccli.service.stream import read_stream
-from models.data import Example
-from models.memory import Memory
+from maccli.evaluation import bank
+from maccli.evaluation.bank import create_store
+from maccli.evaluation.late import Late
+from maccli.evaluation.stream import read_stream
+from models.data.files import Example
+from models.latent.memory import Memory
 
 
 @dataclass(slots=True)

@@ -61,7 +61,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
 
     from benchmarks import answers
-    from models import data
+    from models.data import files as data
     from models.paper.memory import PaperMemory
     from models.paper.reading import collate
 
@@ -99,9 +99,9 @@ def aggregate(path: Path, way: str, folder: Path, device_name: str) -> dict[str,
     """Aggregate the bank in a folder for each of its questions, and keep the result there."""
     import torch
 
-    from maccli.service.peak import peak
-    from models import checkpoint
-    from models.device import choose_device
+    from maccli.evaluation.peak import peak
+    from models.base.device import choose_device
+    from models.memory import checkpoint
     from models.paper.stack import PaperStack
 
     device = choose_device(device_name)

@@ -30,9 +30,9 @@ import zstandard
 from numpy.typing import NDArray
 
 from benchmarks import process
-from models.chunking import split
-from models.modulation import quantise
-from models.relevance import RelevanceWeights, select
+from models.memory.modulation import quantise
+from models.memory.relevance import RelevanceWeights, select
+from models.text.chunking import split
 from store import NewChunk, Store, entropy
 from store.codec import Codec
 

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from benchmarks import bank as banks
 from maccli.service.evidence import support
-from models import checkpoint
-from models.memory import Memory
-from models.modulation import Selected
-from models.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
+from models.latent.memory import Memory
+from models.memory import checkpoint
+from models.memory.modulation import Selected
+from models.memory.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
 
 LIKELIHOODS = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
 COVERAGES = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)

@@ -27,11 +27,11 @@ import torch
 
 from benchmarks import bank as banks
 from benchmarks import process
-from models import checkpoint
-from models.batching import batch_tokens, length_batches
-from models.decode import Decoder
-from models.features import document_ids
-from models.memory import Memory
+from models.base.batching import batch_tokens, length_batches
+from models.base.decode import Decoder
+from models.latent.features import document_ids
+from models.latent.memory import Memory
+from models.memory import checkpoint
 from store import NewChunk, Store
 
 CHATS = (

@@ -16,14 +16,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from models import checkpoint
-from models.batches import Sampler
-from models.corpus import build
-from models.data import parse_source, read
-from models.initialise import instruction_constant
-from models.memory import Memory
-from models.objective import answer_loss
-from models.text_prefix import TENSOR, constant_prefix, prompt_text
+from models.data.files import parse_source, read
+from models.latent.initialise import instruction_constant
+from models.latent.memory import Memory
+from models.latent.objective import answer_loss
+from models.memory import checkpoint
+from models.rivals.text_prefix import TENSOR, constant_prefix, prompt_text
+from models.training.batches import Sampler
+from models.training.corpus import build
 
 
 def main() -> None:

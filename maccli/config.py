@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maccli.errors import USAGE, MacError
-from models import checkpoint
+from models.memory import checkpoint
 
 Value = str | int
 Origin = Literal["flag", "environment", "config.toml", "default"]

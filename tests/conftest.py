@@ -197,11 +197,11 @@ def build_memory(tiny_encoder: Path) -> Any:
     """
     import torch
 
-    from models.encoder import SentenceEncoder
-    from models.initialise import initialise
-    from models.latent import LatentConfig, LatentStack
-    from models.lm import BaseLM
-    from models.memory import Memory
+    from models.base.encoder import SentenceEncoder
+    from models.base.lm import BaseLM
+    from models.latent.initialise import initialise
+    from models.latent.memory import Memory
+    from models.latent.networks import LatentConfig, LatentStack
 
     def build(folder: Path, *, full_rank: bool = False, latent_size: int = 16) -> Memory:
         lm = BaseLM.load(folder, device=torch.device("cpu"), dtype=torch.float32)

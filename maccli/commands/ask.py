@@ -205,7 +205,7 @@ class _Asker:
 
 def _write_sources(out: Output, answer: Answer, *, everything: bool) -> None:
     """Write the sources that count: a weight that rounds to nothing tells a reader nothing."""
-    from maccli.files import displayed
+    from maccli.reading.files import displayed
 
     shown = [s for i, s in enumerate(answer.sources) if everything or i == 0 or s.weight >= 0.01]
     for source in shown if everything else shown[:3]:

@@ -19,8 +19,8 @@ from maccli.output import Output
 from store.pruning import STRATEGIES
 
 if TYPE_CHECKING:
-    from maccli.service.evaluate import Evaluation
-    from maccli.service.results import Results
+    from maccli.evaluation.plan import Evaluation
+    from maccli.evaluation.results import Results
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -182,7 +182,7 @@ def evaluate(
       mac eval --docs notes --make-questions 100 --keep-questions asked.jsonl
       mac eval --language-modelling articles.jsonl --limit 100
     """
-    from maccli import plots
+    from maccli.evaluation.report import plots
 
     eval_options.check(given, plot)
     eval_studies.check(given)
@@ -200,7 +200,7 @@ def evaluate(
     if plot is not None:
         plots.evaluation(results.data, plot)
     if report is not None:
-        from maccli.service.page import page
+        from maccli.evaluation.report.page import page
 
         report.write_text(page(results.data, plots.evaluation_svgs(results.data)), "utf-8")
     if out.json:
@@ -211,11 +211,11 @@ def evaluate(
 
 def _measure(out: Output, given: dict[str, Any]) -> Results:
     """Run what the options ask for and return its results."""
-    from maccli.service import each, language_modelling
-    from maccli.service.common import Common
-    from maccli.service.evaluate import Evaluation, Plan
-    from maccli.service.lineup import line_up
-    from maccli.service.results import Results
+    from maccli.evaluation.common import Common
+    from maccli.evaluation.lineup import line_up
+    from maccli.evaluation.plan import Evaluation, Plan
+    from maccli.evaluation.results import Results
+    from maccli.evaluation.studies import each, language_modelling
     from maccli.service.session import Session
 
     others = given["retention"] or given["abstention"] or given["bank_sizes"]
@@ -283,7 +283,8 @@ def _measure(out: Output, given: dict[str, Any]) -> Results:
 
 
 def _run(evaluation: Evaluation, given: dict[str, Any]) -> None:
-    from maccli.service import compare, prune_curve, studies
+    from maccli.evaluation import compare
+    from maccli.evaluation.studies import prune_curve, studies
 
     if given["prune_curve"]:
         prune_curve.run(evaluation, given["strategies"], given["sizes"])
@@ -299,7 +300,7 @@ def _run(evaluation: Evaluation, given: dict[str, Any]) -> None:
 
 def _show(out: Output, results: Results) -> None:
     """Write the tables, in Markdown."""
-    from maccli.service.tables import tables
+    from maccli.evaluation.report.tables import tables
 
     for number, table in enumerate(tables(results.data)):
         if number:

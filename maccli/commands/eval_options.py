@@ -34,7 +34,7 @@ METHODS = (
     "salient-spans",
     "camels",
 )
-"""As in `maccli.service.methods`, which takes a second to import."""
+"""As in `maccli.evaluation.methods`, which takes a second to import."""
 DEFAULT_METHODS = ("closed-book", "rag-hybrid", "mac", "oracle", "mac-oracle")
 
 
@@ -58,7 +58,7 @@ def number_or_all(least: int) -> Callable[[click.Context, click.Parameter, Any],
 
 def picture(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
     """Refuse a picture of a kind that cannot be drawn, before anything is measured."""
-    from maccli import plots
+    from maccli.evaluation.report import plots
 
     if path is not None and path.suffix.lower() not in plots.FORMATS:
         raise click.BadParameter(f"{path}: a picture's name ends in {', '.join(plots.FORMATS)}.")

@@ -10,9 +10,9 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from maccli.evaluation.plan import Plan
+    from maccli.evaluation.results import Results
     from maccli.output import Output
-    from maccli.service.evaluate import Plan
-    from maccli.service.results import Results
     from maccli.service.session import Session
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -131,7 +131,7 @@ def prepared(
     """
     if not given["docs"]:
         return plan, begin({})
-    from maccli.service import own_documents
+    from maccli.evaluation.studies import own_documents
 
     own = own_documents.read(given["docs"])
     made = given["make_questions"]

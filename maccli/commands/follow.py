@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from maccli import errors, files
+from maccli import errors
 from maccli.output import count
+from maccli.reading import files
 
 if TYPE_CHECKING:
     from maccli.commands.ingest import Teller

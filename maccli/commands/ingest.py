@@ -13,7 +13,7 @@ from maccli.commands import options
 from maccli.output import Output, count, size
 
 if TYPE_CHECKING:
-    from maccli.files import Found, Unusable
+    from maccli.reading.files import Found, Unusable
     from maccli.service.ingest import Piped
     from maccli.service.report import Outcome, Report
 
@@ -126,7 +126,7 @@ class Teller:
 
     def tell(self, outcome: Outcome) -> None:
         """Tell what became of one file; of a trouble that lasts, only once."""
-        from maccli.files import displayed
+        from maccli.reading.files import displayed
 
         out = self.out
         name = displayed(outcome.source)
@@ -173,7 +173,7 @@ _VERBS = {"added": "add", "updated": "update", "renamed": "rename", "removed": "
 def _items(
     paths: tuple[str, ...], recursive: bool, name: str | None
 ) -> list[Found | Unusable | Piped]:
-    from maccli import files, loaders
+    from maccli.reading import files, loaders
     from maccli.service.ingest import Piped
 
     items: list[Found | Unusable | Piped] = []
@@ -185,7 +185,7 @@ def _items(
 
 
 def _size(item: Found | Unusable | Piped) -> int:
-    from maccli.files import Found, Unusable
+    from maccli.reading.files import Found, Unusable
 
     if isinstance(item, Found):
         return item.size

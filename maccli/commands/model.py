@@ -11,7 +11,7 @@ import click
 from maccli import config
 from maccli.commands import options, train_options
 from maccli.output import Output, size
-from models import checkpoint
+from models.memory import checkpoint
 
 
 @click.group()
@@ -48,7 +48,7 @@ def pull(names: tuple[str, ...], folder: Path | None, quiet: bool) -> None:
       mac model pull
       mac model pull --from /media/stick/weights
     """
-    from models import weights
+    from models.weights import resolve as weights
 
     out = Output(quiet=quiet)
     for name in names or (weights.DEFAULT_LM, weights.DEFAULT_ENCODER):
@@ -128,7 +128,7 @@ def path(name: str | None) -> None:
       mac model path
       mac model path smollm2-135m-instruct
     """
-    from models import weights
+    from models.weights import resolve as weights
 
     base = {found.name: found.path for found in weights.installed()}
     out = Output()
@@ -174,8 +174,8 @@ def convert(
       mac model convert best_f1.pt --base meta-llama/Llama-2-7b-hf --out llama-mac
       mac ask -m ./llama-mac "Who won?"
     """
-    from maccli.service import convert as service
-    from models import pinned
+    from maccli.training import convert as service
+    from models.weights import pinned
 
     output = Output(quiet=quiet)
     with output.transfers() as transfer:
@@ -235,7 +235,7 @@ def _checkpoints() -> list[dict[str, Any]]:
 
 
 def _base_models() -> list[dict[str, Any]]:
-    from models import weights
+    from models.weights import resolve as weights
 
     kinds = {"lm": "base model", "encoder": "sentence encoder"}
     return [

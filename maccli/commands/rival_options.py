@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from maccli.service.train_rivals import Rival
+    from maccli.training.rivals import Rival
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -87,7 +87,7 @@ def rival(given: dict[str, Any]) -> Rival | None:
     Raises:
         UsageError: they do not go together.
     """
-    from maccli.service.train_rivals import Rival
+    from maccli.training.rivals import Rival
 
     chosen = "--qa-tune" if given["qa_tune"] else "--camels" if given["camels"] else None
     if given["qa_tune"] and given["camels"]:
@@ -124,7 +124,7 @@ def check(given: dict[str, Any]) -> None:
 
 
 def plan(given: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of `maccli.service.evaluate.Plan` that are the rivals'."""
+    """Return the values of `maccli.evaluation.plan.Plan` that are the rivals'."""
     names = ("rag_lora", "qa_base", "camels", "tune_on", "tune_documents")
     rates = tuple(dict.fromkeys(given["rates"])) or (SWEEP if given["tune_on"] else (1e-5,))
     return {**{name: given[name] for name in names}, "rates": rates}

@@ -11,8 +11,8 @@ import click
 
 from maccli import config, errors
 from maccli.commands import options
-from maccli.files import displayed
 from maccli.output import Output, count, size
+from maccli.reading.files import displayed
 
 if TYPE_CHECKING:
     from store.bank import Store

@@ -10,8 +10,8 @@ import click
 
 from maccli import errors
 from maccli.commands import options
-from maccli.files import displayed
 from maccli.output import Output, count
+from maccli.reading.files import displayed
 
 if TYPE_CHECKING:
     from store.bank import Store

@@ -13,7 +13,7 @@ from maccli.commands import options, rival_options, train_options, train_run
 from maccli.output import Output
 
 if TYPE_CHECKING:
-    from models.train import Progress
+    from models.training.trainer import Progress
 
 
 @click.command()
@@ -182,8 +182,8 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data questions.jsonl --qa-tune text --out rag-lora
       mac ask -m ./my-checkpoint "Who won?"
     """
-    from maccli import plots
-    from maccli.service import train as service
+    from maccli.evaluation.report import plots
+    from maccli.training import train as service
 
     if plot is not None:
         plots.require()

@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from maccli import presets
 from maccli.commands.options import Decorator
-from models.pinned import PINNED
+from maccli.training import presets
+from models.weights.pinned import PINNED
 
 PRECISIONS = ("fp32", "bf16")
-"""As in `models.optimise`, which takes a second to import."""
+"""As in `models.training.settings`, which takes a second to import."""
 _PRESET = "mac.train.preset"
 """Where the context remembers which options the preset has set."""
 

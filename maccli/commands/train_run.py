@@ -12,8 +12,8 @@ from maccli import config
 from maccli.commands import rival_options, train_options
 
 if TYPE_CHECKING:
-    from maccli.service.train import Run
-    from models.optimise import TrainConfig
+    from maccli.training.train import Run
+    from models.training.settings import TrainConfig
 
 
 def understood(given: dict[str, Any]) -> tuple[Run, TrainConfig]:
@@ -24,8 +24,9 @@ def understood(given: dict[str, Any]) -> tuple[Run, TrainConfig]:
         CheckpointError: the checkpoint to start from cannot be read.
         DataError: the data cannot be read.
     """
-    from maccli.service.train import Run, steps_of
-    from models import data, pinned
+    from maccli.training.train import Run, steps_of
+    from models.data import files as data
+    from models.weights import pinned
 
     batch, documents = given["batch"], given["documents"]
     if batch % documents:
@@ -39,8 +40,8 @@ def understood(given: dict[str, Any]) -> tuple[Run, TrainConfig]:
     _check_stack(given, paper)
     rival = rival_options.rival(given)
     sources = [data.parse_source(source) for source in given["sources"]]
-    from models.optimise import TrainConfig
     from models.paper.setup import Choice
+    from models.training.settings import TrainConfig
 
     choice = Choice(
         given["amortizer"] or "t5",
@@ -91,7 +92,7 @@ def understood(given: dict[str, Any]) -> tuple[Run, TrainConfig]:
 
 def _is_paper(start: str) -> bool:
     """Tell whether a checkpoint is one of the `paper` stack."""
-    from models import checkpoint
+    from models.memory import checkpoint
 
     return checkpoint.read_config(checkpoint.find(start)).get("stack") == "paper"
 

@@ -15,7 +15,7 @@ from maccli.service.session import AnswerStream, Session
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
-    from models.relevance import Retriever
+    from models.memory.relevance import Retriever
     from store.records import ChunkRow
 
 Mode = Literal["mac", "rag", "closed-book"]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from maccli.service.session import Memory
-    from models.modulation import Selected
-    from models.relevance import Candidate, RelevanceWeights, Retriever
+    from models.memory.modulation import Selected
+    from models.memory.relevance import Candidate, RelevanceWeights, Retriever
     from store.bank import Store
     from store.records import ChunkRow
     from store.views import View
@@ -65,7 +65,7 @@ def find(
         store: the bank.
         question: one or several lines.
         k: how many chunks.
-        retriever: see `models.relevance.select`; only "hybrid" takes a second look.
+        retriever: see `models.memory.relevance.select`; only "hybrid" takes a second look.
         within: the documents that may be drawn from.
         from_latents: read modulations, too; text alone needs none.
         timings: receives the seconds of `encode` and `aggregate`.
@@ -124,7 +124,7 @@ def relevant(
     exact ones: so what may be missed is only what is near without sharing any. `views` gives the
     modulations that the second look goes by; None: the store does.
     """
-    from models import relevance
+    from models.memory import relevance
 
     begun = time.perf_counter()
     query = memory.encode_question(question)
@@ -182,8 +182,8 @@ def support(
 
 
 def selected(candidates: Sequence[Candidate], views: Sequence[View]) -> list[Selected]:
-    """The candidates' modulations, as `models.memory.Memory` takes them."""
-    from models.modulation import Selected
+    """The candidates' modulations, as `models.latent.memory.Memory` takes them."""
+    from models.memory.modulation import Selected
 
     return [
         Selected(view.latents, view.scales, candidate.log_weight, view.which)

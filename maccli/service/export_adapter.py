@@ -10,7 +10,7 @@ from maccli.errors import USAGE, MacError
 
 if TYPE_CHECKING:
     from maccli.service.session import Memory
-    from models.modulation import Selected
+    from models.memory.modulation import Selected
 
 
 def require_empty(folder: Path) -> None:

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from maccli import loaders
-from maccli.files import Found, Unusable
-from maccli.loaders import Empty, Loaded, Refused
 from maccli.output import NoProgress, Progress
+from maccli.reading import loaders
+from maccli.reading.files import Found, Unusable
+from maccli.reading.loaders import Empty, Loaded, Refused
 from maccli.service import pending
 from maccli.service.pending import Pending
 from maccli.service.report import Outcome, Report, Status
 from maccli.service.session import Session
-from models import chunking
+from models.text import chunking
 from store.errors import ChunksGoneError
 from store.labels import NO_CHANGE, Labels
 

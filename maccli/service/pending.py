@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from store.records import KeptChunk, NewChunk
 
 if TYPE_CHECKING:
-    from maccli.loaders import Loaded
-    from models.chunking import Chunk
-    from models.modulation import Modulation
+    from maccli.reading.loaders import Loaded
+    from models.memory.modulation import Modulation
+    from models.text.chunking import Chunk
     from store.records import ChunkRow
 
 

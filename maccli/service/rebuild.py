@@ -12,7 +12,7 @@ from maccli.errors import MacError
 from maccli.output import NoProgress, Progress
 from maccli.service.ingest import GROUP_TOKENS
 from maccli.service.session import Session
-from models import chunking
+from models.text import chunking
 from store import rebuilding
 from store.bank import Store
 from store.errors import FingerprintMismatchError

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from maccli.errors import MacError
-from models import checkpoint
+from models.memory import checkpoint
 from store.bank import Store
 from store.errors import StoreNotFoundError
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from models.modulation import Modulation, Selected
-    from models.relevance import RelevanceWeights
+    from models.memory.modulation import Modulation, Selected
+    from models.memory.relevance import RelevanceWeights
 
 Transfer = Callable[[str, int, int | None], None]
 """Told what is being downloaded: a label, the bytes so far, the bytes in all if known."""
@@ -70,7 +70,7 @@ class AnswerStream(Protocol):
 
 
 class Memory(Protocol):
-    """What `models.memory.Memory` does for `mac`; tests put something smaller in its place."""
+    """What `models.latent.memory.Memory` does for `mac`; tests put something smaller in its place."""
 
     chunking: str
 
@@ -231,7 +231,7 @@ def silence_libraries() -> None:
 
 
 def _load_memory(path: Path, *, device: str, progress: Transfer | None) -> Memory:
-    from models.memory import Memory as LatentMemory
+    from models.latent.memory import Memory as LatentMemory
     from models.paper.memory import PaperMemory
 
     silence_libraries()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from models.chunking import sentences
+from models.text.chunking import sentences
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from maccli import files
-from maccli.files import Found, Unusable
 from maccli.output import Progress
+from maccli.reading import files
+from maccli.reading.files import Found, Unusable
 from maccli.service.ingest import ingest, is_current
 from maccli.service.report import Held, Outcome, Report
 from maccli.service.session import Session

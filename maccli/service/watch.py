@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from maccli.files import SKIPPED_FOLDERS, is_below
+from maccli.reading.files import SKIPPED_FOLDERS, is_below
 
 SETTLED_MS = 500
 """A burst has ended when nothing has changed for so long."""

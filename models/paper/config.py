@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.base.quantize import check_quantization
 from models.errors import CheckpointError
-from models.quantize import check_quantization
 
 AMORTIZERS = ("t5", "t5-encoder", "decoder-only", "encoder")
 MODULATIONS = ("prefix", "lora")
@@ -62,7 +62,7 @@ class PaperConfig:
     coverage_weight: float = 0.0
     abstain_below: float | None = None
     base_quantization: str | None = None
-    """See `models.latent.LatentConfig`."""
+    """See `models.latent.networks.LatentConfig`."""
     stack: str = "paper"
     training: dict[str, Any] = field(default_factory=dict)
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.base.lm import BaseLM
+from models.base.lora import LowRank, Worn, projections, sizes
 from models.errors import CheckpointError
-from models.lm import BaseLM
-from models.lora import LowRank, Worn, projections, sizes
 from models.paper.layers import PerToken
 from models.paper.modulation import ModulationHead
 

@@ -1,4 +1,4 @@
-"""A checkpoint of the paper's stack at work, behind the interface of `models.memory.Memory`.
+"""A checkpoint of the paper's stack at work, behind the interface of `models.latent.memory.Memory`.
 
 A modulation is stored as its T latents of size d, rounded as those of the `latent` stack are, with
 the document's sentence embedding as its key. A question selects documents by the key (the paper has
@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models import checkpoint
-from models.answering import Answerer, frozen
-from models.batching import batch_tokens, length_batches
-from models.encoder import SentenceEncoder
+from models.base.batching import batch_tokens, length_batches
+from models.base.encoder import SentenceEncoder
+from models.base.generate import generate_batch
+from models.base.lm import BaseLM, Prefix
 from models.errors import CheckpointError
-from models.generate import generate_batch
-from models.lm import BaseLM, Prefix
-from models.modulation import Modulation, Selected, quantise
+from models.memory import checkpoint
+from models.memory.answering import Answerer, frozen
+from models.memory.modulation import Modulation, Selected, quantise
 from models.paper import setup
 from models.paper.config import PaperConfig
 from models.paper.reading import Reader, collate
@@ -72,7 +72,7 @@ class PaperMemory(Answerer):
         device: str = "auto",
         progress: Callable[[str, int, int | None], None] | None = None,
     ) -> PaperMemory:
-        """Load a checkpoint and what it stands on; see `models.memory.Memory.load`."""
+        """Load a checkpoint and what it stands on; see `models.latent.memory.Memory.load`."""
         stack = checkpoint.load(path)
         if not isinstance(stack, PaperStack):
             raise CheckpointError(f"{path} is a checkpoint of the `latent` stack")

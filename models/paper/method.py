@@ -9,18 +9,18 @@ from pathlib import Path
 
 import torch
 
-from models.batches import Batch
-from models.corpus import Corpus
-from models.initialise import INSTRUCTION
-from models.lm import BaseLM
-from models.objective import Loss
-from models.optimise import TrainConfig
+from models.base.lm import BaseLM
+from models.latent.initialise import INSTRUCTION
+from models.latent.objective import Loss
 from models.paper.config import PaperConfig
 from models.paper.modulation import PrefixHead
 from models.paper.networks import take_pretrained
 from models.paper.objective import keep, loss
 from models.paper.reading import Reader
 from models.paper.stack import PaperStack
+from models.training.batches import Batch
+from models.training.corpus import Corpus
+from models.training.settings import TrainConfig
 
 WARMUP = 0.01
 """Share of the steps in which the learning rate rises; from then on it stays."""
@@ -28,7 +28,7 @@ WARMUP = 0.01
 
 @dataclass(slots=True)
 class PaperMethod:
-    """The `paper` stack's `models.method.Method`: QA loss only, Adam, a constant learning rate.
+    """The `paper` stack's `models.training.method.Method`: QA loss only, Adam, a constant learning rate.
 
     Args:
         config: the run.

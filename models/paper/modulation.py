@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.base.lm import BaseLM, Prefix, Shape
 from models.errors import CheckpointError
-from models.lm import BaseLM, Prefix, Shape
 from models.paper.layers import PerToken
 
 

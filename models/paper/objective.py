@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.batches import Batch
-from models.corpus import Corpus
-from models.lm import BaseLM
-from models.objective import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
+from models.base.lm import BaseLM
+from models.latent.objective import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
+from models.training.batches import Batch
+from models.training.corpus import Corpus
 
 
 def keep(documents: int, dropped: float, rng: random.Random) -> list[bool]:
@@ -52,7 +52,7 @@ def amortize(
         stack: whose amortizer.
         rows: of a `Reader`, one a document.
         kept: which documents a gradient may reach, at least one.
-        noise: draws the rounding error of a store, as in `models.objective.amortize_batch`.
+        noise: draws the rounding error of a store, as in `models.latent.objective.amortize_batch`.
     """
     out: list[Tensor] = [rows[0]] * len(rows)
     for wanted in (True, False):

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from models.batching import batch_tokens, length_batches
-from models.encoder import SentenceEncoder
+from models.base.batching import batch_tokens, length_batches
+from models.base.encoder import SentenceEncoder
 from models.errors import WeightsError
 from models.paper.networks import Inputs
 

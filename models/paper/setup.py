@@ -6,17 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from models import weights
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
+from models.base.lora import default_targets, projections, sizes
 from models.errors import CheckpointError, WeightsError
-from models.lm import BaseLM
-from models.lora import default_targets, projections, sizes
-from models.optimise import TrainConfig
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
 from models.paper.reading import MAX_TOKENS, Reader, StateReader, TokenReader
 from models.paper.stack import PaperStack
-from models.weights import Progress
+from models.training.settings import TrainConfig
+from models.weights import resolve as weights
+from models.weights.resolve import Progress
 
 DEFAULT_MODEL = {"decoder-only": "distilbert/distilgpt2"}
 """Pretrained models that an amortizer starts from; for the others it is T5."""

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.lm import Shape
+from models.base.lm import Shape
+from models.memory.stack import Stack
 from models.paper import networks
 from models.paper.aggregator import Aggregator
 from models.paper.config import PaperConfig
@@ -18,7 +19,6 @@ from models.paper.layers import PerToken
 from models.paper.lora import LoraHead
 from models.paper.modulation import ModulationHead, PrefixHead
 from models.paper.networks import Inputs
-from models.stack import Stack
 
 
 class Amortizer(nn.Module):

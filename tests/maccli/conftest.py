@@ -19,9 +19,9 @@ import pytest
 from maccli import cli
 from maccli.service import session
 from maccli.service.session import Place, Session
-from models import checkpoint
-from models.modulation import Modulation
-from models.relevance import RelevanceWeights
+from models.memory import checkpoint
+from models.memory.modulation import Modulation
+from models.memory.relevance import RelevanceWeights
 
 R, E = 4, 512
 LEXICAL = RelevanceWeights(lexical=1.0)
@@ -53,7 +53,7 @@ def _words(text: str) -> list[re.Match[str]]:
 
 @dataclass
 class FakeMemory:
-    """Stands in for `models.memory.Memory`; `calls` records what it was asked to do."""
+    """Stands in for `models.latent.memory.Memory`; `calls` records what it was asked to do."""
 
     chunking: str = "sentence-1:20"
     config: Any = field(

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from maccli.service.bank import Bank, create_store
-from maccli.service.peak import peak
-from maccli.service.stream import read_stream
-from models.data import Example
+from maccli.evaluation.bank import Bank, create_store
+from maccli.evaluation.peak import peak
+from maccli.evaluation.stream import read_stream
+from models.data.files import Example
 from models.errors import DataError
-from models.relevance import RelevanceWeights
+from models.memory.relevance import RelevanceWeights
 
 from .test_eval import DOCUMENTS, QUESTIONS, write
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models import checkpoint
+from models.memory import checkpoint
 
 from .conftest import Ran
 from .test_end_to_end import FACTS

@@ -242,8 +242,8 @@ def test_model_show_path_and_default(mac: Mac, memory: FakeMemory, tmp_path: Pat
 def test_without_weights_or_network_there_is_a_way_on(
     mac: Mac, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models import weights
     from models.errors import WeightsError
+    from models.weights import resolve as weights
 
     def unreachable(*_: object, **__: object) -> Path:
         raise WeightsError("nothing can be reached", "connect to a network")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from maccli.commands import eval_options as command
-from maccli.service import methods
-from models.metrics import exact_match, f1
-from models.text_prefix import TENSOR
+from maccli.evaluation import methods
+from models.evaluation.metrics import exact_match, f1
+from models.rivals.text_prefix import TENSOR
 
 from .conftest import Ran
 

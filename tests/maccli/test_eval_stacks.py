@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import checkpoint
+from models.memory import checkpoint
 from models.paper.config import PaperConfig
 from models.paper.stack import PaperStack
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from maccli.service import methods
-from models import perplexity, questions
-from models.questions import Made
+from maccli.evaluation import methods
+from models.evaluation import perplexity, questions
+from models.evaluation.questions import Made
 
 from .conftest import Ran
 
@@ -92,7 +92,7 @@ def test_language_modelling(mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatc
     rows = [{"doc_id": f"n{n}", "title": "T", "text": f"{n} towns. {ARTICLE}"} for n in range(4)]
     write(work / "news.jsonl", [*rows, {"doc_id": "short", "text": "One sentence."}])
     options = ["eval", "--language-modelling", "news.jsonl", "--out", "lm.json"]
-    from maccli.service import language_modelling
+    from maccli.evaluation.studies import language_modelling
 
     real, calls = perplexity.surprise, []
 

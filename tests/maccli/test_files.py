@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maccli.files import Found, Unusable, displayed, find, printable
+from maccli.reading.files import Found, Unusable, displayed, find, printable
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maccli.evaluation.bank import Bank, create_store
+from maccli.evaluation.late import Late
 from maccli.service import session
-from maccli.service.bank import Bank, create_store
-from maccli.service.late import Late
-from models import checkpoint
-from models.relevance import LOOKS, RelevanceWeights
+from models.memory import checkpoint
+from models.memory.relevance import LOOKS, RelevanceWeights
 from store.errors import FingerprintMismatchError
 
 from .conftest import Ran

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from maccli import loaders
-from maccli.loaders import Binary, Empty, Refused, from_bytes, load
+from maccli.reading import loaders
+from maccli.reading.loaders import Binary, Empty, Refused, from_bytes, load
 
 RUSSIAN = "Привет, как дела? Сегодня хорошая погода в Москве, и мы идём гулять."
 FRENCH = "Le garçon a mangé une pomme à l'école, près de la forêt."

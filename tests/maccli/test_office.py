@@ -6,8 +6,8 @@ import pypdf
 import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
-from maccli import office
-from maccli.loaders import Empty, Refused, from_bytes
+from maccli.reading import office
+from maccli.reading.loaders import Empty, Refused, from_bytes
 
 
 def pdf(*pages: list[str], title: str | None = None, password: str | None = None) -> bytes:

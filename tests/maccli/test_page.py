@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from maccli import plots
-from maccli.plot_panels import panels
-from maccli.service.page import page
+from maccli.evaluation.report import plots
+from maccli.evaluation.report.page import page
+from maccli.evaluation.report.panels import panels
 
 VOID = {"meta", "br", "path", "use", "img"}
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from maccli.service import train as service
-from maccli.service.train import Run
-from models.optimise import TrainConfig
+from maccli.training import train as service
+from maccli.training.train import Run
 from models.paper.setup import Choice
+from models.training.settings import TrainConfig
 
 from .conftest import Ran
 from .test_end_to_end import FACTS

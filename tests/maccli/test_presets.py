@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from maccli.presets import PRESETS
-from maccli.service import train as service
-from maccli.service.train import Run
-from models import checkpoint, pinned
-from models.optimise import PRECISIONS, TrainConfig
+from maccli.training import train as service
+from maccli.training.presets import PRESETS
+from maccli.training.train import Run
+from models.memory import checkpoint
+from models.training.settings import PRECISIONS, TrainConfig
+from models.weights import pinned
 
 from .conftest import Ran
 from .test_end_to_end import FACTS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from maccli.files import find
+from maccli.reading.files import find
 from maccli.service.ingest import ingest
 from maccli.service.session import Place, Session
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from maccli.service import rivals
-from models import adapter, camels, salient
+from maccli.evaluation import rivals
+from models.rivals import adapter, camels, salient
 
 from .conftest import Ran
 

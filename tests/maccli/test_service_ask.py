@@ -10,7 +10,7 @@ from maccli.errors import USAGE, MacError
 from maccli.service.ask import Options, ask
 from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Place, Session
-from models.relevance import RelevanceWeights, Retriever
+from models.memory.relevance import RelevanceWeights, Retriever
 from store.labels import Labels, Within
 
 from .conftest import FakeMemory

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from maccli.files import find
+from maccli.reading.files import find
 from maccli.service import ingest as service
 from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Place, Session

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from models import objective
-from models.training_state import FILE
+from models.latent import objective
+from models.training.state import FILE
 
 from .conftest import Ran
 
@@ -39,8 +39,8 @@ def _apart(one: dict[str, Tensor], other: dict[str, Tensor], end: str) -> float:
 
 
 EXACT = """
-import models.objective
-models.objective.as_rounded = lambda z, noise: z
+import models.latent.objective
+models.latent.objective.as_rounded = lambda z, noise: z
 from maccli.cli import main
 main()
 """

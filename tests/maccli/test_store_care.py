@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from maccli.files import find
+from maccli.reading.files import find
 from maccli.service import ingest as service
 from maccli.service import rebuild
 from maccli.service.ingest import ingest

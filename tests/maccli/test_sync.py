@@ -287,7 +287,9 @@ def test_a_subfolder_that_cannot_be_listed_keeps_its_documents(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", scandir)
         patch.setattr(os, "lstat", lstat)
-        patch.setattr("maccli.files.look", lambda path: service.Unusable(path, "permission denied"))
+        patch.setattr(
+            "maccli.reading.files.look", lambda path: service.Unusable(path, "permission denied")
+        )
         report = sync(opened, docs)
     assert numbers(report) == {"unchanged": 2, "failed": 1}
     assert len(stored(opened)) == 3
@@ -296,7 +298,7 @@ def test_a_subfolder_that_cannot_be_listed_keeps_its_documents(
 def test_hidden_files_that_were_named_are_followed_too(
     opened: Session, docs: Path, work: Path
 ) -> None:
-    from maccli.files import find
+    from maccli.reading.files import find
 
     (docs / ".hidden.txt").write_text("Hidden at first.")
     ingest(opened, find(["docs/.hidden.txt"], recursive=False))

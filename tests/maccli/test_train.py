@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from maccli import plots
-from maccli.service import train as service
-from maccli.service.train import Run
-from models.data import Source
-from models.optimise import TrainConfig
-from models.train import Progress
+from maccli.evaluation.report import plots
+from maccli.training import train as service
+from maccli.training.train import Run
+from models.data.files import Source
+from models.training.settings import TrainConfig
+from models.training.trainer import Progress
 
 from .conftest import Ran
 

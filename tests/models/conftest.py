@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from models.data import Example
-from models.encoder import SentenceEncoder
-from models.lm import BaseLM
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
+from models.data.files import Example
 
 FAMILIES = ["Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "GPT2"]
 WINDOWED = ("Mistral", "Gemma3")
@@ -51,7 +51,7 @@ def encoder(tiny_encoder: Path) -> SentenceEncoder:
 @pytest.fixture
 def any_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let parts of characters be chosen anywhere, as transformers does: random models like them."""
-    from models.characters import Characters
+    from models.base.characters import Characters
 
     monkeypatch.setattr(Characters, "choose", lambda _self, scores, _missing: int(scores.argmax()))
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from models import adapter as adapters
-from models.adapter import Adapter, AdapterConfig, layer_sizes, merged, rank_for
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.lm import BaseLM
-from models.optimise import TrainConfig
-from models.qa_tune import QATuning, examples, latent_parameters, prompt_tokens
-from models.train import Progress, Trainer
+from models.rivals import adapter as adapters
+from models.rivals.adapter import Adapter, AdapterConfig, layer_sizes, merged, rank_for
+from models.rivals.qa_tune import QATuning, examples, latent_parameters, prompt_tokens
+from models.training.settings import TrainConfig
+from models.training.trainer import Progress, Trainer
 
 from .conftest import prizes
 
@@ -203,7 +203,7 @@ def test_layers_that_keep_their_weights_the_other_way_round(
 def test_a_rank_of_so_many_parameters(lm: BaseLM) -> None:
     each = sum(map(sum, layer_sizes(lm).values()))
     assert (rank_for(5 * each + each // 3, lm), rank_for(1, lm)) == (5, 1)
-    from models.latent import LatentConfig, LatentStack
+    from models.latent.networks import LatentConfig, LatentStack
 
     shape = lm.shape
     config = LatentConfig(

@@ -11,22 +11,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.batches import Batch
-from models.corpus import build
-from models.decode import Decoder
-from models.encoder import SentenceEncoder
+from models.base.decode import Decoder
+from models.base.encoder import SentenceEncoder
+from models.base.generate import generate_batch
+from models.base.lm import BaseLM, Prefix
 from models.errors import ModelError, UnsupportedModelError
-from models.features import FeatureCache
-from models.generate import generate_batch
-from models.initialise import initialise
-from models.latent import LatentConfig, LatentStack, pack
-from models.lm import BaseLM, Prefix
-from models.objective import loss
+from models.latent.features import FeatureCache
+from models.latent.initialise import initialise
+from models.latent.networks import LatentConfig, LatentStack, pack
+from models.latent.objective import loss
 from models.paper import objective as paper
 from models.paper.config import PaperConfig
 from models.paper.method import instruction_prefix
 from models.paper.reading import TokenReader
 from models.paper.stack import PaperStack
+from models.training.batches import Batch
+from models.training.corpus import build
 
 from .conftest import FAMILIES, POSITIONS, prizes
 

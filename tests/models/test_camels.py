@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import camels
-from models.batches import Sampler
-from models.camels import Camels, CamelsConfig, CamelsMethod, Weigher
-from models.corpus import Corpus, build
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.finetune import Tuner, weighted_loss
-from models.lm import BaseLM
-from models.optimise import TrainConfig
-from models.train import Progress, Trainer
+from models.rivals import camels
+from models.rivals.camels import Camels, CamelsConfig, CamelsMethod, Weigher
+from models.rivals.finetune import Tuner, weighted_loss
+from models.training.batches import Sampler
+from models.training.corpus import Corpus, build
+from models.training.settings import TrainConfig
+from models.training.trainer import Progress, Trainer
 
 from .conftest import prizes
 

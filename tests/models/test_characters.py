@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from models.characters import Characters
+from models.base.characters import Characters
 
 
 def test_bytes_of_characters_are_known_token_by_token(tiny_llama: Any) -> None:

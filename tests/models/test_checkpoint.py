@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import checkpoint
-from models.card import card
 from models.errors import CheckpointError
-from models.identity import check_identity
-from models.memory import Memory
+from models.latent.memory import Memory
+from models.memory import checkpoint
+from models.memory.card import card
+from models.weights.identity import check_identity
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.chunking import Chunk, sentences, split
+from models.text.chunking import Chunk, sentences, split
 
 
 def words(texts: Sequence[str]) -> list[int]:

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data import Example, Source, parse_source, read, stream
+from models.data.files import Example, Source, parse_source, read, stream
 from models.errors import DataError
 
 LINE = {
@@ -204,7 +204,7 @@ def test_a_cut_compressed_file_is_not_taken_for_a_whole_one(lines: Write) -> Non
 
 
 def test_an_endless_line_stops_early(lines: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.data_formats._MAX_LINE", 1000)
+    monkeypatch.setattr("models.data.formats._MAX_LINE", 1000)
     with pytest.raises(DataError, match=r":2: longer than 1000 characters"):
         read(lines(LINE, {**LINE, "doc": "x" * 2000}))
 

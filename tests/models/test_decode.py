@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from models.decode import Decoder
-from models.draft import Draft
-from models.generate import generate_batch
-from models.latent import pack
-from models.lm import BaseLM
-from models.weights import DEFAULT_LM, resolve
+from models.base.decode import Decoder
+from models.base.draft import Draft
+from models.base.generate import generate_batch
+from models.base.lm import BaseLM
+from models.latent.networks import pack
+from models.weights.resolve import DEFAULT_LM, resolve
 
 from .conftest import FAMILIES, MakeLM
 

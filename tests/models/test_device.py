@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.device import choose_device, choose_dtype
+from models.base.device import choose_device, choose_dtype
 from models.errors import ModelError
 
 

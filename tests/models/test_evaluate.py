@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models import text_prefix
 from models.errors import CheckpointError
-from models.evaluate import Score, figure, prompt_many, score
+from models.evaluation.answers import Score, figure, prompt_many, score
+from models.rivals import text_prefix
 
 TEXTS = ["The town of Varnholt opened a bridge.", "Who cut the ribbon? Ida Brandt."]
 

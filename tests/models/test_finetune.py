@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.finetune import Tuner
-from models.lm import BaseLM
+from models.base.lm import BaseLM
+from models.rivals.finetune import Tuner
 
 DOCUMENTS = ["The town of Varnholt opened a new bridge.", "The jury gave the prize to Tomas Reyl."]
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from models.base.generate import generate_batch
+from models.base.lm import Shape
 from models.errors import CheckpointError
-from models.generate import generate_batch
-from models.initialise import initialise, principal_components, sensitivity
-from models.latent import pack
-from models.lm import Shape
-from models.memory import Memory
-from models.modulation import STEP, Selected, quantise
-from models.objective import IGNORE, question_prompt, supervised_rows
+from models.latent.initialise import initialise, principal_components, sensitivity
+from models.latent.memory import Memory
+from models.latent.networks import pack
+from models.latent.objective import IGNORE, question_prompt, supervised_rows
+from models.memory.modulation import STEP, Selected, quantise
 
 TEXTS = [
     "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.batching import length_batches
+from models.base.batching import length_batches
+from models.base.generate import generate_batch
+from models.base.lm import BaseLM
 from models.errors import WeightsError
-from models.generate import generate_batch
-from models.lm import BaseLM
 
 CPU = torch.device("cpu")
 

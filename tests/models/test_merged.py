@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.evaluate import answer_many
-from models.memory import Memory
-from models.modulation import Selected
-from models.objective import question_prompt
+from models.evaluation.answers import answer_many
+from models.latent.memory import Memory
+from models.latent.objective import question_prompt
+from models.memory.modulation import Selected
 
 TEXTS = [
     "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.metrics import bootstrap_interval, exact_match, f1, normalise, prefix_match
+from models.evaluation.metrics import bootstrap_interval, exact_match, f1, normalise, prefix_match
 
 texts = st.text(max_size=40)
 

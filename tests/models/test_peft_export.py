@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from models import peft_export
-from models.answering import Answerer
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
+from models.base.generate import generate_batch
+from models.base.lm import BaseLM
+from models.base.lora import default_targets, projections, sizes
 from models.errors import ModelError, UnsupportedModelError
-from models.generate import generate_batch
-from models.lm import BaseLM
-from models.lora import default_targets, projections, sizes
-from models.memory import Memory
-from models.modulation import Selected
-from models.objective import question_prompt
+from models.export import peft as peft_export
+from models.latent.memory import Memory
+from models.latent.objective import question_prompt
+from models.memory.answering import Answerer
+from models.memory.modulation import Selected
 from models.paper.config import PaperConfig
 from models.paper.memory import PaperMemory
 from models.paper.reading import StateReader

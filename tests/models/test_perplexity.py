@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.perplexity import CONTEXTS, halves, perplexity, surprise
+from models.evaluation.perplexity import CONTEXTS, halves, perplexity, surprise
 
 TEXT = "The town opened a bridge. Rain closed the road. The jury met. The poet was awarded a prize."
 

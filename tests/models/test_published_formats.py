@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from models import data
-from models.data import read
+from models.data import files as data
+from models.data.files import read
+from models.data.published import SQUAD_SEQ, where_to_get
 from models.errors import DataError
-from models.published_formats import SQUAD_SEQ, where_to_get
 
 KEY = "20200304000000000000\0\x01ab12\0\x01"
 OFFICIAL = {

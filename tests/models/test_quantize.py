@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from models import checkpoint
+from models.base.lm import BaseLM
+from models.base.quantize import loading
 from models.errors import CheckpointError, ModelError
-from models.finetune import Tuner
-from models.lm import BaseLM
-from models.quantize import loading
+from models.memory import checkpoint
+from models.rivals.finetune import Tuner
 
 
 def test_another_device_is_refused(tiny_llama: Path) -> None:
@@ -49,8 +49,8 @@ def test_matrices_of_another_form_are_called(make_lm: Any) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * 2
 
-    from models.decode import Decoder
-    from models.draft import Draft
+    from models.base.decode import Decoder
+    from models.base.draft import Draft
 
     lm = make_lm("GPT2")
     for layer in lm.layers:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from models.generate import generate_batch
-from models.questions import QuestionMaker, judge
-from models.spans import spans
+from models.base.generate import generate_batch
+from models.evaluation.questions import QuestionMaker, judge
+from models.evaluation.spans import spans
 
 TEXT = (
     "The Harrow Line was opened by Queen Edda in 1874. It is slow. "
@@ -103,7 +103,7 @@ def test_a_random_model_makes_nothing_but_does_not_fail(maker: QuestionMaker) ->
 
 
 def test_a_shared_beginning_changes_no_answer(maker: QuestionMaker) -> None:
-    from models import questions
+    from models.evaluation import questions
 
     lm = maker._lm
     begin = lm.tokenize(["The town of Varnholt opened a new bridge."])[0]

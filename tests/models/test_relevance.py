@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.relevance import (
+from models.memory.relevance import (
     LOOKS,
     MARGIN,
     Candidate,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models import salient
-from models.lm import BaseLM
-from models.salient import SalientSpans, by_rule, find_tagger
+from models.base.lm import BaseLM
+from models.rivals import salient
+from models.rivals.salient import SalientSpans, by_rule, find_tagger
 
 TEXT = "Rain fell. The jury gave 40,000 crowns to Tomas Reyl on 12 June 2026 in the U.S."
 

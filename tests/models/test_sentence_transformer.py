@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
 from models.errors import WeightsError
-from models.sentence_transformer import Recipe, SentenceTransformer
+from models.rivals.retriever import Recipe, SentenceTransformer
 
 CPU = torch.device("cpu")
 TEXTS = ["The jury gave the prize.", "Who opened the bridge over the Elm in March?"]

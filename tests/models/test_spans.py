@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from models.spans import names_something, spans
+from models.evaluation.spans import names_something, spans
 
 
 @pytest.mark.parametrize(

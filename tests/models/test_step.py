@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.batches import Batch
-from models.device import choose_dtype
-from models.encoder import SentenceEncoder
+from models.base.device import choose_dtype
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.lm import BaseLM
-from models.memory import Memory
-from models.method import LatentMethod, Method
-from models.optimise import TrainConfig, autocast, average_gradients
+from models.latent.memory import Memory
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
 from models.paper.reading import StateReader
-from models.train import Trainer
+from models.training.batches import Batch
+from models.training.method import LatentMethod, Method
+from models.training.settings import TrainConfig, autocast, average_gradients
+from models.training.trainer import Trainer
 
 from .conftest import prizes
 

@@ -10,24 +10,24 @@ from typing import Any
 import pytest
 import torch
 
-from models import checkpoint
-from models.batches import Sampler
-from models.corpus import Corpus, build
-from models.data import Example
+from models.data.files import Example
 from models.errors import CheckpointError, DataError
-from models.features import FeatureCache
-from models.memory import Memory
-from models.method import LatentMethod
-from models.modulation import quantise
-from models.objective import (
+from models.latent.features import FeatureCache
+from models.latent.memory import Memory
+from models.latent.objective import (
     IGNORE,
     amortize_batch,
     loss,
     quantisation_step,
     supervised_rows,
 )
-from models.optimise import TrainConfig
-from models.train import Progress, Trainer
+from models.memory import checkpoint
+from models.memory.modulation import quantise
+from models.training.batches import Sampler
+from models.training.corpus import Corpus, build
+from models.training.method import LatentMethod
+from models.training.settings import TrainConfig
+from models.training.trainer import Progress, Trainer
 
 NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
 

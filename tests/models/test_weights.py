@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import carriers, weights
 from models.errors import WeightsError
-from models.pinned import PINNED, Pinned, PinnedFile
+from models.weights import carriers
+from models.weights import resolve as weights
+from models.weights.pinned import PINNED, Pinned, PinnedFile
 
 TEXT = "In 2026 the  7 towers of Varnholt were sold for 40,000 crowns."
 
@@ -163,7 +164,7 @@ def test_the_pins_are_those_of_the_design() -> None:
 
 def test_importing_leaves_the_heavy_libraries_out() -> None:
     code = (
-        "import sys, models.weights\n"
+        "import sys, models.weights.resolve\n"
         "assert not {'torch', 'transformers', 'huggingface_hub', 'gguf'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
@@ -341,14 +342,14 @@ def test_a_damaged_model_is_noticed_and_pulled_again(encoder: Pinned, tiny_encod
 def test_a_crash_while_converting_leaves_no_model(
     lm: Pinned, gguf_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import models.convert
+    import models.weights.gguf
 
     def crash(gguf: Path, out: Path) -> None:
         (out / "model.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(models.convert, "convert_gguf", crash)
+        patch.setattr(models.weights.gguf, "convert_gguf", crash)
         with pytest.raises(WeightsError, match="No space left on device"):
             weights.pull("tiny", local=gguf_file)
     assert not (weights.models_folder() / "tiny").exists()

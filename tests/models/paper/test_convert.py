@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import T5Config, T5Model
 
+from models.base.lm import Shape
 from models.errors import CheckpointError
-from models.lm import Shape
-from models.paper.convert import convert, read
+from models.paper.authors import convert, read
 from models.paper.reading import collate
 from models.paper.stack import PaperStack
 

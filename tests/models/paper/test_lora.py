@@ -11,25 +11,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import checkpoint
-from models.card import card
-from models.corpus import build
-from models.decode import Decoder
-from models.draft import Draft
-from models.encoder import SentenceEncoder
+from models.base.decode import Decoder
+from models.base.draft import Draft
+from models.base.encoder import SentenceEncoder
+from models.base.generate import generate_batch
+from models.base.lm import BaseLM
+from models.base.lora import default_targets, projections, sizes
 from models.errors import CheckpointError
-from models.generate import generate_batch
-from models.lm import BaseLM
-from models.lora import default_targets, projections, sizes
-from models.modulation import Selected
-from models.objective import real_tokens, rows_loss, supervised_rows
+from models.latent.objective import real_tokens, rows_loss, supervised_rows
+from models.memory import checkpoint
+from models.memory.card import card
+from models.memory.modulation import Selected
 from models.paper.lora import LoraHead
 from models.paper.memory import PaperMemory
 from models.paper.method import PaperMethod
 from models.paper.objective import loss
 from models.paper.reading import TokenReader, collate
 from models.paper.stack import PaperStack
-from models.train import Progress, Trainer
+from models.training.corpus import build
+from models.training.trainer import Progress, Trainer
 
 from .test_training import BATCH, EXAMPLES, SETTINGS
 

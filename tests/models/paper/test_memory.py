@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import SentenceEncoder
-from models.evaluate import answer_from_whole, answer_many
-from models.lm import BaseLM
-from models.modulation import Selected
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
+from models.evaluation.answers import answer_from_whole, answer_many
+from models.memory.modulation import Selected
 from models.paper.memory import PaperMemory
 from models.paper.reading import TokenReader, collate
 from models.paper.stack import PaperStack

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import DynamicCache
 
+from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.lm import BaseLM
 from models.paper.modulation import PrefixHead
 
 CPU = torch.device("cpu")

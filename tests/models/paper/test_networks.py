@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, T5Model
 
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
 from models.errors import CheckpointError, WeightsError
-from models.lm import BaseLM
 from models.paper.config import AMORTIZERS, PaperConfig
 from models.paper.networks import T5, build, take_pretrained
 from models.paper.reading import Reader, StateReader, TokenReader, collate

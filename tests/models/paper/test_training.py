@@ -13,20 +13,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models import checkpoint
-from models.batches import Batch
-from models.corpus import Corpus, build
-from models.encoder import SentenceEncoder
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.lm import BaseLM
-from models.objective import question_prompt
-from models.optimise import TrainConfig
+from models.latent.objective import question_prompt
+from models.memory import checkpoint
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod, instruction_prefix
 from models.paper.objective import amortize, keep, loss, visible
 from models.paper.reading import StateReader, TokenReader, collate
 from models.paper.stack import PaperStack
-from models.train import Progress, Trainer
+from models.training.batches import Batch
+from models.training.corpus import Corpus, build
+from models.training.settings import TrainConfig
+from models.training.trainer import Progress, Trainer
 
 from ..conftest import prizes
 

@@ -1,0 +1,58 @@
+"""Where tensors live and which type they have: decided here and nowhere else."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from models.errors import ModelError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one, else Apple's, else the CPU.
+
+    Of several GPUs a process takes the one that its launcher gave it (`LOCAL_RANK`).
+
+    Raises:
+        ModelError: the device is not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    if name not in ("cpu", "cuda", "mps"):
+        raise ModelError(f"unknown device {name!r}", hint="use auto, cpu, cuda or mps")
+    if (name == "cuda" and not cuda) or (name == "mps" and not mps):
+        raise ModelError(f"the device {name!r} is not there", hint="use --device cpu")
+    if name == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(name)
+
+
+def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dtype:
+    """The type of the base LM's weights.
+
+    Args:
+        device: where they will be.
+        precision: one of `models.training.settings.PRECISIONS`; None: bfloat16 where the hardware multiplies
+            it, else float32 (emulated is four times slower).
+    """
+    if precision is not None:
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cuda":
+        return (
+            torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float32
+        )
+    if device.type == "cpu" and _multiplies_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products (torch offers no public question)."""
+    return any(
+        bool(getattr(torch.cpu, name, bool)())
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )

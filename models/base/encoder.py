@@ -1,0 +1,84 @@
+"""The sentence encoder that turns questions and documents into keys of the memory bank.
+
+Letters: B texts, T tokens, E key size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from models.base.batching import batch_tokens, length_batches
+from models.errors import WeightsError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MAX_TOKENS = 256
+"""Longer texts are cut: all-MiniLM-L6-v2 was trained on no more."""
+
+
+class SentenceEncoder:
+    """A frozen BERT-like encoder, mean-pooled to unit length (arXiv 1908.10084)."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        config: Any = model.config
+        self.size: int = config.hidden_size
+        # A tiny model may have fewer positions than the usual cut.
+        self.positions: int = config.max_position_embeddings
+        self.max_tokens = min(MAX_TOKENS, self.positions)
+
+    @classmethod
+    def load(cls, path: Path, *, device: torch.device) -> SentenceEncoder:
+        """Load a folder of safetensors weights and a tokenizer.
+
+        Raises:
+            WeightsError: the folder does not hold a readable encoder.
+        """
+        from transformers import AutoModel, AutoTokenizer
+
+        try:
+            model, said = AutoModel.from_pretrained(
+                path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(path)
+        except OSError as error:
+            raise WeightsError(f"no readable sentence encoder in {path}: {error}") from error
+        # What stands in the files under other names would be left random; nothing here pools by it.
+        if missing := sorted(n for n in said["missing_keys"] if not n.startswith("pooler.")):
+            raise WeightsError(f"no readable sentence encoder in {path}: it has no {missing[0]}")
+        return cls(model.to(device), tokenizer)
+
+    @torch.no_grad()
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [B, E], float32, in the order of the texts.
+
+        Args:
+            texts: any number of texts; each is cut to `max_tokens`.
+        """
+        device = self.model.device
+        out = torch.empty(len(texts), self.size, device=device)
+        if not texts:
+            return out
+        rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        for batch in length_batches([len(row) for row in rows], batch_tokens(device)):
+            inputs = self.tokenizer.pad(
+                {"input_ids": [rows[i] for i in batch]}, return_tensors="pt"
+            )
+            mask = inputs["attention_mask"].to(device)
+            hidden = self.model(
+                input_ids=inputs["input_ids"].to(device), attention_mask=mask
+            ).last_hidden_state
+            out[batch] = self.pool(hidden, mask)
+        return out
+
+    def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Vectors [B, E] of token states [B, T, E]; `mask`, int64 [B, T], is 0 where padded."""
+        pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return torch.nn.functional.normalize(pooled, dim=-1)

@@ -1,0 +1,188 @@
+"""Question-answering data: one shape for every format that training and evaluation read.
+
+Formats, told by the file's name: JSON lines (``.jsonl``), SQuAD JSON of version 1 or 2 (``.json``),
+and CSV with the columns of StreamingQA, ArchivalQA or SQuAD-Seq as the paper's published code reads
+them (``.csv``); each also compressed with Zstandard (``.zst``) or gzip (``.gz``). Lines and rows
+are streamed; a SQuAD file is one JSON document and is parsed whole.
+
+SQuAD: arXiv 1606.05250, 1806.03822. StreamingQA: arXiv 2205.11388. ArchivalQA: arXiv 2109.03438.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import zstandard
+
+from models.data.formats import READERS, Example, json_documents
+from models.data.published import SQUAD_SEQ, where_to_get
+from models.errors import DataError
+
+_COMPRESSED = (".zst", ".gz")
+
+__all__ = ["Example", "Source", "documents", "parse_source", "read", "stream"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data file and how often it is drawn from, relative to the others of a mixture."""
+
+    path: Path
+    weight: float = 1.0
+
+
+def parse_source(text: str) -> Source:
+    """Read ``PATH`` or ``PATH:WEIGHT``.
+
+    A colon that no number follows, or that belongs to an existing file's name, is part of the path.
+
+    Raises:
+        DataError: the weight is not a positive finite number.
+    """
+    head, colon, tail = text.rpartition(":")
+    if not colon or not head or Path(text).exists():
+        return Source(Path(text))
+    try:
+        weight = float(tail)
+    except ValueError:
+        return Source(Path(text))
+    if not (math.isfinite(weight) and weight > 0):
+        raise DataError(f"{text}: the weight must be above 0, got {tail}", "write PATH:WEIGHT")
+    return Source(Path(head), weight)
+
+
+def read(
+    path: Path,
+    split: str | None = None,
+    *,
+    limit: int | None = None,
+    skipped: Counter[str] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> list[Example]:
+    """All examples of a file, in its order; arguments and errors as in `stream`.
+
+    Args:
+        path: the file.
+        split: keep only this split.
+        limit: read no more than this many.
+        skipped: counts what was left out, by reason.
+        texts: see `stream`.
+
+    Raises:
+        DataError: see `stream`; also when nothing is left.
+    """
+    examples = list(islice(stream(path, split, skipped=skipped, texts=texts), limit))
+    if not examples and limit != 0:
+        raise DataError(
+            f"{path}: no questions" + (f" of split {split!r}" if split else ""),
+            "another split may hold some" if split else None,
+        )
+    return examples
+
+
+def stream(
+    path: Path,
+    split: str | None = None,
+    *,
+    skipped: Counter[str] | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> Iterator[Example]:
+    """The examples of a file one by one.
+
+    Args:
+        path: a ``.jsonl``, ``.json`` or ``.csv`` file, with or without ``.zst`` or ``.gz``.
+        split: leave out examples of another split; those of no known split stay. One of
+            `SQUAD_SEQ` takes those rows of SQuAD 1.1's training file.
+        skipped: counts questions without an answer under ``impossible``, and those whose article
+            is not among the texts under ``no article``.
+        texts: articles by id, for the official StreamingQA files, which do not hold them.
+
+    Raises:
+        DataError: the file cannot be read or something in it is missing; the message names the
+            file and the line.
+    """
+    skipped = Counter() if skipped is None else skipped
+    suffixes = [suffix for suffix in path.suffixes if suffix not in _COMPRESSED]
+    reader = READERS.get(suffixes[-1].lower() if suffixes else "")
+    if reader is None:
+        raise DataError(
+            f"{path}: not a known kind of data file",
+            "use .jsonl, .json (SQuAD) or .csv, also .zst or .gz",
+        )
+    with _explained(path), ExitStack() as stack:
+        examples = reader(_open(path, stack), path, skipped, texts or {})
+        if split is not None and split in SQUAD_SEQ:
+            yield from _rows(examples, path, split)
+            return
+        for example in examples:
+            if split is None or example.split in (split, None):
+                yield example
+
+
+def _rows(examples: Iterator[Example], path: Path, split: str) -> Iterator[Example]:
+    """Give the rows of a split of SQuAD-Seq."""
+    start, end = SQUAD_SEQ[split]
+    number = 0
+    for example in examples:
+        if start <= number < end:
+            yield example
+        number += 1
+    whole = max(end for _, end in SQUAD_SEQ.values())
+    if number != whole:
+        raise DataError(
+            f"{path}: {split} is a part of SQuAD 1.1's training file of {whole:,} questions, and "
+            f"this one has {number:,}",
+            where_to_get(Path("squad")),
+        )
+
+
+def documents(path: Path) -> Iterator[tuple[str, str]]:
+    """Id and text of the documents of a file that has no questions, one by one.
+
+    Args:
+        path: JSON lines with ``doc`` or ``text``, and ``doc_id`` where there is one; or ``.zst``.
+
+    Raises:
+        DataError: the file cannot be read or a text is missing; the message names the file and the
+            line.
+    """
+    with _explained(path), ExitStack() as stack:
+        yield from json_documents(_open(path, stack), path)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what can go wrong with a file into a `DataError`."""
+    try:
+        yield
+    except zstandard.ZstdError as error:
+        raise DataError(f"{path}: damaged Zstandard data ({error})") from error
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: damaged gzip data ({error})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        hint = where_to_get(path) if missing else None
+        raise DataError(f"{path}: {error.strerror or error}", hint) from error
+
+
+def _open(path: Path, stack: ExitStack) -> TextIO:
+    raw: Any = stack.enter_context(path.open("rb"))
+    if path.suffix == ".zst":
+        raw = stack.enter_context(
+            zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        )
+    if path.suffix == ".gz":
+        raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
+    return stack.enter_context(io.TextIOWrapper(raw, encoding="utf-8-sig", newline=""))

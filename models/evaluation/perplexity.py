@@ -1,0 +1,138 @@
+"""Language modelling behind a modulation: how well the rest of a text is predicted from its start.
+
+The later half of a text is read behind its earlier half in one of the forms of `CONTEXTS`; only
+the later half's tokens count, and the same ones in every form. It is what amortized context loses
+of the context itself where a text goes on, a task that the `latent` stack was not trained for.
+
+Letters: K chunks of the earlier half, T tokens of the later one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from models.base.lm import Prefix
+from models.latent.memory import Memory
+from models.memory.modulation import Selected
+from models.rivals.text_prefix import constant_prefix
+from models.text.chunking import CountTokens, sentences, split
+
+Context = Literal["none", "constant", "mac", "text"]
+CONTEXTS: tuple[Context, ...] = ("none", "constant", "mac", "text")
+"""Nothing; the trained constant prefix tokens alone; they and the modulations of all chunks of the
+earlier half; the earlier half itself, as text."""
+MAX_TOKENS = 2048
+"""Of a longer text only the sentences that fit are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """How surprising the T - 1 tokens behind the first of a later half are, in nats in all.
+
+    Attributes:
+        nats: for each of `CONTEXTS`.
+        tokens: how many tokens count.
+        context: how many tokens or keys stand before them, for each of `CONTEXTS`.
+        chunks: K.
+    """
+
+    nats: dict[Context, float]
+    tokens: int
+    context: dict[Context, int]
+    chunks: int
+
+
+def halves(text: str, count_tokens: CountTokens, most: int = MAX_TOKENS) -> tuple[str, str] | None:
+    """Cut a text at the end of the sentence that is nearest to its middle, counted in tokens.
+
+    The later half begins with the space before it. None where there are no two sentences.
+    """
+    bounds = sentences(text)
+    counts = count_tokens([text[start:end] for start, end in bounds])
+    ends = [int(n) for n in np.cumsum(counts) if n <= most]
+    if len(ends) < 2:
+        return None
+    cut = min(range(len(ends) - 1), key=lambda i: abs(2 * ends[i] - ends[-1]))
+    middle = bounds[cut][1]
+    return text[bounds[0][0] : middle], text[middle : bounds[len(ends) - 1][1]]
+
+
+@torch.no_grad()
+def surprise(memory: Memory, before: str, after: str) -> Surprise | None:
+    """Read the later half in every context; None where it has no two tokens.
+
+    All chunks of the earlier half go into the prefix with equal weights: no question chooses.
+
+    Args:
+        memory: a checkpoint of the `latent` stack.
+        before: the earlier half, of any length.
+        after: the later half.
+    """
+    lm = memory.lm
+    earlier, later = lm.tokenize([before, after])
+    if len(later) < 2:
+        return None
+    chunks = split(before, memory.count_tokens, memory.config.chunk_tokens)
+    weight = -math.log(len(chunks))
+    made = memory.amortize([chunk.text for chunk in chunks])
+    modulation = memory.prefix([[Selected(m.latents, m.scales, weight) for m in made]])
+    constant = constant_prefix(memory.stack, lm)
+    nats: dict[Context, float] = {
+        "none": _nats(memory, [lm.bos_id], later),
+        "constant": _nats(memory, [], later, constant),
+        "mac": _nats(memory, [], later, modulation),
+        "text": _nats(memory, [lm.bos_id, *earlier], later),
+    }
+    context: dict[Context, int] = {
+        "none": 0,
+        "constant": constant.bias.shape[1],
+        "mac": modulation.bias.shape[1],
+        "text": len(earlier),
+    }
+    return Surprise(nats, len(later) - 1, context, len(chunks))
+
+
+def _nats(
+    memory: Memory, context: Sequence[int], later: Sequence[int], prefix: Prefix | None = None
+) -> float:
+    """Surprise of later[1:] behind the context, the prefix and later[0]."""
+    ids = memory.lm.pad([[*context, *later]])
+    hidden = memory.lm.forward(ids[:, :-1], prefix)[0, len(context) :]
+    logits = memory.lm.logits(hidden).float()
+    return float(F.cross_entropy(logits, ids[0, len(context) + 1 :], reduction="sum"))
+
+
+def perplexity(
+    nats: Sequence[float], tokens: Sequence[int], resamples: int = 2000
+) -> tuple[float, float, float]:
+    """The exponential of the mean surprise a token, and its bootstrap 95 % interval over N texts.
+
+    Args:
+        nats: of each text, [N].
+        tokens: of each text, [N].
+        resamples: how many times N texts are drawn.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not tokens:
+        raise ValueError("a perplexity needs at least one text, got none")
+    surprises, counts = np.asarray(nats, np.float64), np.asarray(tokens, np.float64)
+    rng = np.random.default_rng(0)
+    rates = []
+    for _ in range(resamples):
+        drawn = rng.integers(len(counts), size=len(counts))
+        rates.append(surprises[drawn].sum() / counts[drawn].sum())
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return (
+        float(np.exp(surprises.sum() / counts.sum())),
+        float(np.exp(low)),
+        float(np.exp(high)),
+    )

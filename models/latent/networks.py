@@ -1,0 +1,225 @@
+"""The `latent` stack: the base LM amortizes for itself.
+
+A document's tokens leave keys (before the rotary embedding) and values in every layer of the frozen
+LM; a learned matrix takes them to R numbers a token, the modulation, and another gives them back as
+a prefix (P-tuning v2, arXiv 2110.07602). Both start from principal components and are meta-trained
+with the question-answering loss (arXiv 2403.04317, eq. 4). Relevance enters as a bias on the
+attention logits, so that the LM's own attention aggregates the documents (the paper's h_psi,
+section 3.2).
+
+It knows nothing of tokenizers, files or the store.
+
+Letters: N questions, D documents, T tokens a document, R latent size, P constant prefix tokens, L
+layers, H key/value heads, C head size, X = L * 2 * H * C, E key size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models.base.lm import BaseLM, Prefix
+from models.base.quantize import check_quantization
+from models.errors import CheckpointError
+from models.memory.stack import Stack
+
+
+@dataclass(frozen=True, slots=True)
+class LatentConfig:
+    """Sizes and choices that make a `latent` checkpoint; saved as its config.json."""
+
+    base_lm: str
+    base_sha256: str | None
+    encoder: str
+    encoder_sha256: str | None
+    layers: int
+    kv_heads: int
+    head_size: int
+    latent_size: int = 384
+    key_size: int = 384
+    constant_tokens: int = 16
+    chunk_tokens: int = 160
+    documents: int = 8
+    """How many documents a question selects by default."""
+    lexical_weight: float = 0.0
+    """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
+    likelihood_weight: float = 0.0
+    """Weight of log p(question | document) in a second look at documents that are nearly level."""
+    coverage_weight: float = 0.0
+    """Weight of the share of the question's words, where it is decided whether to answer."""
+    abstain_below: float | None = None
+    """Best dense score with coverage under which nothing is answered; None never abstains."""
+    base_quantization: str | None = None
+    """How the base LM's weights are narrowed while it is loaded, see `models.base.quantize`."""
+    stack: str = "latent"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.stack != "latent":
+            raise CheckpointError(f"unknown stack {self.stack!r}; known: 'latent' and 'paper'")
+        for name in ("layers", "kv_heads", "head_size", "latent_size", "key_size", "chunk_tokens"):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_quantization(self.base_quantization)
+
+    @property
+    def features(self) -> int:
+        """X, see `Shape.features`."""
+        return self.layers * 2 * self.kv_heads * self.head_size
+
+    def as_dict(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        return asdict(self)
+
+
+class Amortizer(nn.Module):
+    """Token features to latents: z = ((x - mean) / scale) E, with x from `BaseLM.features`."""
+
+    def __init__(self, features: int, latent_size: int) -> None:
+        super().__init__()
+        self.mean = nn.Buffer(torch.zeros(features))
+        self.scale = nn.Buffer(torch.ones(features))
+        self.weight = nn.Parameter(torch.empty(features, latent_size))
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Features [..., X] less the corpus mean, large where an answer depends on them."""
+        return (x - self.mean) / self.scale
+
+    def restore(self, x: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        return x * self.scale + self.mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latents [..., R] of features [..., X]."""
+        return self.normalise(x) @ self.weight
+
+
+class PrefixHead(nn.Module):
+    """Latents to normalised features, x = z D + b; and the constant prefix tokens."""
+
+    def __init__(self, features: int, latent_size: int, constant_tokens: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(latent_size, features))
+        self.bias = nn.Parameter(torch.zeros(features))
+        self.constant = nn.Parameter(torch.zeros(constant_tokens, features))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Normalised features [..., X] of latents [..., R]."""
+        return z @ self.weight + self.bias
+
+
+class Relevance(nn.Module):
+    """How much each document matters to a question: s = tau * q W k."""
+
+    def __init__(self, key_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(key_size))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+
+    def query(self, embedding: Tensor) -> Tensor:
+        """The question's side of the bilinear form, [N, E]: scores are `query @ keys.T`."""
+        return (embedding @ self.weight) * self.log_scale.exp()
+
+
+class LatentStack(Stack[LatentConfig]):
+    """Amortizer, prefix head and relevance of one checkpoint."""
+
+    def __init__(self, config: LatentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.amortizer = Amortizer(config.features, config.latent_size)
+        self.head = PrefixHead(config.features, config.latent_size, config.constant_tokens)
+        self.relevance = Relevance(config.key_size)
+
+    def prefix(
+        self,
+        lm: BaseLM,
+        latents: Tensor,
+        place: Tensor,
+        document: Tensor,
+        bias: Tensor,
+        log_count: Tensor | None = None,
+    ) -> Prefix:
+        """The modulation that the base LM attends to: constant tokens, then documents.
+
+        Args:
+            lm: the base LM, for its rotary embedding.
+            latents: [G, S, R], the tokens of a group's documents one after the other.
+            place: [G, S], where each token stands, counted from the constant tokens' end.
+            document: [G, S], which of the group's documents it belongs to; D for padding.
+            bias: [N, D] for the N questions of all G groups, group by group: the log weight of each
+                document; -inf hides it.
+            log_count: [G, S], the log of how many tokens each one stands for, where some were
+                merged; added to the bias. None: one each.
+
+        Returns:
+            The prefix of P + S tokens.
+        """
+        return self.attach(lm, self.head(latents), place, document, bias, log_count)
+
+    def attach(
+        self,
+        lm: BaseLM,
+        features: Tensor,
+        place: Tensor,
+        document: Tensor,
+        bias: Tensor,
+        log_count: Tensor | None = None,
+    ) -> Prefix:
+        """`prefix` of normalised features [G, S, X] instead of latents."""
+        g, s, _ = features.shape
+        p = self.head.constant.shape[0]
+        x = torch.cat((self.head.constant.expand(g, -1, -1), features), 1)
+        x = self.amortizer.restore(x).to(lm.dtype)
+        shape = self.config
+        x = x.view(g, p + s, shape.layers, 2, shape.kv_heads, shape.head_size)
+        keys, values = x.permute(3, 2, 0, 4, 1, 5)
+        constant = torch.arange(p, device=features.device).expand(g, -1)
+        keys = lm.rotate_keys(keys, torch.cat((constant, place + p), 1))
+        n = bias.shape[0] // g
+        bias = torch.cat((bias, bias.new_full((len(bias), 1), float("-inf"))), 1)
+        bias = bias.gather(1, document.repeat_interleave(n, 0))
+        if log_count is not None:
+            bias = bias + log_count.repeat_interleave(n, 0)
+        bias = torch.cat((bias.new_zeros(len(bias), p), bias), 1)
+        longest = (place + 1).amax(1) if s else place.new_zeros(g)
+        return Prefix(keys.unbind(0), values.unbind(0), bias, p + longest)
+
+
+def pack(
+    documents: Sequence[Sequence[Tensor]],
+    before_end: Sequence[Sequence[Tensor]] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay the documents of each group one after the other, all ending at the same position.
+
+    So a question reads each document from the same distance, however many stand beside it and
+    whatever their lengths, and the result cannot depend on the order in which the bank holds them.
+
+    Args:
+        documents: [G][D] latents [T, R], each of its own length.
+        before_end: [G][D] how far before its document's end each token stands, int64 [T]; None: one
+            behind the other, the last at 1.
+
+    Returns:
+        What `LatentStack.prefix` takes: latents [G, S, R], place [G, S], document [G, S].
+    """
+    rows = [torch.cat(list(group)) for group in documents]
+    size = max(map(len, rows))
+    device = rows[0].device
+    place = torch.zeros(len(rows), size, dtype=torch.long, device=device)
+    document = torch.full_like(place, max(map(len, documents)))
+    for g, group in enumerate(documents):
+        lengths = torch.tensor([len(z) for z in group], device=device)
+        total = int(lengths.sum())
+        which = torch.repeat_interleave(torch.arange(len(group), device=device), lengths)
+        document[g, :total] = which
+        ends = lengths.cumsum(0)[which] - torch.arange(total, device=device)
+        if before_end is not None:
+            ends = torch.cat(list(before_end[g]))
+        place[g, :total] = ends.max() - ends
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True), place, document

@@ -1,0 +1,70 @@
+"""The model card of a checkpoint: a README.md in the Hub's format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.latent.networks import LatentConfig
+from models.paper.config import PaperConfig
+
+_REPOSITORY = {
+    "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+"""Where the Hub knows the pinned models."""
+
+
+def card(config: LatentConfig | PaperConfig) -> str:
+    """What the checkpoint is, what it stands on, and how it was trained."""
+    return "\n".join(
+        [
+            "---",
+            "library_name: mac",
+            f"base_model: {repository(config.base_lm)}",
+            "license: apache-2.0",
+            "pipeline_tag: question-answering",
+            "---",
+            "",
+            f"# A `{config.stack}` checkpoint for {config.base_lm}",
+            "",
+            "Turns documents into modulations of a frozen base LM, and questions into the",
+            "modulation that answers them (arXiv 2403.04317). The base LM is not inside.",
+            "",
+            f"- {_sizes(config)}, chunks of up to {config.chunk_tokens} tokens",
+            f"- sentence encoder: {config.encoder}",
+            f"- base LM, SHA-256: {config.base_sha256 or 'not pinned'}",
+            "",
+            "## Training",
+            "",
+            *_runs(config.training),
+        ]
+    )
+
+
+def repository(name: str) -> str:
+    """Where the Hub has a base model; any that is not pinned has its own name there."""
+    return _REPOSITORY.get(name, name)
+
+
+def _sizes(config: LatentConfig | PaperConfig) -> str:
+    if isinstance(config, LatentConfig):
+        return f"latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens"
+    modulation = f"{config.prefix_tokens} prefix tokens a layer"
+    if config.modulation == "lora":
+        modulation = f"LoRA of rank {config.r} on {', '.join(config.lora_targets)}"
+    return (
+        f"amortizer {config.amortizer}, {config.tokens} latents of size {config.latent_size} a "
+        f"document, {modulation}"
+    )
+
+
+def _runs(training: dict[str, Any]) -> list[str]:
+    """Commands and settings of the run that made the checkpoint, behind those it started from."""
+    settings = dict(training)
+    earlier, command = settings.pop("from", None), settings.pop("command", None)
+    return [
+        *([*_runs(earlier), "Then:", ""] if earlier else []),
+        *(["```", str(command), "```", ""] if command else []),
+        *(f"- {name}: {value}" for name, value in settings.items()),
+        "",
+    ]

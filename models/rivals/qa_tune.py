@@ -1,0 +1,134 @@
+"""Tuning the base LM to answer questions, as an adapter: `mac train --qa-tune`.
+
+``closed-book``: from the question alone. The paper's rivals that are then fine-tuned on documents
+start from such a base (arXiv 2403.04317, section 4). ``text``: from the text of the document, with
+others of the same source beside it. That is rag with a LoRA of as many trained parameters as `mac`
+has, trained on the same questions.
+
+Letters: N questions.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from models.base.lm import BaseLM
+from models.latent.networks import LatentConfig, LatentStack
+from models.latent.objective import Loss, answer_loss, question_prompt
+from models.rivals.adapter import Adapter, AdapterConfig, Task, new
+from models.rivals.text_prefix import prompt_text
+from models.training.batches import Batch
+from models.training.corpus import Corpus
+from models.training.settings import TrainConfig, decaying
+
+LEARNING_RATE = 5e-4
+MAX_TOKENS = 1024
+"""The longest prompt with its answer; of longer ones the least relevant text is cut off."""
+ROWS = 4
+"""Questions whose activations are held at once."""
+
+
+def prompt_tokens(lm: BaseLM, question: str, texts: Sequence[str] | None = None) -> list[int]:
+    """Token ids that a tuned LM answers behind: the very prompt that it was tuned with.
+
+    Args:
+        lm: whose tokens.
+        question: the question.
+        texts: what was found, the most relevant first; None where it answers from the question.
+    """
+    text = question_prompt(question) if texts is None else prompt_text(question, texts)
+    return [lm.bos_id, *lm.tokenize([text])[0]]
+
+
+def latent_parameters(config: LatentConfig) -> int:
+    """How many parameters are trained of a `latent` checkpoint."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in LatentStack(config).parameters())
+
+
+@dataclass(slots=True)
+class QATuning:
+    """The `models.training.method.Method` that trains an adapter with the QA loss.
+
+    Args:
+        config: the run; `learning_rate` is the adapter's.
+        model: rank, scale and task of the adapter.
+        lm: the frozen base LM.
+    """
+
+    config: TrainConfig
+    model: AdapterConfig
+    lm: BaseLM
+    stack: Adapter = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.model.task not in ("closed-book", "text"):
+            raise ValueError(f"unknown task {self.model.task!r}")
+        self.stack = new(self.model, self.lm, self.config.seed)
+
+    def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
+        """Say how large it is; it begins as nothing, see `Adapter`."""
+        del corpus
+        trained = sum(weight.numel() for weight in self.stack.parameters())
+        note(f"an adapter of rank {self.model.rank}: {trained:,} trained parameters")
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """See `Method.optimiser`."""
+        group = {"params": list(self.stack.parameters()), "peak": self.config.learning_rate}
+        return torch.optim.AdamW([group], weight_decay=0.0, betas=(0.9, 0.98))
+
+    def rate(self, step: int) -> float:
+        """See `decaying`."""
+        return decaying(self.config, step)
+
+    def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
+        """See `Method.loss`."""
+        del rng
+        pairs = examples(corpus, batch, self.model.task or "closed-book")
+        pairs.sort(key=lambda pair: len(pair[0]))
+        parts = [pairs[i : i + ROWS] for i in range(0, len(pairs), ROWS)]
+        # Attention over long prompts is large: only one part's is ever held, and made twice.
+        sums = [checkpoint(self._surprise, part, use_reentrant=False) for part in parts]
+        answers = self.lm.tokenize([" " + a.strip() for _, a in pairs], MAX_TOKENS // 2)
+        answer = torch.stack(sums).sum() / sum(len(row) + 1 for row in answers)
+        return Loss(answer, torch.zeros((), device=answer.device))
+
+    def _surprise(self, pairs: list[tuple[str, str]]) -> Tensor:
+        """How surprising the answers are behind their prompts, the sum over their tokens."""
+        with self.stack.worn(self.lm):
+            return answer_loss(
+                self.lm,
+                None,
+                pairs,
+                prompt=str,
+                max_tokens=MAX_TOKENS,
+                start=(self.lm.bos_id,),
+                reduction="sum",
+            )
+
+
+def examples(corpus: Corpus, batch: Batch, task: Task) -> list[tuple[str, str]]:
+    """Prompt and answer of each of the batch's N questions.
+
+    With text in the prompt, a question sees the documents of its group that `batch.visible` says,
+    in the order of their relevance, as when it is asked.
+    """
+    out = []
+    each = len(batch.questions) // len(batch.chunks)
+    for n, number in enumerate(batch.questions):
+        asked = corpus.questions[number]
+        if task == "closed-book":
+            out.append((question_prompt(asked.text), asked.answers[0]))
+            continue
+        group = batch.chunks[n // each]
+        seen = [chunk for chunk, there in zip(group, batch.visible[n], strict=True) if there]
+        scores = corpus.keys[seen] @ corpus.queries[number]
+        ranked = [corpus.chunks[seen[i]] for i in scores.argsort(descending=True).tolist()]
+        out.append((prompt_text(asked.text, ranked), asked.answers[0]))
+    return out

@@ -1,0 +1,147 @@
+"""Question-answering examples made ready for meta-training: chunks, answers, embeddings.
+
+Letters: C chunks, Q questions, E key size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from models.base.encoder import SentenceEncoder
+from models.data.files import Example
+from models.errors import DataError
+from models.memory.checkpoint import replace
+from models.text.chunking import CountTokens, split
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with the chunk that answers it."""
+
+    text: str
+    answers: tuple[str, ...]
+    chunk: int
+    source: int
+    standalone: bool
+
+
+@dataclass(slots=True)
+class Corpus:
+    """All chunks and questions of the training (or dev) data.
+
+    Attributes:
+        chunks: the texts that become modulations.
+        sources: for each chunk, which data source it is from.
+        questions: every question, with the index of its chunk.
+        of_chunk: for each chunk, the indices of its questions.
+        keys: [C, E] sentence embeddings of the chunks; empty until `embed`.
+        queries: [Q, E] sentence embeddings of the questions; empty until `embed`.
+    """
+
+    chunks: list[str]
+    sources: list[int]
+    questions: list[Question]
+    of_chunk: list[list[int]]
+    keys: Tensor
+    queries: Tensor
+
+    def embed(
+        self,
+        encoder: SentenceEncoder,
+        cache: Path | None = None,
+        progress: Callable[[str], None] = print,
+    ) -> None:
+        """Fill `keys` and `queries`, from the file `cache` where it holds these very texts."""
+        from safetensors import safe_open
+        from safetensors.torch import save as to_bytes
+
+        texts = [*self.chunks, *(q.text for q in self.questions)]
+        digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
+        if cache is not None and cache.exists():
+            with safe_open(cache, "pt") as stored:
+                if stored.metadata().get("texts") == digest:
+                    self.keys, self.queries = (
+                        stored.get_tensor("keys"),
+                        stored.get_tensor("queries"),
+                    )
+                    return
+        progress(f"embedding {len(self.chunks)} documents and {len(self.questions)} questions")
+        vectors = encoder.encode(texts).cpu()
+        self.keys, self.queries = vectors[: len(self.chunks)], vectors[len(self.chunks) :]
+        if cache is not None:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            tensors = {"keys": self.keys.contiguous(), "queries": self.queries.contiguous()}
+            replace(cache, to_bytes(tensors, {"texts": digest}))
+
+    def near(self, questions: Sequence[int], count: int) -> Tensor:
+        """Chunks [N, count] with the keys nearest to each question, by the encoder alone."""
+        count = min(count, len(self.chunks))
+        return (self.queries[list(questions)] @ self.keys.T).topk(count).indices
+
+    def holds_answer(self, question: int, chunk: int) -> bool:
+        """Whether a chunk names any of the question's answers: then it is no honest negative."""
+        text = self.chunks[chunk].lower()
+        return any(answer.lower() in text for answer in self.questions[question].answers)
+
+
+def build(
+    sources: Sequence[Sequence[Example]],
+    count_tokens: CountTokens,
+    *,
+    chunk_tokens: int,
+    questions_per_document: int = 6,
+    limits: Sequence[int | None] = (),
+    seed: int = 0,
+) -> Corpus:
+    """Cut documents into chunks and find the chunk that answers each question.
+
+    Args:
+        sources: the examples of each data source.
+        count_tokens: the base LM's token counter.
+        chunk_tokens: the longest chunk.
+        questions_per_document: at most so many questions of one document, chosen at random.
+        limits: for each source, at most so many documents, chosen at random; all if left out.
+        seed: of the choices.
+
+    Raises:
+        DataError: no example of any source has its answer in one chunk.
+    """
+    rng = random.Random(seed)
+    corpus = Corpus([], [], [], [], torch.empty(0), torch.empty(0))
+    for number, (examples, limit) in enumerate(zip_longest(sources, limits)):
+        documents: dict[str, list[Example]] = {}
+        for example in examples:
+            documents.setdefault(example.document_id, []).append(example)
+        names = sorted(documents)
+        rng.shuffle(names)
+        for name in names[:limit]:
+            asked = documents[name]
+            first = len(corpus.chunks)
+            corpus.chunks += [c.text for c in split(asked[0].document, count_tokens, chunk_tokens)]
+            added = len(corpus.chunks) - first
+            corpus.sources += [number] * added
+            corpus.of_chunk += [[] for _ in range(added)]
+            lowered = [text.lower() for text in corpus.chunks[first:]]
+            rng.shuffle(asked)
+            for example in asked[:questions_per_document]:
+                answer = example.answers[0].lower()
+                place = next((i for i, text in enumerate(lowered) if answer in text), None)
+                if place is None:  # the answer runs over a chunk's end
+                    continue
+                corpus.of_chunk[first + place].append(len(corpus.questions))
+                corpus.questions.append(
+                    Question(
+                        example.question, example.answers, first + place, number, example.standalone
+                    )
+                )
+    if not corpus.questions:
+        raise DataError("no example has its answer in its document: nothing to train on")
+    return corpus

@@ -1,0 +1,243 @@
+"""Meta-training: `mac train`.
+
+Only the stack's own parameters learn; the base LM and the sentence encoder stay as they are. One
+code path serves the CPU, one GPU and, started through `accelerate launch`, several.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from models.base.encoder import SentenceEncoder
+from models.data.files import Example
+from models.errors import CheckpointError
+from models.latent.objective import Loss
+from models.memory.stack import Stack
+from models.training import state as training_state
+from models.training.batches import Batch, Sampler
+from models.training.corpus import Corpus, build
+from models.training.method import Method
+from models.training.settings import TrainConfig, autocast, average_gradients
+
+if TYPE_CHECKING:
+    pass
+
+DEV_BATCHES = 8
+"""Batches of dev examples that a dev loss is the mean of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known after a step, a JSON line of the log; losses as in `objective.Loss`."""
+
+    step: int
+    answer_loss: float
+    relevance_loss: float
+    examples: int
+    examples_per_second: float
+    learning_rate: float
+    seconds: float
+    dev_loss: float | None = None
+
+
+@dataclass(slots=True)
+class Trainer:
+    """One run of meta-training, resumable at any saved step.
+
+    Args:
+        method: what learns, how, and for how long.
+        encoder: the frozen sentence encoder.
+        sources: examples of each data source.
+        weights: how often each source is drawn.
+        out: the checkpoint's folder; the state to resume from lies beside its files.
+        cache: folder for the sentence embeddings, or None to compute them each time.
+        dev: examples that are never trained on; their answer loss is measured whenever the state
+            is saved.
+        note: told what happens before the first step.
+    """
+
+    method: Method
+    encoder: SentenceEncoder
+    sources: Sequence[Sequence[Example]]
+    weights: Sequence[float]
+    out: Path
+    cache: Path | None = None
+    dev: Sequence[Sequence[Example]] = ()
+    note: Callable[[str], None] = print
+    step: int = field(init=False, default=0)
+    examples: int = field(init=False, default=0)
+    dev_loss: float | None = field(init=False, default=None)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The run's settings."""
+        return self.method.config
+
+    @property
+    def stack(self) -> Stack[Any]:
+        """The networks that learn."""
+        return self.method.stack
+
+    def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> Stack[Any]:
+        """Train to the last step and save the checkpoint; save it when interrupted, too.
+
+        Args:
+            report: called after each step.
+            resume: go on from the state in `out`.
+
+        Raises:
+            CheckpointError: there is nothing to resume, or it belongs to another run.
+            DataError: the data has no example to learn from.
+        """
+        from accelerate import PartialState
+
+        config, method = self.config, self.method
+        world = PartialState(cpu=method.lm.device.type == "cpu")
+        method.lm.gradient_checkpointing = config.gradient_checkpointing
+        parts = world.num_processes * config.accumulate
+        slots = config.steps * config.groups * config.documents * parts
+        corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
+        sampler = self._sampler(corpus, self.weights, config.groups * parts)
+        optimiser = method.optimiser()
+        if resume:
+            self._resume(optimiser)
+        else:
+            method.initialise(corpus, self.note)
+        equal = [1.0] * len(self.dev)
+        slots = DEV_BATCHES * config.groups * config.documents
+        dev = self._corpus(self.dev, equal, slots, "dev-embeddings") if self.dev else None
+        saved = time.monotonic()
+        try:
+            while self.step < config.steps:
+                started = time.perf_counter()
+                whole = sampler.batch(self.step)
+                first = world.process_index * config.accumulate
+                batches = [whole.part(first + i, parts) for i in range(config.accumulate)]
+                rng = random.Random(f"{config.seed}:step:{self.step}:{world.process_index}")
+                terms = self._train_step(corpus, batches, optimiser, rng, world.num_processes)
+                self.step += 1
+                self.examples += len(whole.questions)
+                last = self.step == config.steps
+                due = last or time.monotonic() - saved > 60 * config.save_minutes
+                if due and dev is not None:
+                    self.dev_loss = self._measure(dev)
+                seconds = time.perf_counter() - started
+                report(
+                    Progress(
+                        self.step,
+                        round(float(terms.answer), 4),
+                        round(float(terms.relevance), 4),
+                        self.examples,
+                        round(len(whole.questions) / seconds, 2),
+                        round(config.learning_rate * method.rate(self.step - 1), 8),
+                        round(seconds, 3),
+                        self.dev_loss if due else None,
+                    )
+                )
+                if due and world.is_main_process:
+                    self.save(optimiser)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            if world.is_main_process and self.step:
+                self.save(optimiser)
+            raise
+        return self.stack
+
+    def _train_step(
+        self,
+        corpus: Corpus,
+        batches: Sequence[Batch],
+        optimiser: torch.optim.Optimizer,
+        rng: random.Random,
+        processes: int,
+    ) -> Loss:
+        """One step on several batches in turn; the mean of their losses, without gradient."""
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * self.method.rate(self.step)
+        optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros(2)
+        for batch in batches:
+            with autocast(self.config, self.method.lm.device):
+                terms = self.method.loss(corpus, batch, rng)
+            (terms.total / len(batches)).backward()
+            total += torch.stack((terms.answer, terms.relevance)).detach().float().cpu()
+        average_gradients(self.stack, processes)
+        torch.nn.utils.clip_grad_norm_(self.stack.parameters(), self.config.clip)
+        optimiser.step()
+        return Loss(*(total / len(batches)))
+
+    @torch.no_grad()
+    def _measure(self, dev: Corpus) -> float:
+        """Answer loss over the same few batches of the dev examples each time."""
+        sampler = self._sampler(dev, [1.0] * len(self.dev), self.config.groups)
+        with autocast(self.config, self.method.lm.device):
+            terms = [self.method.loss(dev, sampler.batch(i), None) for i in range(DEV_BATCHES)]
+        return round(sum(float(t.answer) for t in terms) / len(terms), 4)
+
+    def _corpus(
+        self, sources: Sequence[Sequence[Example]], weights: Sequence[float], slots: int, name: str
+    ) -> Corpus:
+        """The chunks and questions that batches of `slots` documents in all may need."""
+        # Room for the nearest to choose from; more would be embedded and never drawn.
+        enough = [max(64, math.ceil(1.5 * slots * w / sum(weights))) for w in weights]
+        corpus = build(
+            sources,
+            lambda texts: [len(row) for row in self.method.lm.tokenize(texts)],
+            chunk_tokens=self.method.model.chunk_tokens,
+            limits=[self.config.limit or most for most in enough],
+            seed=self.config.seed,
+        )
+        cached = self.cache / f"{name}.safetensors" if self.cache is not None else None
+        corpus.embed(self.encoder, cached, self.note)
+        return corpus
+
+    def _sampler(self, corpus: Corpus, weights: Sequence[float], groups: int) -> Sampler:
+        return Sampler(
+            corpus,
+            weights,
+            groups=groups,
+            documents=self.config.documents,
+            seed=self.config.seed,
+            alone=self.config.alone,
+        )
+
+    def save(self, optimiser: torch.optim.Optimizer) -> None:
+        """Write the checkpoint as it is now, and the state to resume from."""
+        run = {**asdict(self.config), "step": self.step, "examples": self.examples}
+        if self.dev_loss is not None:
+            run["dev_loss"] = self.dev_loss
+        model = self.method.model
+        self.stack.config = replace(model, training={**model.training, **run})
+        self.stack.save(self.out)
+        training_state.save(self.out, self.stack, optimiser, run)
+
+    def _resume(self, optimiser: torch.optim.Optimizer) -> None:
+        run = training_state.load(self.out, self.stack, optimiser)
+        defaults = asdict(TrainConfig())
+        for name in (
+            "seed",
+            "groups",
+            "documents",
+            "limit",
+            "accumulate",
+            "clip",
+            "precision",
+            *(() if self.config.limit else ("steps",)),
+        ):
+            ours = getattr(self.config, name)
+            # A state of an older version has no word of what it could not do yet.
+            theirs = run.get(name, defaults.get(name))
+            if theirs != ours:
+                raise CheckpointError(
+                    f"the run in {self.out} had {name}={theirs}, not {ours}",
+                    hint="resume with the same settings, or train into another folder",
+                )
+        self.step, self.examples = run["step"], run["examples"]

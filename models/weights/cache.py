@@ -1,0 +1,179 @@
+"""The cache of base models: each lies converted in a folder of its own, whole or not at all.
+
+Beside the files lies a small manifest that says what they were made from. A model is built in a
+folder of another name and moved into place, under a lock, so that a crash or a second process never
+leaves half of one behind. torch and transformers are imported only while something is converted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+from models.errors import WeightsError
+from models.weights.carriers import Progress, first_line
+from models.weights.pinned import PINNED, Pinned, PinnedFile
+
+_MANIFEST = "mac-model.json"
+_FORMAT = 1  # of a converted folder; another number and the model is converted again
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A model in the cache: its folder, bytes on disk, and the SHA-256 of its source."""
+
+    name: str
+    kind: str
+    path: Path
+    bytes: int
+    sha256: str
+    licence: str
+
+
+def models_folder(home: Path | None = None) -> Path:
+    """Where converted models lie: below `home`, else below MAC_HOME, else in the user's cache."""
+    if home is None:
+        own = os.environ.get("MAC_HOME")
+        home = Path(own).expanduser() if own else user_cache_path("mac", appauthor=False)
+    return home / "models"
+
+
+def installed(home: Path | None = None) -> list[Installed]:
+    """The models that lie complete in the cache, by name: pinned ones and converted GGUF files."""
+    found = []
+    for manifest in sorted(models_folder(home).glob(f"*/{_MANIFEST}")):
+        path = manifest.parent
+        model = PINNED.get(path.name) or _converted(manifest)
+        if model is not None and is_complete(path, model):
+            size = sum(file.stat().st_size for file in path.iterdir())
+            found.append(
+                Installed(model.name, model.kind, path, size, model.weights.sha256, model.licence)
+            )
+    return found
+
+
+def gguf(name: str, file: PinnedFile) -> Pinned:
+    """What the cache knows a converted GGUF file by."""
+    return Pinned(name, "lm", _OWN_LICENCE, (file,), "", "", "", 0)
+
+
+_OWN_LICENCE = "its own"
+
+
+def _converted(manifest: Path) -> Pinned | None:
+    """The GGUF file that a folder was made from, by its manifest."""
+    try:
+        ((name, digest),) = json.loads(manifest.read_bytes())["sha256"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # not one of ours
+    return gguf(manifest.parent.name, PinnedFile(name, digest, 0))
+
+
+def brought(
+    model: Pinned,
+    home: Path | None,
+    fetch: Callable[[Path], tuple[dict[str, Path], str]],
+    progress: Progress | None,
+) -> Path:
+    """The folder of a model in the cache, made first from what `fetch` gives.
+
+    Args:
+        model: what it is known by.
+        home: see `models_folder`.
+        fetch: brings the files, with a folder to work in: paths by name, and where they are from.
+        progress: told what is being done.
+    """
+    folder = models_folder(home)
+    path = folder / model.name
+    if is_complete(path, model):
+        return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f".{model.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if progress:
+                progress(f"waiting for another process that pulls {model.name}", 0, None)
+            lock.acquire()
+        try:
+            if not is_complete(path, model):  # another process may have pulled it meanwhile
+                work = folder / f".{model.name}.partial"
+                files, carrier = fetch(work)
+                _install(model, path, work, files, carrier, progress)
+        finally:
+            lock.release()
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(
+            f"cannot write {path}: {error.strerror or error}",
+            "a pull of both models needs about 1 GB; MAC_HOME moves them to another disk",
+        ) from error
+    return path
+
+
+def _install(
+    model: Pinned,
+    path: Path,
+    work: Path,
+    files: dict[str, Path],
+    carrier: str,
+    progress: Progress | None,
+) -> None:
+    """Convert or copy a model's files and move the result into place whole."""
+    new = work / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    if model.kind == "lm":
+        if progress:
+            progress(f"converting {model.name}", 0, None)
+        from models.weights.gguf import convert_gguf
+
+        source = files[model.weights.name]
+        try:
+            convert_gguf(source, new)
+        except OSError:
+            raise  # a full disk and the like
+        # transformers and gguf raise anything, struct.error too, for what they cannot read.
+        except Exception as error:
+            raise WeightsError(
+                f"{source} cannot be read as a base model: {first_line(error)}",
+                "transformers reads GGUF files of common families; a folder with safetensors works",
+            ) from error
+    else:
+        for name, file in files.items():
+            shutil.copyfile(file, new / name)
+    manifest = {
+        "format": _FORMAT,
+        "name": model.name,
+        "licence": model.licence,
+        "carrier": carrier,
+        "sha256": {file.name: file.sha256 for file in model.files},
+        "bytes": {file.name: file.stat().st_size for file in new.iterdir()},
+    }
+    (new / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    if path.exists():  # incomplete or of an older format, or we would not be here
+        shutil.rmtree(path)
+    new.replace(path)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def is_complete(path: Path, model: Pinned) -> bool:
+    """Whether the folder is a whole conversion of just these files by just this format."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_bytes())
+        return (
+            manifest["format"] == _FORMAT
+            and manifest["sha256"] == {file.name: file.sha256 for file in model.files}
+            and all((path / f).stat().st_size == size for f, size in manifest["bytes"].items())
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False  # no manifest, or not one of ours: pull it again
