@@ -4,10 +4,11 @@
         store.put("notes.txt", content_hash=..., chunking=..., chunks=[NewChunk(...), ...])
         for ids, keys in store.keys(): ...
 
-It knows nothing of language models; arrays go in and come out as NumPy's.
+It knows nothing of language models; arrays go in and come out as NumPy's. Pruning, care (verify,
+repair, vacuum), moving (export, import, copy, rebuild) and approximate search are modules of this
+package that take a store.
 """
 
-from store.bank import Store
 from store.errors import (
     ChunksGoneError,
     ExportFormatError,
@@ -19,14 +20,18 @@ from store.errors import (
     StoreVersionError,
 )
 from store.labels import Labels, Within
-from store.prunes import Prune
-from store.pruning import STRATEGIES, Strategy
-from store.records import Change, ChunkRow, Document, Indexed, KeptChunk, NewChunk, Stats
-from store.target import Target, TargetError
+from store.records import (
+    ChunkRow,
+    Document,
+    Indexed,
+    KeptChunk,
+    NewChunk,
+    Stats,
+    StoredModulation,
+)
+from store.store import Store
 
 __all__ = [
-    "STRATEGIES",
-    "Change",
     "ChunkRow",
     "ChunksGoneError",
     "Document",
@@ -36,7 +41,6 @@ __all__ = [
     "KeptChunk",
     "Labels",
     "NewChunk",
-    "Prune",
     "Stats",
     "Store",
     "StoreBusyError",
@@ -44,8 +48,6 @@ __all__ = [
     "StoreError",
     "StoreNotFoundError",
     "StoreVersionError",
-    "Strategy",
-    "Target",
-    "TargetError",
+    "StoredModulation",
     "Within",
 ]

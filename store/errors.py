@@ -40,7 +40,7 @@ class StoreBusyError(StoreError):
 
 
 class ChunksGoneError(StoreError):
-    """Chunks that a new version was to keep are no longer its document's: it changed meanwhile."""
+    """The document changed meanwhile: chunks to keep, or a part to go on from, are gone."""
 
 
 class ExportFormatError(StoreError):
@@ -73,7 +73,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def corrupt(path: Path, what: str) -> StoreCorruptError:
-    """The error for damage found at `path`; `what` says which part, without a full stop."""
+    """Return the error for damage at `path`; `what` says which part, without a full stop."""
     return StoreCorruptError(f"The store {path} is damaged: {what}", hint=_CORRUPT_HINT)
 
 
@@ -109,6 +109,8 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
         return corrupt(path, f"index.db: {text}")
     if text.startswith(("no such table", "no such column")):
         return corrupt(path, f"index.db has {text}")
+    if text.startswith("Could not decode to UTF-8"):
+        return corrupt(path, "index.db holds text that is not valid UTF-8")
     if text.startswith("no such module"):
         return StoreError(
             f"This Python's SQLite {sqlite3.sqlite_version} has {text}",
@@ -131,7 +133,7 @@ def _from_os(error: OSError, path: Path) -> StoreError:
 
 
 def forbidden(path: Path) -> StoreError:
-    """The error for a store that may not be written."""
+    """Return the error for a store that may not be written."""
     return StoreError(
         f"No permission to write to the store {path}",
         hint="Change the folder's permissions, or choose another folder.",

@@ -1,4 +1,4 @@
-"""Tags and dates of documents: what they may be, how they are kept, and choosing by them.
+"""Tags and dates of documents: what they may be, and choosing documents by them.
 
 A document's day is its date, or if it has none the day on which it was added (in UTC).
 """
@@ -6,7 +6,6 @@ A document's day is its date, or if it has none the day on which it was added (i
 from __future__ import annotations
 
 import re
-import sqlite3
 import unicodedata
 from dataclasses import dataclass
 from datetime import date
@@ -40,12 +39,12 @@ class Labels:
             check_date(self.date)
 
     def applied(self, tags: tuple[str, ...], day: str | None) -> tuple[tuple[str, ...], str | None]:
-        """The tags, sorted, and the date of a document that had `tags` and `day` before."""
-        kept = (set(tags) - set(self.untag)) | set(self.tags)
-        return tuple(sorted(kept)), day if self.date is None else self.date or None
+        """Return the sorted tags and the date of a document that had `tags` and `day` before."""
+        labels = (set(tags) - set(self.untag)) | set(self.tags)
+        return tuple(sorted(labels)), day if self.date is None else self.date or None
 
     def changes(self, tags: tuple[str, ...], day: str | None) -> bool:
-        """Whether anything becomes different for a document with these tags and this date."""
+        """Return whether anything changes for a document with these tags and this date."""
         return self.applied(tags, day) != (tags, day)
 
 
@@ -75,7 +74,7 @@ class Within:
         return bool(self.tags or self.since or self.until)
 
     def condition(self) -> tuple[str, list[str]]:
-        """SQL over the table `documents` that is true for the chosen ones, and its parameters."""
+        """Return SQL over the table `documents`, true for the chosen ones, and its parameters."""
         where, values = ["true"], list(self.tags)
         if self.tags:
             marks = ", ".join("?" * len(self.tags))
@@ -93,7 +92,7 @@ EVERYTHING = Within()
 
 
 def clean_tag(text: str) -> str:
-    """A tag as it is stored: without space around it, in one Unicode form and lower case.
+    """Return a tag as it is stored: without outer space, in one Unicode form and lower case.
 
     Raises:
         ValueError: it is empty, too long, or holds a comma or a control character.
@@ -122,22 +121,3 @@ def check_date(text: str) -> None:
         date.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text} is no date: {error}") from None
-
-
-def write_labels(
-    connection: sqlite3.Connection, document_id: int, tags: tuple[str, ...], day: str | None
-) -> None:
-    """Give a document these tags and this date instead of those that it has."""
-    connection.execute("UPDATE documents SET date = ? WHERE id = ?", (day, document_id))
-    connection.execute("DELETE FROM document_tags WHERE document_id = ?", (document_id,))
-    connection.executemany(
-        "INSERT INTO document_tags (tag, document_id) VALUES (?, ?)",
-        [(tag, document_id) for tag in tags],
-    )
-
-
-def count(connection: sqlite3.Connection, within: Within) -> int:
-    """How many documents are chosen."""
-    condition, values = within.condition()
-    query = f"SELECT count(*) FROM documents WHERE {condition}"
-    return int(connection.execute(query, values).fetchone()[0])

@@ -1,4 +1,7 @@
-"""What goes into a store and comes out. T: tokens a modulation, R: latent size, E: key size."""
+"""What goes into a store and comes out of it.
+
+T: tokens of a chunk, U: rows of a stored modulation, R: latent size, E: key size.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ class NewChunk:
     """A piece of a document with its modulation, on its way into the store.
 
     Attributes:
+        position: its place among the document's chunks, from 0.
         start: offset of the first character in the document.
         end: offset behind the last character.
         text: the characters from `start` to `end`.
@@ -23,6 +27,7 @@ class NewChunk:
         key: float16 [E], finite.
     """
 
+    position: int
     start: int
     end: int
     text: str
@@ -33,18 +38,20 @@ class NewChunk:
 
 @dataclass(frozen=True, slots=True)
 class KeptChunk:
-    """A chunk of a document's stored version that its new version holds too, perhaps elsewhere.
+    """A chunk of a document's stored version that its new version contains too.
 
     It keeps its modulation, its key and its id.
 
     Attributes:
         id: of the stored chunk.
+        position: its place among the chunks of the new version, from 0.
         start: offset of the first character in the new version.
         end: offset behind the last character.
         text: that of the stored chunk.
     """
 
     id: int
+    position: int
     start: int
     end: int
     text: str
@@ -52,10 +59,26 @@ class KeptChunk:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A stored document. Times are ISO 8601 in UTC; `bytes` is its modulations' size on disk.
+    """A stored document.
 
-    `date` is YYYY-MM-DD, if one was given; `tags` are sorted.
-    Of its `chunks`, `pruned` were dropped by a prune: they are never found.
+    Attributes:
+        id: its number, never given to another document.
+        source: what identifies it, such as its path.
+        title: for people to read.
+        content_hash: of its content; "" if a repair found that some of it is lost.
+        chunking: how it was cut.
+        chunks: number of chunks that are stored.
+        expected: number of chunks that the whole document has.
+        tokens: tokens of the stored chunks.
+        bytes: size of their modulations on disk.
+        characters: length of the document.
+        media_type: of what it was read from.
+        encoding: of what it was read from.
+        added_at: ISO 8601 in UTC.
+        updated_at: ISO 8601 in UTC.
+        date: YYYY-MM-DD, if one was given.
+        pruned: number of its chunks that a prune dropped; they are never found.
+        tags: sorted.
     """
 
     id: int
@@ -64,6 +87,7 @@ class Document:
     content_hash: str
     chunking: str
     chunks: int
+    expected: int
     tokens: int
     bytes: int
     characters: int
@@ -77,8 +101,13 @@ class Document:
 
     @property
     def damaged(self) -> bool:
-        """Whether a repair has found that modulations are lost: nothing of it is to be kept."""
+        """Whether a repair has found that modulations are lost: none of its chunks can be kept."""
         return not self.content_hash
+
+    @property
+    def partial(self) -> bool:
+        """Whether only some of its chunks have been stored so far."""
+        return self.chunks < self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +132,35 @@ class ChunkRow:
     sharing: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One line of the store's history: `action` is "added", "updated", "renamed" or "removed".
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredModulation:
+    """A chunk's modulation as it is stored.
 
-    `was` is the source that a renamed document had before.
+    Attributes:
+        latents: int8 [U, R]; the latents' values are `latents * scales[:, None]`.
+        scales: float16 [U].
+        rows: int64 [T], for each token of the chunk the row that stands for it; None where every
+            token has its own (U = T).
     """
 
-    id: int
-    at: str
-    action: str
-    source: str
-    content_hash: str
-    chunks: int
-    tokens: int
-    was: str | None = None
+    latents: NDArray[np.int8]
+    scales: NDArray[np.float16]
+    rows: NDArray[np.int64] | None = None
+
+    def spread(self) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
+        """Return latents int8 [T, R] and scales float16 [T], a row for each token of the chunk."""
+        if self.rows is None:
+            return self.latents, self.scales
+        return self.latents[self.rows], self.scales[self.rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What the graph for approximate search covers (`Store.index_keys`).
+    """What the cache for approximate search covers (`store.near.build`).
 
     Attributes:
-        keys: how many are in it, those of removed chunks included.
-        later: how many have been added to the store since, and are read one by one.
+        keys: number of keys in it.
+        later: number of keys added to the store since; they are read one by one.
         bytes: size of its file.
     """
 
@@ -141,22 +175,23 @@ class Stats:
 
     Attributes:
         documents: number of documents.
+        partial: number of documents of which only some chunks have been stored so far.
         chunks: number of chunks.
-        pruned: those of them that a prune dropped.
+        pruned: number of chunks that a prune dropped.
         modulations: number of modulations; fewer than chunks, once pruned.
         tokens: tokens of all chunks.
         text_bytes: the chunks' texts as UTF-8.
         modulation_bytes: the compressed modulations, without what is kept to undo a prune.
-        key_bytes: the key file, removed chunks included until they are compacted away.
+        key_bytes: the chunks' keys, those of removed chunks included until they are folded away.
         total_bytes: all of the store's files.
         fingerprint: of the checkpoint that wrote the store.
         model: name of that checkpoint.
-        schema_version: of the index.
+        schema_version: of the database.
         created_at: ISO 8601 in UTC.
-        graph_bytes: the graph for approximate search.
     """
 
     documents: int
+    partial: int
     chunks: int
     pruned: int
     modulations: int
@@ -169,4 +204,3 @@ class Stats:
     model: str
     schema_version: int
     created_at: str
-    graph_bytes: int = 0

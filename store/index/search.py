@@ -8,6 +8,9 @@ import sqlite3
 import unicodedata
 from collections.abc import Sequence
 
+from store.index.documents import any_dropped
+from store.labels import Within
+
 MAX_TERMS = 64
 SAMPLE = 20_000
 """Chunks, the newest, in which words are counted: the time does not grow with the bank."""
@@ -33,7 +36,7 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 def terms(text: str) -> list[str]:
-    """The distinct content words of `text` in order of appearance, at most `MAX_TERMS`.
+    """Return the distinct content words of `text` in order of appearance, at most `MAX_TERMS`.
 
     Stop words count only if there is nothing else. Of too many words the longest are kept, as the
     rarer ones.
@@ -51,16 +54,41 @@ def terms(text: str) -> list[str]:
 
 
 def match_expression(text: str) -> str | None:
-    """An FTS5 expression that matches any of the content words of `text`; None if it has no words.
+    """Return an FTS5 expression that matches any of the content words of `text`.
 
-    Every word is quoted, so none of them can be taken for FTS5 syntax.
+    Every word is quoted, so none of them can be taken for FTS5 syntax. None if there are no words.
     """
     words = terms(text)
     return " OR ".join(f'"{word}"' for word in words) or None
 
 
+def best(
+    connection: sqlite3.Connection, text: str, limit: int, within: Within
+) -> list[tuple[int, float]]:
+    """Return at most `limit` chunks that share words with a text, best first: ids and BM25 scores.
+
+    Larger scores are better; chunks of the same score come in the order of their ids.
+    """
+    expression = match_expression(text)
+    if expression is None or limit < 1:
+        return []
+    chosen, values = "", list[str]()
+    if within or any_dropped(connection):
+        condition, values = within.condition()
+        # For each match by itself: their number decides what it costs, not all chunks'.
+        chosen = (
+            "AND EXISTS (SELECT 1 FROM chunks JOIN documents ON documents.id = document_id "
+            f"WHERE chunks.id = chunks_fts.rowid AND pruned IS NULL AND {condition}) "
+        )
+    return connection.execute(
+        f"SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? {chosen}"
+        "ORDER BY rank, rowid LIMIT ?",
+        (expression, *values, limit),
+    ).fetchall()
+
+
 def coverage(connection: sqlite3.Connection, text: str, ids: Sequence[int]) -> list[float]:
-    """The share of a question's content words that each chunk has, from 0 to 1.
+    """Return the share of a question's content words that each chunk has, from 0 to 1.
 
     A word counts by the square of its inverse document frequency, as in the cosine of tf-idf: a
     missing name says more than a missing verb. Words are compared as full-text search does.

@@ -1,22 +1,25 @@
-"""Opening `index.db` and running transactions on it."""
+"""Connections to `index.db`, transactions, and files that must fit or stay on the disk."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from store.errors import StoreError, StoreNotFoundError, corrupt
 
 INDEX_NAME = "index.db"
-KEY_PREFIX = "keys-"
-# A graph over the keys of the key file of the same number; see graph.py.
-GRAPH_PREFIX = "near-"
-# With the schema version of the index that it is a copy of, made before a migration.
-BACKUP_PREFIX = f"{INDEX_NAME}.backup-v"
+NEAR_NAME = "near.usearch"
+"""The cache for approximate search, which may be deleted at any time."""
+
+_SLACK = 1 << 20
+_BATCH = 500  # far below SQLite's limit on parameters
 
 
 def check_folder(folder: Path, *, create: bool) -> None:
@@ -39,7 +42,7 @@ def check_folder(folder: Path, *, create: bool) -> None:
     names = os.listdir(folder)
     if INDEX_NAME in names or (folder / INDEX_NAME).exists():
         return
-    if any(name.startswith((INDEX_NAME, KEY_PREFIX)) for name in names):
+    if any(name.startswith((INDEX_NAME, NEAR_NAME)) for name in names):
         raise corrupt(folder, "index.db is missing")
     if not create:
         raise not_found(folder)
@@ -51,14 +54,14 @@ def check_folder(folder: Path, *, create: bool) -> None:
 
 
 def not_found(folder: Path) -> StoreNotFoundError:
-    """The error for a folder without a store."""
+    """Return the error for a folder without a store."""
     return StoreNotFoundError(
         f"There is no store at {folder}", hint="Ingest documents first; that makes the store."
     )
 
 
 def connect(folder: Path, *, create: bool, timeout: float) -> tuple[sqlite3.Connection, bool]:
-    """Open the index. Returns the connection and whether it can write.
+    """Open the database of the store in `folder`. Returns it and whether it can be written.
 
     The connection starts no transactions by itself and waits up to `timeout` seconds for locks.
     """
@@ -69,6 +72,7 @@ def connect(folder: Path, *, create: bool, timeout: float) -> tuple[sqlite3.Conn
     connection = _connect(index, "mode=rwc" if create else "mode=rw", timeout)
     try:
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cell_size_check = ON")
         # With WAL, NORMAL never damages the database; a power cut may undo the last commits.
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
@@ -126,7 +130,7 @@ def use_wal(connection: sqlite3.Connection, timeout: float) -> None:
 
 @contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction: committed at the end of the block, undone if it raises."""
+    """Run the block in a write transaction: committed at its end, undone if it raises."""
     if connection.in_transaction:
         raise RuntimeError("a store cannot be written inside its own snapshot()")
     try:
@@ -142,7 +146,7 @@ def writing(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def reading(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything read in the block is of one state of the store. Blocks may be nested."""
+    """Let everything read in the block be of one state of the store. Blocks may be nested."""
     if connection.in_transaction:
         yield
         return
@@ -156,9 +160,56 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def synchronous(connection: sqlite3.Connection) -> Iterator[None]:
-    """Transactions committed in the block are on the disk at its end, even if the power fails."""
+    """Put transactions committed in the block on the disk, even if the power fails after it."""
     connection.execute("PRAGMA synchronous = FULL")
     try:
         yield
     finally:
         connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def by_id(
+    connection: sqlite3.Connection, query: str, ids: Sequence[int]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a query that ends in a column's name, for those of `ids` that exist."""
+    for start in range(0, len(ids), _BATCH):
+        batch = ids[start : start + _BATCH]
+        yield from connection.execute(f"{query} IN ({', '.join('?' * len(batch))})", batch)
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    """Return the value of an integer pragma."""
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def now() -> str:
+    """Return the present time as the store writes it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def sync_file(path: Path) -> None:
+    """Put a file's content on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a new file's name on the disk; where folders cannot be opened there is nothing to do."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise `StoreError` unless `needed` bytes and a little more are free where `folder` lies."""
+    free = shutil.disk_usage(folder).free
+    if free < needed + _SLACK:
+        raise StoreError(
+            f"Not enough space on the disk of {folder}: {needed + _SLACK:,} bytes are needed for "
+            f"a while, {free:,} are free",
+            hint="Free some space and run the same command again; nothing was changed.",
+        )

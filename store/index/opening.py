@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from store import schema
-from store.database import (
-    BACKUP_PREFIX,
-    INDEX_NAME,
-    KEY_PREFIX,
-    check_folder,
-    connect,
-    not_found,
-    use_wal,
-    writing,
-)
-from store.disk import copy_database
 from store.errors import FingerprintMismatchError, StoreError, StoreVersionError, corrupt
+from store.index import schema
+from store.index.connection import check_folder, connect, not_found, now, use_wal, writing
 
-MAX_SIZE = (1 << 16) - 1  # the modulations' header has 16 bits for each of their sizes
+MAX_SIZE = (1 << 16) - 1  # a modulation's header has 16 bits for its latent size
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a store is, fixed when it is made; the sizes are those of its modulations."""
+    """What a store is, fixed when it is made; the sizes are those of its modulations and keys."""
 
     fingerprint: str
     model: str
@@ -63,24 +51,18 @@ def open_index(
     check_folder(path, create=create)
     connection, writable = connect(path, create=create, timeout=timeout)
     try:
-        found = schema.version(connection, path)
-        if found == 0 and any(path.glob(f"{KEY_PREFIX}*")):
-            raise corrupt(path, "index.db is empty")
-        if found == 0 and not create:
+        version = schema.version(connection, path)
+        if version == 0 and not create:
             raise not_found(path)
-        if found < len(schema.MIGRATIONS):
+        if version < schema.VERSION:
             if not writable:
                 raise StoreVersionError(
-                    f"The store {path} has the older schema version {found} and cannot be upgraded "
-                    "without permission to write",
+                    f"The store {path} has the older schema version {version} and cannot be "
+                    "upgraded without permission to write",
                     hint="Run any command on it once with that permission.",
                 )
             use_wal(connection, timeout)
-            with writing(connection):
-                _back_up(connection, path)
-                schema.migrate(connection)
-                if create:
-                    _introduce(connection, wanted)
+            _migrate(connection, wanted if create else None)
         schema.check_tables(connection, path)
         identity = _identity(connection, path)
         _check_identity(path, identity, wanted)
@@ -90,19 +72,14 @@ def open_index(
     return connection, writable, identity
 
 
-def _back_up(connection: sqlite3.Connection, path: Path) -> None:
-    """Copy an index of an older schema before it is migrated, if there is anything to lose.
+def _migrate(connection: sqlite3.Connection, wanted: Wanted | None) -> None:
+    """Bring the schema up to date, and write what a new store is, in one transaction."""
+    from sqlite_utils import Database
 
-    Call it inside the write transaction: of several processes that start at once, only one finds
-    a migration pending, and nobody writes between the copy and the migration.
-    """
-    found = schema.pragma(connection, "user_version")
-    pending = 0 < found < len(schema.MIGRATIONS)
-    if pending and connection.execute("SELECT 1 FROM documents LIMIT 1").fetchone():
-        # Another connection: a copy through this one would be part of its transaction.
-        index = (path / INDEX_NAME).absolute().as_uri()
-        with closing(sqlite3.connect(f"{index}?mode=ro", uri=True)) as reader:
-            copy_database(reader, path / f"{BACKUP_PREFIX}{found}")
+    with writing(connection):
+        schema.migrate(Database(connection, execute_plugins=False))
+        if wanted is not None:
+            _introduce(connection, wanted)
 
 
 def _check_complete(wanted: Wanted) -> None:
@@ -148,20 +125,20 @@ def _identity(connection: sqlite3.Connection, path: Path) -> Identity:
     return identity
 
 
-def _check_identity(path: Path, found: Identity, wanted: Wanted) -> None:
-    if wanted.fingerprint is not None and wanted.fingerprint != found.fingerprint:
-        model = f" ({found.model})" if found.model else ""
+def _check_identity(path: Path, identity: Identity, wanted: Wanted) -> None:
+    if wanted.fingerprint is not None and wanted.fingerprint != identity.fingerprint:
+        model = f" ({identity.model})" if identity.model else ""
         raise FingerprintMismatchError(
-            f"The store {path} was written with checkpoint {found.fingerprint}{model}, "
+            f"The store {path} was written with checkpoint {identity.fingerprint}{model}, "
             f"not with {wanted.fingerprint}",
-            stored=found.fingerprint,
+            stored=identity.fingerprint,
             wanted=wanted.fingerprint,
             hint="Use the checkpoint that wrote it or another store, or amortize the stored texts "
             "again with this one: mac store rebuild",
         )
     for name, want, have in (
-        ("key", wanted.key_size, found.key_size),
-        ("latent", wanted.latent_size, found.latent_size),
+        ("key", wanted.key_size, identity.key_size),
+        ("latent", wanted.latent_size, identity.latent_size),
     ):
         if want is not None and want != have:
             raise StoreError(
@@ -181,8 +158,3 @@ def check_unchanged(connection: sqlite3.Connection, path: Path, identity: Identi
             f"The store {path} was rebuilt for another checkpoint meanwhile",
             hint="Run the same command again.",
         )
-
-
-def now() -> str:
-    """The present time as the store writes it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

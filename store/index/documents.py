@@ -1,0 +1,342 @@
+"""The tables of documents and chunks, in the caller's transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from store.errors import ChunksGoneError
+from store.index.connection import by_id, now
+from store.labels import Within
+from store.records import ChunkRow, Document, KeptChunk, NewChunk
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+_DOCUMENT = (
+    "id, source, title, content_hash, chunking, chunks, expected, tokens, bytes, characters, "
+    "media_type, encoding, added_at, updated_at, date, "
+    "(SELECT count(*) FROM chunks WHERE document_id = documents.id AND pruned IS NOT NULL), "
+    "(SELECT group_concat(tag) FROM document_tags WHERE document_id = documents.id)"
+)
+_CHUNK = (
+    'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
+    "chunks.bytes, chunks.pruned IS NOT NULL, (SELECT count(*) FROM chunks AS other WHERE "
+    "other.merged_id = chunks.merged_id AND other.id <> chunks.id AND other.pruned IS NULL) "
+    "FROM chunks JOIN documents ON documents.id = document_id"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentValues:
+    """What is known of a document before its chunks are counted."""
+
+    source: str
+    title: str | None
+    content_hash: str
+    chunking: str
+    expected: int
+    media_type: str
+    encoding: str
+    characters: int
+
+
+def digest(text: str, blob: bytes | None) -> bytes:
+    """Return the BLAKE2b digest, 16 bytes, of a chunk's text and of its own modulation's blob.
+
+    Args:
+        text: of the chunk.
+        blob: its row in `modulations`; None if it has none (any more).
+    """
+    made = hashlib.blake2b(text.encode(), digest_size=16)
+    made.update(b"\0")
+    made.update(blob or b"")
+    return made.digest()
+
+
+def find(connection: sqlite3.Connection, source: str) -> Document | None:
+    """Return the document with this source."""
+    query = f"SELECT {_DOCUMENT} FROM documents WHERE source = ?"
+    row = connection.execute(query, (source,)).fetchone()
+    return _document(row) if row else None
+
+
+def page(
+    connection: sqlite3.Connection,
+    after: str | None,
+    match: str | None,
+    limit: int,
+    within: Within,
+) -> list[Document]:
+    """Return the next `limit` documents in the order of sources, after the source `after`.
+
+    Args:
+        connection: to the index.
+        after: where the page before ended; None for the first page.
+        match: with `*` or `?` a pattern for the whole source, else a part of source or title,
+            without regard to (ASCII) case.
+        limit: the size of the page.
+        within: only documents with these tags and dates.
+    """
+    condition, given = within.condition()
+    where = [condition]
+    values: list[str | int] = [*given]
+    if after is not None:
+        where.append("source > ?")
+        values.append(after)
+    if match is not None and ("*" in match or "?" in match):
+        where.append("source GLOB ?")
+        values.append(match.replace("[", "[[]"))
+    elif match:
+        where.append("(source LIKE ? ESCAPE '\\' OR title LIKE ? ESCAPE '\\')")
+        escaped = match.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        values += [f"%{escaped}%"] * 2
+    query = f"SELECT {_DOCUMENT} FROM documents WHERE {' AND '.join(where)} ORDER BY source LIMIT ?"
+    return [_document(row) for row in connection.execute(query, (*values, limit))]
+
+
+def _document(row: tuple[Any, ...]) -> Document:
+    """Make a document from a row of `_DOCUMENT`. A tag has no comma in it, so commas part them."""
+    *values, tags = row
+    values.append(tuple(sorted(tags.split(","))) if tags else ())
+    return Document(*values)
+
+
+def count(connection: sqlite3.Connection, within: Within) -> int:
+    """Return how many documents are chosen."""
+    condition, values = within.condition()
+    query = f"SELECT count(*) FROM documents WHERE {condition}"
+    return int(connection.execute(query, values).fetchone()[0])
+
+
+def below(
+    connection: sqlite3.Connection, folder: str, separator: str
+) -> list[tuple[str, str, str]]:
+    """Return source, content hash and chunking of the documents whose source is in the folder."""
+    first = folder.rstrip(separator) + separator
+    last = first[:-1] + chr(ord(separator) + 1)
+    query = (
+        "SELECT source, content_hash, chunking FROM documents WHERE source > ? AND source < ? "
+        "ORDER BY source"
+    )
+    return connection.execute(query, (first, last)).fetchall()
+
+
+def write(database: Database, old: Document | None, document: DocumentValues) -> int:
+    """Write a document in place of `old`, the one of the same source, and return its id.
+
+    Its sums are those of no chunks; call `count_again` when these are written.
+    """
+    time = now()
+    values: dict[str, Any] = {
+        "source": document.source,
+        "title": document.title,
+        "content_hash": document.content_hash,
+        "chunking": document.chunking,
+        "expected": document.expected,
+        "characters": document.characters,
+        "media_type": document.media_type,
+        "encoding": document.encoding,
+        "updated_at": time,
+    }
+    table = database.table("documents")
+    if old is not None:
+        table.update(old.id, values)
+        return old.id
+    sums = dict.fromkeys(("chunks", "tokens", "bytes", "text_bytes"), 0)
+    return int(table.insert({**values, **sums, "added_at": time}).last_rowid or 0)
+
+
+def write_chunks(
+    connection: sqlite3.Connection,
+    document_id: int,
+    chunks: Sequence[NewChunk],
+    blobs: Sequence[bytes],
+) -> list[int]:
+    """Write chunks of a document with their modulations, and return their ids, which grow."""
+    ids: list[int] = []
+    for chunk, blob in zip(chunks, blobs, strict=True):
+        cursor = connection.execute(
+            'INSERT INTO chunks (document_id, position, start, "end", text, tokens, bytes, digest) '
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                document_id,
+                chunk.position,
+                chunk.start,
+                chunk.end,
+                chunk.text,
+                len(chunk.scales),
+                len(blob),
+                digest(chunk.text, blob),
+            ),
+        )
+        # After the trigger that feeds the full-text index, this is still the chunk's id.
+        ids.append(int(cursor.lastrowid or 0))
+    connection.executemany(
+        "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
+    )
+    return ids
+
+
+def count_again(connection: sqlite3.Connection, source: str) -> None:
+    """Make a document's sums those of its chunks."""
+    connection.execute(
+        "UPDATE documents SET (chunks, tokens, bytes, text_bytes) = ("
+        "SELECT count(*), coalesce(sum(tokens), 0), coalesce(sum(bytes), 0), "
+        "coalesce(sum(length(CAST(text AS BLOB))), 0) FROM chunks WHERE document_id = documents.id"
+        ") WHERE source = ?",
+        (source,),
+    )
+
+
+def check_kept(
+    connection: sqlite3.Connection, document_id: int | None, chunks: Iterable[KeptChunk]
+) -> None:
+    """Make sure that each of the chunks to keep is the document's, and is kept once only.
+
+    Raises:
+        ChunksGoneError: one is not, or has another text: the document was replaced meanwhile.
+    """
+    query = "SELECT id, text FROM chunks WHERE document_id = ?"
+    texts = dict(connection.execute(query, (document_id,)).fetchall())
+    for chunk in chunks:
+        if texts.pop(chunk.id, None) != chunk.text:
+            raise ChunksGoneError(
+                f"Chunk {chunk.id} cannot be kept: its document was replaced meanwhile",
+                hint="Run the same command again.",
+            )
+
+
+def place_kept(
+    connection: sqlite3.Connection, document_id: int, chunks: Iterable[KeptChunk]
+) -> None:
+    """Put the kept chunks, all that the document has left, at their new positions.
+
+    Their rows stay, and with them ids, modulations, keys and places in the full-text index.
+    """
+    # Out of each other's way first: no two chunks may share a position even for a moment.
+    connection.execute(
+        "UPDATE chunks SET position = -1 - position WHERE document_id = ?", (document_id,)
+    )
+    connection.executemany(
+        'UPDATE chunks SET position = ?, start = ?, "end" = ? WHERE id = ?',
+        [(chunk.position, chunk.start, chunk.end, chunk.id) for chunk in chunks],
+    )
+
+
+def positions(connection: sqlite3.Connection, document_id: int) -> set[int]:
+    """Return the positions of a document's chunks."""
+    query = "SELECT position FROM chunks WHERE document_id = ?"
+    return {row[0] for row in connection.execute(query, (document_id,))}
+
+
+def delete_chunks(
+    connection: sqlite3.Connection, document_id: int, *, keep: Container[int] = ()
+) -> list[int]:
+    """Delete a document's chunks with their modulations, all but those to `keep`.
+
+    Returns:
+        their ids, which grow. Their keys are the caller's to discard.
+    """
+    query = "SELECT id FROM chunks WHERE document_id = ? ORDER BY id"
+    ids = [row[0] for row in connection.execute(query, (document_id,)) if row[0] not in keep]
+    connection.executemany("DELETE FROM chunks WHERE id = ?", [(chunk_id,) for chunk_id in ids])
+    return ids
+
+
+def delete(connection: sqlite3.Connection, document_id: int) -> None:
+    """Delete a document whose chunks are gone."""
+    connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+
+
+def rename(
+    connection: sqlite3.Connection,
+    document_id: int,
+    source: str,
+    title: str | None,
+    media_type: str,
+    encoding: str,
+) -> None:
+    """Change what a document is called and what it is read from. Its source must be free."""
+    connection.execute(
+        "UPDATE documents SET source = ?, title = ?, media_type = ?, encoding = ? WHERE id = ?",
+        (source, title, media_type, encoding, document_id),
+    )
+
+
+def write_labels(
+    connection: sqlite3.Connection, document_id: int, tags: tuple[str, ...], day: str | None
+) -> None:
+    """Give a document these tags and this date instead of those that it has."""
+    connection.execute("UPDATE documents SET date = ? WHERE id = ?", (day, document_id))
+    connection.execute("DELETE FROM document_tags WHERE document_id = ?", (document_id,))
+    connection.executemany(
+        "INSERT INTO document_tags (tag, document_id) VALUES (?, ?)",
+        [(tag, document_id) for tag in tags],
+    )
+
+
+def chunks_of(connection: sqlite3.Connection, document_id: int) -> list[ChunkRow]:
+    """Return a document's chunks in the order of the text."""
+    query = f"{_CHUNK} WHERE document_id = ? ORDER BY position"
+    return [_chunk(row) for row in connection.execute(query, (document_id,))]
+
+
+def chunks_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, ChunkRow]:
+    """Return those of the chunks that exist, by their ids."""
+    rows = map(_chunk, by_id(connection, f"{_CHUNK} WHERE chunks.id", ids))
+    return {row.id: row for row in rows}
+
+
+def _chunk(row: tuple[Any, ...]) -> ChunkRow:
+    values = [*row[:-2], bool(row[-2]), row[-1]]
+    return ChunkRow(*values)
+
+
+def sharers(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> list[int]:
+    """Return at most `limit` other chunks that share a modulation with one of the chunks `ids`."""
+    query = "SELECT merged_id FROM chunks WHERE merged_id IS NOT NULL AND id"
+    matches: list[int] = []
+    for merged_id in {row[0] for row in by_id(connection, query, ids)}:
+        query = "SELECT id FROM chunks WHERE merged_id = ? AND pruned IS NULL ORDER BY id LIMIT ?"
+        matches += [row[0] for row in connection.execute(query, (merged_id, limit + len(ids)))]
+    return sorted(set(matches).difference(ids))[:limit]
+
+
+def any_dropped(connection: sqlite3.Connection) -> bool:
+    """Return whether there are chunks that a prune has dropped."""
+    query = "SELECT 1 FROM chunks WHERE pruned IS NOT NULL LIMIT 1"
+    return connection.execute(query).fetchone() is not None
+
+
+def record_use(connection: sqlite3.Connection, weights: Mapping[int, float]) -> None:
+    """Count an answer for each of the chunks that exist, given by id with its share of it."""
+    connection.executemany(
+        "INSERT INTO usage (chunk_id, answers, weight, last_used) "
+        "SELECT id, 1, ?, ? FROM chunks WHERE id = ? "
+        "ON CONFLICT (chunk_id) DO UPDATE SET answers = answers + 1, "
+        "weight = weight + excluded.weight, last_used = excluded.last_used",
+        [(weight, now(), chunk_id) for chunk_id, weight in weights.items()],
+    )
+
+
+def totals(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return sums over all documents and keys, by the names they have in `Stats`."""
+    names = ("documents", "partial", "chunks", "tokens", "text_bytes", "modulation_bytes")
+    row = connection.execute(
+        "SELECT count(*), coalesce(sum(chunks < expected), 0), coalesce(sum(chunks), 0), "
+        "coalesce(sum(tokens), 0), coalesce(sum(text_bytes), 0), coalesce(sum(bytes), 0) "
+        "FROM documents"
+    ).fetchone()
+    sums = dict(zip(names, row, strict=True))
+    pruned, sharing, shared, key_bytes = connection.execute(
+        "SELECT (SELECT count(*) FROM chunks WHERE pruned IS NOT NULL), count(*), "
+        "count(DISTINCT merged_id), "
+        "(SELECT coalesce(sum(length(ids) + length(keys)), 0) FROM key_blocks) "
+        "FROM chunks WHERE merged_id IS NOT NULL AND pruned IS NULL"
+    ).fetchone()
+    modulations = sums["chunks"] - pruned - sharing + shared
+    return sums | {"pruned": pruned, "modulations": modulations, "key_bytes": key_bytes}

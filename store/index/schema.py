@@ -1,0 +1,212 @@
+"""The tables of `index.db`, made by the migrations of sqlite-utils.
+
+The schema version is SQLite's `user_version`, the number of migrations the database has seen, so
+that opening a store needs no sqlite-utils. To change the schema, append a migration; never edit
+one that was released.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from store.errors import StoreError, StoreVersionError, corrupt
+from store.index.connection import pragma
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+APPLICATION_ID = 0x6D616321  # "mac!": tells our database from any other SQLite database
+VERSION = 1
+TABLES = frozenset(
+    {
+        "meta",
+        "documents",
+        "document_tags",
+        "chunks",
+        "chunks_fts",
+        "modulations",
+        "key_blocks",
+        "dead_keys",
+        "prunes",
+        "merged",
+        "members",
+        "usage",
+    }
+)
+
+# sqlite-utils has no word for AUTOINCREMENT, which promises that an id is never given twice:
+# blocks of keys rely on chunks' ids growing. The index on days is the expression of labels.py,
+# letter by letter. Modulations lie apart from the chunks, so that reading texts and places does
+# not page through the blobs.
+_TABLES = """
+CREATE TABLE documents (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL UNIQUE,
+    title TEXT,
+    content_hash TEXT NOT NULL,
+    chunking TEXT NOT NULL,
+    expected INTEGER NOT NULL,
+    chunks INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    text_bytes INTEGER NOT NULL,
+    characters INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    encoding TEXT NOT NULL,
+    date TEXT,
+    added_at TEXT NOT NULL,
+    updated_at TEXT NOT NULL
+);
+CREATE INDEX documents_day ON documents (coalesce(date, substr(added_at, 1, 10)));
+CREATE INDEX documents_partial ON documents (id) WHERE chunks < expected;
+CREATE TABLE merged (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    prune_id INTEGER NOT NULL,
+    chunks INTEGER NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE TABLE chunks (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    document_id INTEGER NOT NULL REFERENCES documents (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    merged_id INTEGER REFERENCES merged (id),
+    pruned INTEGER,
+    digest BLOB NOT NULL,
+    text TEXT NOT NULL,
+    UNIQUE (document_id, position)
+);
+CREATE INDEX chunks_merged ON chunks (merged_id, pruned) WHERE merged_id IS NOT NULL;
+CREATE INDEX chunks_pruned ON chunks (document_id, pruned) WHERE pruned IS NOT NULL;
+CREATE TABLE prunes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    strategy TEXT NOT NULL,
+    target TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    before INTEGER NOT NULL,
+    after INTEGER NOT NULL,
+    bytes_before INTEGER NOT NULL,
+    bytes_after INTEGER NOT NULL
+);
+"""
+
+_TRIGGERS = """
+CREATE TRIGGER chunks_fts_insert AFTER INSERT ON chunks BEGIN
+    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
+END;
+CREATE TRIGGER chunks_fts_delete AFTER DELETE ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
+END;
+CREATE TRIGGER chunks_fts_update AFTER UPDATE OF text ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
+    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
+END;
+CREATE TRIGGER merged_unused AFTER DELETE ON members
+WHEN NOT EXISTS (SELECT 1 FROM members WHERE merged_id = old.merged_id) BEGIN
+    DELETE FROM merged WHERE id = old.merged_id;
+END;
+"""
+
+
+def m001_store(database: Database) -> None:
+    """Make all tables.
+
+    chunks: `merged_id` says which shared modulation is the chunk's (NULL: its own), `pruned` which
+    prune dropped it (0: one that can no longer be undone, NULL: it is in use).
+    members: a chunk may have several; the one with the chunk's `merged_id` is valid, older ones
+    are kept to undo a prune.
+    key_blocks: see keys.py.
+    """
+    from sqlite_utils.db import ForeignKey
+
+    def cascade(table: str, column: str, other: str) -> ForeignKey:
+        return ForeignKey(table, column, other, "id", on_delete="CASCADE")
+
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.executescript(_TABLES)
+    database.table("meta").create({"key": str, "value": str}, pk="key", not_null={"value"})
+    database.table("document_tags").create(
+        {"tag": str, "document_id": int},
+        pk=("tag", "document_id"),
+        foreign_keys=[cascade("document_tags", "document_id", "documents")],
+    ).create_index(["document_id"])
+    database.table("modulations").create(
+        {"chunk_id": int, "data": bytes},
+        pk="chunk_id",
+        not_null={"data"},
+        foreign_keys=[cascade("modulations", "chunk_id", "chunks")],
+    )
+    database.table("members").create(
+        {"chunk_id": int, "merged_id": int, "data": bytes},
+        pk=("chunk_id", "merged_id"),
+        not_null={"data"},
+        foreign_keys=[
+            cascade("members", "chunk_id", "chunks"),
+            cascade("members", "merged_id", "merged"),
+        ],
+    ).create_index(["merged_id"])
+    database.table("usage").create(
+        {"chunk_id": int, "answers": int, "weight": float, "last_used": str},
+        pk="chunk_id",
+        not_null={"answers", "weight", "last_used"},
+        foreign_keys=[cascade("usage", "chunk_id", "chunks")],
+    )
+    # The small columns come first: to read them, SQLite need not fetch the pages of the blobs.
+    database.table("key_blocks").create(
+        {"first": int, "last": int, "count": int, "checksum": int, "ids": bytes, "keys": bytes},
+        pk="first",
+        not_null={"last", "count", "checksum", "ids", "keys"},
+    )
+    database.table("dead_keys").create({"chunk_id": int}, pk="chunk_id")
+    # The texts stay in `chunks` and are not stored twice. The triggers are our own: those of
+    # sqlite-utils index a text again whenever any column of its chunk changes.
+    database.table("chunks").enable_fts(["text"], tokenize="porter unicode61 remove_diacritics 2")
+    database.executescript(_TRIGGERS)
+
+
+def migrate(database: Database) -> None:
+    """Apply the pending migrations. Call it inside a write transaction: it is all or nothing."""
+    from sqlite_utils import Migrations
+
+    migrations = Migrations("store")
+    migrations()(m001_store)
+    migrations.apply(database)
+    database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the schema version of the store at `path`; 0 for a database with nothing in it yet.
+
+    Raises:
+        StoreError: the database belongs to another program.
+        StoreVersionError: it was written by a newer version of this one.
+    """
+    number = pragma(connection, "user_version")
+    if pragma(connection, "application_id") != APPLICATION_ID:
+        if number or connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            raise StoreError(
+                f"{path / 'index.db'} is a database of another program, not a store",
+                hint="Choose another folder for the store.",
+            )
+        return 0
+    if number > VERSION:
+        raise StoreVersionError(
+            f"The store {path} has schema version {number}; this program knows versions up to "
+            f"{VERSION}",
+            hint="Upgrade this program, or choose another folder for the store.",
+        )
+    return number
+
+
+def check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `StoreCorruptError` if a table is missing."""
+    names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    missing = sorted(TABLES - names)
+    if missing:
+        raise corrupt(path, f"index.db lacks {', '.join(missing)}")
