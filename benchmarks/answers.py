@@ -12,9 +12,9 @@ from torch import Tensor
 from models.data.files import Example
 from models.evaluation.answers import MAX_NEW_TOKENS
 from models.evaluation.metrics import f1
-from models.latent.objective import question_prompt
 from models.paper.memory import PaperMemory
 from models.text.chunking import split
+from models.text.prompts import question_prompt
 
 BATCH = 8
 """Questions that are decoded together."""

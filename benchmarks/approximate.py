@@ -76,11 +76,11 @@ def main() -> None:
 
 def encode(folder: Path, articles: Path, questions: Path, number: int) -> None:
     """Real keys float16 [number, E] and queries float32 [n, E]."""
-    from models.latent.memory import Memory
     from models.memory import checkpoint
+    from models.stacks import load_model
     from models.text.chunking import split
 
-    memory = Memory.load(checkpoint.find(checkpoint.DEFAULT))
+    memory = load_model(checkpoint.find(checkpoint.DEFAULT))
     words = [
         chunk.text
         for line in _lines(articles)

@@ -76,6 +76,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
     from models.data import files as data
+    from models.memory.base_models import BaseModels
     from models.memory.modulation import Selected
     from models.paper import setup
     from models.paper.memory import PaperMemory
@@ -138,7 +139,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
         )  # fmt: skip
         trainer.run(report)
     assert step_peak is not None, "--steps must be at least 2"
-    memory = PaperMemory(stack, lm, encoder, reader, fingerprint="")
+    memory = PaperMemory(stack, BaseModels.loaded(lm, encoder), "", reader)
     dev = data.read(arguments.dev, "dev")
     asked = answers.chosen(dev, arguments.documents, arguments.questions)
     made = memory.amortize(answers.texts_of(dev, memory, arguments.documents))

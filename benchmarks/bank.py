@@ -18,7 +18,7 @@ from maccli.evaluation.bank import create_store
 from maccli.evaluation.late import Late
 from maccli.evaluation.stream import read_stream
 from models.data.files import Example
-from models.latent.memory import Memory
+from models.latent.memory import LatentMemory
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Bank(bank.Bank):
 
 
 def load(
-    memory: Memory,
+    memory: LatentMemory,
     folder: Path,
     data: Sequence[Path],
     *,

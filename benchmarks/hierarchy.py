@@ -62,10 +62,9 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
     from benchmarks import answers
     from models.data import files as data
-    from models.paper.memory import PaperMemory
     from models.paper.reading import collate
 
-    memory = PaperMemory.load(arguments.checkpoint, device=arguments.device)
+    memory = load_model(arguments.checkpoint, device=arguments.device)
     examples = data.read(arguments.data, arguments.split)
     asked = answers.chosen(examples, arguments.documents, arguments.questions)
     texts = answers.texts_of(examples, memory, arguments.documents)
@@ -101,11 +100,11 @@ def aggregate(path: Path, way: str, folder: Path, device_name: str) -> dict[str,
 
     from maccli.evaluation.peak import peak
     from models.base.device import choose_device
-    from models.memory import checkpoint
     from models.paper.stack import PaperStack
+    from models.stacks import load_stack
 
     device = choose_device(device_name)
-    stack = checkpoint.load(path)
+    stack = load_stack(path)
     assert isinstance(stack, PaperStack)
     aggregator = stack.aggregator.to(device).requires_grad_(False)
     stored = np.load(folder / "bank.npy", mmap_mode="r")

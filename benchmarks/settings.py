@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from benchmarks import bank as banks
 from maccli.service.evidence import support
-from models.latent.memory import Memory
 from models.memory import checkpoint
 from models.memory.modulation import Selected
 from models.memory.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
+from models.stacks import config_of, load_model
 
 LIKELIHOODS = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
 COVERAGES = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
@@ -53,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     path = checkpoint.find(arguments.checkpoint)
-    memory = Memory.load(path)
+    memory = load_model(path)
     bank = banks.load(
         memory,
         arguments.store or Path(tempfile.mkdtemp(prefix="mac-settings-")),
@@ -93,7 +93,7 @@ def main() -> None:
     likelihood = second_look(bank, RelevanceWeights(best_share), arguments.looks)
     coverage, threshold = abstention(bank, RelevanceWeights(best_share))
     if arguments.write:
-        config = checkpoint.config_of(path)
+        config = config_of(path)
         chosen = replace(
             config,
             lexical_weight=best_share,

@@ -30,8 +30,9 @@ from benchmarks import process
 from models.base.batching import batch_tokens, length_batches
 from models.base.decode import Decoder
 from models.latent.features import document_ids
-from models.latent.memory import Memory
+from models.latent.memory import LatentMemory
 from models.memory import checkpoint
+from models.stacks import load_model
 from store import NewChunk, Store
 
 CHATS = (
@@ -72,7 +73,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
         os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # of the processes started here
     path = checkpoint.find(arguments.checkpoint)
-    memory = Memory.load(path)
+    memory = load_model(path)
     folder = arguments.store or Path(tempfile.mkdtemp(prefix="mac-speed-"))
     bank = banks.load(
         memory,
@@ -105,7 +106,7 @@ def main() -> None:
 class Run:
     """What every measure works with."""
 
-    memory: Memory
+    memory: LatentMemory
     bank: banks.Bank
     checkpoint: Path
     folder: Path

@@ -18,12 +18,13 @@ from safetensors.torch import save_file
 
 from models.data.files import parse_source, read
 from models.latent.initialise import instruction_constant
-from models.latent.memory import Memory
-from models.latent.objective import answer_loss
 from models.memory import checkpoint
-from models.rivals.text_prefix import TENSOR, constant_prefix, prompt_text
+from models.rivals.text_prefix import TENSOR, constant_prefix
+from models.stacks import load_model
+from models.text.prompts import text_prompt
 from models.training.batches import Sampler
 from models.training.corpus import build
+from models.training.loss import answer_loss
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    memory = Memory.load(checkpoint.find(arguments.checkpoint))
+    memory = load_model(checkpoint.find(arguments.checkpoint))
     lm, stack = memory.lm, memory.stack
     sources = [parse_source(text) for text in arguments.data]
     corpus = build(
@@ -75,7 +76,7 @@ def main() -> None:
             seen = group[: 1 if alone else rng.randint(2, len(group))]
             scores = corpus.keys[seen] @ corpus.queries[question]
             ranked = [seen[i] for i in scores.argsort(descending=True).tolist()]
-            pairs.append((prompt_text(asked.text, [corpus.chunks[c] for c in ranked]), asked))
+            pairs.append((text_prompt(asked.text, [corpus.chunks[c] for c in ranked]), asked))
         prefix = constant_prefix(stack, lm)
         loss = answer_loss(
             lm,

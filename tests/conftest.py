@@ -190,7 +190,7 @@ LATENT_TEXTS = [
 
 @pytest.fixture
 def build_memory(tiny_encoder: Path) -> Any:
-    """A function that makes a `Memory` on any of the tiny base LMs, untrained, on the CPU.
+    """A function that makes a `LatentMemory` on any of the tiny base LMs, untrained, on the CPU.
 
     `full_rank` gives it as many latent numbers as a token has features, and one constant prefix
     token that is the begin-of-sequence token's own keys and values.
@@ -199,11 +199,13 @@ def build_memory(tiny_encoder: Path) -> Any:
 
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
+    from models.latent.config import LatentConfig
     from models.latent.initialise import initialise
-    from models.latent.memory import Memory
-    from models.latent.networks import LatentConfig, LatentStack
+    from models.latent.memory import LatentMemory
+    from models.latent.networks import LatentStack
+    from models.memory.base_models import BaseModels
 
-    def build(folder: Path, *, full_rank: bool = False, latent_size: int = 16) -> Memory:
+    def build(folder: Path, *, full_rank: bool = False, latent_size: int = 16) -> LatentMemory:
         lm = BaseLM.load(folder, device=torch.device("cpu"), dtype=torch.float32)
         encoder = SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))
         shape = lm.shape
@@ -223,6 +225,6 @@ def build_memory(tiny_encoder: Path) -> Any:
         )
         stack = LatentStack(config)
         initialise(stack, lm, LATENT_TEXTS)
-        return Memory(stack, lm, encoder, "0" * 16)
+        return LatentMemory(stack, BaseModels.loaded(lm, encoder), "0" * 16)
 
     return build

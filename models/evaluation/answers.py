@@ -13,9 +13,9 @@ import torch
 from models.base.generate import generate_batch
 from models.base.lm import BaseLM, Prefix
 from models.evaluation.metrics import bootstrap_interval, exact_match, f1, prefix_match
-from models.latent.objective import question_prompt
 from models.memory.answering import Answerer
 from models.memory.modulation import Selected
+from models.text.prompts import question_prompt
 
 if TYPE_CHECKING:
     from models.paper.memory import PaperMemory

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from models.base.lm import Prefix
-from models.latent.memory import Memory
+from models.latent.memory import LatentMemory
 from models.memory.modulation import Selected
 from models.rivals.text_prefix import constant_prefix
 from models.text.chunking import CountTokens, sentences, split
@@ -65,7 +65,7 @@ def halves(text: str, count_tokens: CountTokens, most: int = MAX_TOKENS) -> tupl
 
 
 @torch.no_grad()
-def surprise(memory: Memory, before: str, after: str) -> Surprise | None:
+def surprise(memory: LatentMemory, before: str, after: str) -> Surprise | None:
     """Read the later half in every context; None where it has no two tokens.
 
     All chunks of the earlier half go into the prefix with equal weights: no question chooses.
@@ -100,7 +100,7 @@ def surprise(memory: Memory, before: str, after: str) -> Surprise | None:
 
 
 def _nats(
-    memory: Memory, context: Sequence[int], later: Sequence[int], prefix: Prefix | None = None
+    memory: LatentMemory, context: Sequence[int], later: Sequence[int], prefix: Prefix | None = None
 ) -> float:
     """Surprise of later[1:] behind the context, the prefix and later[0]."""
     ids = memory.lm.pad([[*context, *later]])

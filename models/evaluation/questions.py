@@ -22,9 +22,14 @@ from models.base.generate import generate_batch
 from models.base.lm import BaseLM, Prefix
 from models.evaluation.metrics import normalise
 from models.evaluation.spans import Kind, Span, names_something, spans
-from models.latent.objective import question_prompt
-from models.memory.answering import SHOTS, Answerer
+from models.memory.answering import Answerer
 from models.text.chunking import sentences
+from models.text.prompts import (
+    QUESTION_EXAMPLES,
+    few_shot_text,
+    question_prompt,
+    question_request,
+)
 
 METHOD = "span-question-roundtrip-1"
 """Names these rules, filters and examples; a change of them changes the questions."""
@@ -54,30 +59,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_TASK = (
-    "Write a question to which the answer is given in the text. Name whom and what it is about.\n\n"
-)
-_EXAMPLES: dict[Kind, str] = {
-    "date": _TASK + "Text: The Harrow Line, 31 miles long, was opened by Queen Edda in 1874.\n"
-    "Answer: 1874\nQuestion: When did Queen Edda open the Harrow Line?\n\n"
-    "Text: On 4 May 2009, Oldbridge was hit by the storm Tilda, and its harbour had to close.\n"
-    "Answer: 4 May 2009\nQuestion: When did the storm Tilda hit Oldbridge?\n\n"
-    "Text: The library in Dorvik burned down in March 1961, and with it the town's charter.\n"
-    "Answer: March 1961\nQuestion: When did the library in Dorvik burn down?\n\n",
-    "number": _TASK + "Text: The repairs of the Oldbridge library cost $4 million in the end.\n"
-    "Answer: $4 million\nQuestion: How much did the repairs of the Oldbridge library cost?\n\n"
-    "Text: The Harrow Line has 31 stations, and was opened by Queen Edda in 1874.\n"
-    "Answer: 31 stations\nQuestion: How many stations does the Harrow Line have?\n\n"
-    "Text: In 2011, 12% of the people in Dorvik worked for the Salm company.\n"
-    "Answer: 12%\nQuestion: What percentage of the people in Dorvik worked for Salm in 2011?\n\n",
-    "name": _TASK
-    + "Text: Nadia Brandt took silver behind Ines Kovar at the indoor finals in Lahti.\n"
-    "Answer: Ines Kovar\nQuestion: Who beat Nadia Brandt at the indoor finals in Lahti?\n\n"
-    "Text: Since 1961 the Salm company has been making boats in Dorvik.\n"
-    "Answer: Dorvik\nQuestion: In which town does the Salm company make boats?\n\n"
-    "Text: The Blue Heron, a novel by Per Aske, was awarded the Ashgrove Prize in 2011.\n"
-    "Answer: Ashgrove Prize\nQuestion: Which prize did the novel The Blue Heron win in 2011?\n\n",
-}
 _STARTS: dict[Kind, re.Pattern[str]] = {
     "date": re.compile(r"(?:\w+ )?(?:When|when|[Ww]hat (?:year|date|month)|[Ww]hich year)\b"),
     "number": re.compile(r"How (?:many|much|long|high|far|old|large)\b|What percentage\b"),
@@ -128,7 +109,7 @@ class QuestionMaker:
         self._stop = frozenset(row[-1] for row in ends if row)
         self._examples = {
             kind: _shared(self._lm, [self._lm.bos_id, *self._lm.tokenize([text])[0]])
-            for kind, text in _EXAMPLES.items()
+            for kind, text in QUESTION_EXAMPLES.items()
         }
         self.verdicts: Counter[Verdict] = Counter()
 
@@ -167,7 +148,7 @@ class QuestionMaker:
             rows = [i for i, (_, span) in enumerate(candidates) if span.kind == kind]
             begins = [_begin(candidates[i][1]) for i in rows]
             prompts = [
-                f"Text: {candidates[i][0]}\nAnswer: {candidates[i][1].text}\nQuestion:{begin}"
+                question_request(candidates[i][0], candidates[i][1].text, begin)
                 for i, begin in zip(rows, begins, strict=True)
             ]
             made = self._generate(shared, prompts)
@@ -179,7 +160,7 @@ class QuestionMaker:
         """Answer from the text in the few-shot prompt of `rag`."""
         if not questions:
             return []
-        ids = [self._lm.bos_id, *self._lm.tokenize([f"{SHOTS}Text: {text}\n"])[0]]
+        ids = [self._lm.bos_id, *self._lm.tokenize([few_shot_text(text)])[0]]
         return self._generate(_shared(self._lm, ids), [question_prompt(q) for q in questions])
 
     def _generate(self, shared: Prefix, prompts: Sequence[str]) -> list[str]:

@@ -27,6 +27,8 @@ from models.base.lora import Worn, transposed
 from models.errors import ModelError, UnsupportedModelError
 from models.export import peft_format
 from models.export.peft_format import CONFIG, WEIGHTS
+from models.memory.answering import Answerer
+from models.memory.modulation import Selected
 
 CARD = "README.md"
 _WHOLE = 1e-6
@@ -42,34 +44,28 @@ class PeftAdapter:
 
 
 @torch.no_grad()
-def export(
-    lm: BaseLM,
-    worn: AbstractContextManager[Prefix | None],
-    folder: Path,
-    question: str,
-    ids: Sequence[int],
-    base_name: str,
+def export_adapter(
+    model: Answerer, question: str, selected: Sequence[Selected], folder: Path
 ) -> None:
-    """Write what the base LM wears as a folder that `peft` loads, with a README.md.
+    """Write the modulation that answers a question as a folder that `peft` loads, with a README.md.
 
     Args:
-        lm: the base LM.
-        worn: a context of `Answerer.worn`, of one sequence.
+        model: a loaded checkpoint.
+        question: what the documents are aggregated for.
+        selected: the documents.
         folder: new, or empty.
-        question: what the modulation was made for.
-        ids: token ids that the base LM reads under it.
-        base_name: a pinned name, a Hub id or a folder, for whoever loads the adapter.
 
     Raises:
         ModelError: an adapter cannot say what this modulation does.
         OSError: the folder cannot be written, or there is something in it.
     """
-    made = adapter(lm, worn, base_name)
-    write(made, folder, card(made, question, ids, base_name))
+    name = model.config.base_lm
+    made = adapter(model.lm, model.applied(question, [selected]), name)
+    write(made, folder, card(made, question, model.prompt(question), name))
 
 
 def adapter(lm: BaseLM, worn: AbstractContextManager[Prefix | None], base_name: str) -> PeftAdapter:
-    """What the base LM wears in a context, as peft says it; arguments as in `export`.
+    """The modulation that a context of `Answerer.applied` applies, as peft says it.
 
     Raises:
         ModelError: the prefix weighs its tokens in a way that no adapter can.

@@ -13,11 +13,8 @@ from torch import Tensor
 from models.base.lm import BaseLM
 from models.latent.features import compute, document_ids
 from models.latent.networks import LatentStack, pack
-from models.latent.objective import answer_loss
-
-INSTRUCTION = (
-    "Answer the question with a few words taken from the text. Be brief, exact and correct.\n\n"
-)
+from models.text.prompts import INSTRUCTION
+from models.training.loss import answer_loss
 
 
 @torch.no_grad()

@@ -8,67 +8,41 @@ Letters: T tokens a document, R latent size, E key size, S prefix tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from models.base.encoder import SentenceEncoder
 from models.base.generate import generate_batch
-from models.base.lm import BaseLM, Prefix
-from models.errors import CheckpointError
+from models.base.lm import Prefix
+from models.latent.config import LatentConfig
 from models.latent.features import compute, document_ids
-from models.latent.networks import LatentConfig, LatentStack, pack
-from models.memory import checkpoint
-from models.memory.answering import Answerer, frozen
+from models.latent.networks import LatentStack, pack
+from models.memory.answering import Answerer
+from models.memory.base_models import BaseModels
 from models.memory.modulation import Modulation, Selected, quantise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Memory(Answerer):
-    """A loaded checkpoint of the `latent` stack with its base LM and sentence encoder.
+class LatentMemory(Answerer):
+    """A loaded checkpoint of the `latent` stack.
 
-    Attributes:
-        config: the checkpoint's config.
+    Args:
+        stack: the networks.
+        base: the frozen models under them.
+        fingerprint: see `models.memory.checkpoint.fingerprint`.
     """
 
-    def __init__(
-        self, stack: LatentStack, lm: BaseLM, encoder: SentenceEncoder, fingerprint: str
-    ) -> None:
-        stack.check(lm.shape)
-        self.stack = stack.to(lm.device).eval().requires_grad_(False)
-        self.config: LatentConfig = stack.config
-        super().__init__(self.config, lm, encoder, fingerprint)
+    config: LatentConfig
 
-    @classmethod
-    def load(
-        cls,
-        path: Path,
-        *,
-        device: str = "auto",
-        progress: Callable[[str, int, int | None], None] | None = None,
-    ) -> Memory:
-        """Load a checkpoint and what it stands on, pulling weights that are missing.
-
-        Args:
-            path: the checkpoint's folder.
-            device: "auto", "cpu", "cuda" or "mps".
-            progress: told about downloads.
-
-        Raises:
-            WeightsError: the base LM or the encoder cannot be found or reached.
-            CheckpointError: the checkpoint is damaged or belongs to another base LM.
-        """
-        stack = checkpoint.load(path)
-        if not isinstance(stack, LatentStack):
-            raise CheckpointError(f"{path} is a checkpoint of the `paper` stack")
-        return cls(stack, *frozen(stack.config, device, progress), checkpoint.fingerprint(path))
+    def __init__(self, stack: LatentStack, base: BaseModels, fingerprint: str) -> None:
+        super().__init__(stack, base, fingerprint)
+        self.stack = stack
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Where in a chunk's text each of its T tokens stands: (start, end) character offsets."""
@@ -101,47 +75,44 @@ class Memory(Answerer):
         return query
 
     @torch.no_grad()
-    def prefix(self, banks: Sequence[Sequence[Selected]]) -> Prefix:
+    def prefix(self, groups: Sequence[Sequence[Selected]]) -> Prefix:
         """The aggregated modulation of each question's selected documents, one group a question."""
         device = self.lm.device
         latents = [
             [
                 torch.from_numpy(s.latents).to(device).float()
                 * torch.from_numpy(s.scales).to(device).float()[:, None]
-                for s in bank
+                for s in group
             ]
-            for bank in banks
+            for group in groups
         ]
-        size = max(map(len, banks))
-        bias = torch.full((len(banks), size), float("-inf"), device=device)
-        for i, bank in enumerate(banks):
-            bias[i, : len(bank)] = torch.tensor([s.log_weight for s in bank])
-        if all(s.which is None for bank in banks for s in bank):
+        size = max(map(len, groups))
+        bias = torch.full((len(groups), size), float("-inf"), device=device)
+        for i, group in enumerate(groups):
+            bias[i, : len(group)] = torch.tensor([s.log_weight for s in group])
+        if all(s.rows is None for group in groups for s in group):
             return self.stack.prefix(self.lm, *pack(latents), bias)
-        ends = [[torch.from_numpy(s.before_end()).to(device) for s in bank] for bank in banks]
-        counts = [torch.from_numpy(np.concatenate([s.counts() for s in bank])) for bank in banks]
+        ends = [[torch.from_numpy(s.before_end()).to(device) for s in group] for group in groups]
+        counts = [torch.from_numpy(np.concatenate([s.counts() for s in group])) for group in groups]
         log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
         return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
 
     def answer_batch(
         self,
         questions: Sequence[str],
-        banks: Sequence[Sequence[Selected]],
+        groups: Sequence[Sequence[Selected]],
         prompts: Sequence[Sequence[int]],
         max_new_tokens: int,
     ) -> list[list[int]]:
         """See `Answerer.answer_batch`; the base LM's own attention to each prompt aggregates."""
-        return generate_batch(self.lm, prompts, self.prefix(banks), max_new_tokens)
+        return generate_batch(self.lm, prompts, self.prefix(groups), max_new_tokens)
 
     def prefix_size(self, selected: Sequence[Selected]) -> int:
-        """See `Answerer.prefix_size`; they grow with the documents."""
+        """See `Answerer.prefix_size`; it grows with the documents."""
         return self.config.constant_tokens + sum(len(s.latents) for s in selected)
 
-    def worn(
-        self, question: str, banks: Sequence[Sequence[Selected]]
+    def applied(
+        self, question: str, groups: Sequence[Sequence[Selected]]
     ) -> AbstractContextManager[Prefix | None]:
-        """See `Answerer.worn`."""
-        return nullcontext(self.prefix(banks))
-
-    def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
-        return selected
+        """See `Answerer.applied`; the documents are aggregated by the LM's attention."""
+        return nullcontext(self.prefix(groups))

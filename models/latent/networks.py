@@ -16,65 +16,15 @@ layers, H key/value heads, C head size, X = L * 2 * H * C, E key size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from models.base.lm import BaseLM, Prefix
-from models.base.quantize import check_quantization
-from models.errors import CheckpointError
-from models.memory.stack import Stack
-
-
-@dataclass(frozen=True, slots=True)
-class LatentConfig:
-    """Sizes and choices that make a `latent` checkpoint; saved as its config.json."""
-
-    base_lm: str
-    base_sha256: str | None
-    encoder: str
-    encoder_sha256: str | None
-    layers: int
-    kv_heads: int
-    head_size: int
-    latent_size: int = 384
-    key_size: int = 384
-    constant_tokens: int = 16
-    chunk_tokens: int = 160
-    documents: int = 8
-    """How many documents a question selects by default."""
-    lexical_weight: float = 0.0
-    """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
-    likelihood_weight: float = 0.0
-    """Weight of log p(question | document) in a second look at documents that are nearly level."""
-    coverage_weight: float = 0.0
-    """Weight of the share of the question's words, where it is decided whether to answer."""
-    abstain_below: float | None = None
-    """Best dense score with coverage under which nothing is answered; None never abstains."""
-    base_quantization: str | None = None
-    """How the base LM's weights are narrowed while it is loaded, see `models.base.quantize`."""
-    stack: str = "latent"
-    training: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.stack != "latent":
-            raise CheckpointError(f"unknown stack {self.stack!r}; known: 'latent' and 'paper'")
-        for name in ("layers", "kv_heads", "head_size", "latent_size", "key_size", "chunk_tokens"):
-            if getattr(self, name) < 1:
-                raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
-        check_quantization(self.base_quantization)
-
-    @property
-    def features(self) -> int:
-        """X, see `Shape.features`."""
-        return self.layers * 2 * self.kv_heads * self.head_size
-
-    def as_dict(self) -> dict[str, Any]:
-        """What goes into config.json."""
-        return asdict(self)
+from models.latent.config import LatentConfig
+from models.memory.stack import MemoryStack
 
 
 class Amortizer(nn.Module):
@@ -126,8 +76,10 @@ class Relevance(nn.Module):
         return (embedding @ self.weight) * self.log_scale.exp()
 
 
-class LatentStack(Stack[LatentConfig]):
+class LatentStack(MemoryStack[LatentConfig]):
     """Amortizer, prefix head and relevance of one checkpoint."""
+
+    int8: ClassVar[Mapping[str, int]] = {"amortizer.weight": 1, "head.weight": 0}
 
     def __init__(self, config: LatentConfig) -> None:
         super().__init__()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.latent.networks import LatentConfig
-from models.paper.config import PaperConfig
+from models.memory.protocol import ModelConfig
 
 _REPOSITORY = {
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -14,7 +13,7 @@ _REPOSITORY = {
 """Where the Hub knows the pinned models."""
 
 
-def card(config: LatentConfig | PaperConfig) -> str:
+def card(config: ModelConfig) -> str:
     """What the checkpoint is, what it stands on, and how it was trained."""
     return "\n".join(
         [
@@ -30,7 +29,7 @@ def card(config: LatentConfig | PaperConfig) -> str:
             "Turns documents into modulations of a frozen base LM, and questions into the",
             "modulation that answers them (arXiv 2403.04317). The base LM is not inside.",
             "",
-            f"- {_sizes(config)}, chunks of up to {config.chunk_tokens} tokens",
+            f"- {config.sizes()}, chunks of up to {config.chunk_tokens} tokens",
             f"- sentence encoder: {config.encoder}",
             f"- base LM, SHA-256: {config.base_sha256 or 'not pinned'}",
             "",
@@ -44,18 +43,6 @@ def card(config: LatentConfig | PaperConfig) -> str:
 def repository(name: str) -> str:
     """Where the Hub has a base model; any that is not pinned has its own name there."""
     return _REPOSITORY.get(name, name)
-
-
-def _sizes(config: LatentConfig | PaperConfig) -> str:
-    if isinstance(config, LatentConfig):
-        return f"latent size {config.latent_size}, {config.constant_tokens} constant prefix tokens"
-    modulation = f"{config.prefix_tokens} prefix tokens a layer"
-    if config.modulation == "lora":
-        modulation = f"LoRA of rank {config.r} on {', '.join(config.lora_targets)}"
-    return (
-        f"amortizer {config.amortizer}, {config.tokens} latents of size {config.latent_size} a "
-        f"document, {modulation}"
-    )
 
 
 def _runs(training: dict[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """Checkpoints on disk: config.json, model.safetensors, README.md (a model card). Never pickle.
 
-The base LM is never inside: config.json names it, by content hash where it is the pinned one.
-Nothing here imports torch until weights are read, so a fingerprint costs no start-up.
+The base LM is not inside: config.json names it, by content hash where it is the pinned one. torch
+is imported only when weights are read or written, so a fingerprint costs no start-up.
 """
 
 from __future__ import annotations
@@ -9,27 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from models.latent.networks import LatentConfig, LatentStack
-    from models.memory.stack import Stack
-    from models.paper.config import PaperConfig
-    from models.paper.stack import PaperStack
+    from models.memory.protocol import TrainedConfig
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 SHIPPED = Path(__file__).parents[1] / "checkpoints"
 DEFAULT = "smollm2-135m"
 
+Config = TypeVar("Config", bound="TrainedConfig")
+
+
+def ls() -> list[Path]:
+    """Return the folders of the bundled checkpoints, by name."""
+    return sorted(path.parent for path in SHIPPED.glob(f"*/{CONFIG}"))
+
 
 def find(name: str | Path) -> Path:
-    """The folder of a checkpoint: a name of one in the box, or a path.
+    """Return the folder of a checkpoint: a bundled one by its name, or any by its path.
 
     Raises:
         CheckpointError: there is none of that name.
@@ -37,15 +42,15 @@ def find(name: str | Path) -> Path:
     for path in (SHIPPED / name, Path(name)):
         if (path / CONFIG).is_file():
             return path
-    shipped = sorted(p.name for p in SHIPPED.glob("*") if (p / CONFIG).is_file())
     raise CheckpointError(
-        f"no checkpoint {str(name)!r}: neither one in the box nor a folder with a {CONFIG}",
-        hint=f"in the box: {', '.join(shipped) or 'none'}; train one with `mac train`",
+        f"no checkpoint {str(name)!r}: neither a bundled one nor a folder with a {CONFIG}",
+        hint=f"bundled: {', '.join(path.name for path in ls()) or 'none'}; train one with "
+        "`mac train`",
     )
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The config.json of a checkpoint, as written.
+    """Return the config.json of a checkpoint as it was written.
 
     Raises:
         CheckpointError: it cannot be read or is no JSON object.
@@ -59,12 +64,29 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def fingerprint(path: Path) -> str:
-    """Hash over config and weights, 16 hex digits: other modulations, other fingerprint.
+def checked_config(path: Path, kind: type[Config]) -> Config:
+    """Return the config.json of a checkpoint as a dataclass, which checks its values.
 
-    What a config says of its training, and thresholds that only answering uses, are left out: they
-    change no modulation. So is a base LM's quantization where it has none, as in configs that were
-    written before there was any.
+    Raises:
+        CheckpointError: a value is missing, unknown or out of range.
+    """
+    raw = read_config(path)
+    if unknown := sorted(set(raw) - {field.name for field in fields(kind)}):
+        raise CheckpointError(
+            f"{path / CONFIG} has settings this version does not know: {', '.join(unknown)}",
+            hint="update mac, or use the version that trained it",
+        )
+    try:
+        return kind(**raw)
+    except TypeError as error:
+        raise CheckpointError(f"{path / CONFIG} is incomplete: {error}") from error
+
+
+def fingerprint(path: Path) -> str:
+    """Return a hash over config and weights, 16 hex digits: other modulations, other fingerprint.
+
+    Settings that change no modulation are left out: those of training, and those that only
+    answering uses. So is a base LM's quantization where it has none.
 
     Raises:
         CheckpointError: a file of the checkpoint is missing.
@@ -95,102 +117,74 @@ _ANSWERING = frozenset(
 )
 
 
-def config_of(path: Path) -> LatentConfig | PaperConfig:
-    """The checked config of a checkpoint.
+def load(path: Path, expected: Mapping[str, Tensor], int8: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint, float32, on the CPU.
+
+    Args:
+        path: the checkpoint's folder.
+        expected: tensors of the names and shapes that it must have.
+        int8: see `models.memory.stack.MemoryStack`.
 
     Raises:
-        CheckpointError: a value is missing, unknown or out of range.
-    """
-    from models.latent.networks import LatentConfig
-    from models.paper.config import PaperConfig
-
-    raw = read_config(path)
-    kind: type[LatentConfig | PaperConfig] = LatentConfig
-    if raw.get("stack") == "paper":
-        kind = PaperConfig
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(set(raw) - known):
-        raise CheckpointError(
-            f"{path / CONFIG} has settings this version does not know: {', '.join(unknown)}",
-            hint="update mac, or use the version that trained it",
-        )
-    try:
-        return kind(**raw)
-    except TypeError as error:
-        raise CheckpointError(f"{path / CONFIG} is incomplete: {error}") from error
-
-
-def load(path: Path) -> LatentStack | PaperStack:
-    """The networks of a checkpoint, float32, on the CPU.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or a tensor has another shape than
-            config.json says.
+        CheckpointError: the file is missing or damaged, or a tensor is missing or of another shape.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from models.latent.networks import LatentConfig, LatentStack
-
-    config = config_of(path)
-    stack: LatentStack | PaperStack
-    if isinstance(config, LatentConfig):
-        stack = LatentStack(config)
-    else:
-        from models.paper.stack import PaperStack
-
-        stack = PaperStack(config)
+    file = path / WEIGHTS
     try:
-        tensors = load_file(path / WEIGHTS)
+        tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{path / WEIGHTS} is missing or damaged: {error}", hint="copy the checkpoint again"
+            f"{file} is missing or damaged: {error}", hint="copy the checkpoint again"
         ) from error
-    tensors = _unpacked(tensors, path / WEIGHTS)
-    expected = stack.state_dict()
+    tensors = _unpacked(tensors, int8, file)
     for name in sorted(set(expected) | set(tensors)):
         if name not in tensors or name not in expected:
             where = "missing from" if name not in tensors else "not expected in"
-            raise CheckpointError(f"the tensor {name} is {where} {path / WEIGHTS}")
+            raise CheckpointError(f"the tensor {name} is {where} {file}")
         if tensors[name].shape != expected[name].shape:
             raise CheckpointError(
-                f"the tensor {name} in {path / WEIGHTS} has the shape "
+                f"the tensor {name} in {file} has the shape "
                 f"{tuple(tensors[name].shape)}, but {CONFIG} says {tuple(expected[name].shape)}"
             )
-    stack.load_state_dict(tensors)
-    return stack
+    return tensors
 
 
-def save(stack: Stack[Any], path: Path, card: str) -> None:
-    """Write a checkpoint, the two projections of `latent` as int8, the rest as float16.
-
-    Each file is replaced whole.
+def save(
+    path: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    card: str,
+    int8: Mapping[str, int],
+) -> None:
+    """Write a checkpoint; each file is replaced as a whole.
 
     Args:
-        stack: the networks and their config.
         path: the folder, made when missing.
+        config: what goes into config.json.
+        tensors: the networks' weights by name; written as float16.
         card: the text of the model card.
+        int8: see `models.memory.stack.MemoryStack`; these tensors are written as int8.
     """
     from safetensors.torch import save as to_bytes
 
     path.mkdir(parents=True, exist_ok=True)
-    tensors = {name: t.detach().cpu() for name, t in stack.state_dict().items()}
-    replace(path / WEIGHTS, to_bytes(_packed(tensors), {"format": "pt"}))
-    replace(path / CONFIG, (json.dumps(stack.config.as_dict(), indent=2) + "\n").encode())
+    packed = _packed({name: t.detach().cpu() for name, t in tensors.items()}, int8)
+    replace(path / WEIGHTS, to_bytes(packed, {"format": "pt"}))
+    replace(path / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
     replace(path / CARD, card.encode())
 
 
-_PROJECTIONS = {"amortizer.weight": 1, "head.weight": 0}
-"""The two large matrices, and the axis of each along which its R latents lie."""
 _SCALE = "_scale"
 
 
-def _packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a file holds: projections as int8 with a float32 scale a feature, the rest float16."""
+def _packed(tensors: Mapping[str, Tensor], int8: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return what a file holds: int8 with float32 scales along an axis, or float16."""
     out = {}
     for name, tensor in tensors.items():
-        if name in _PROJECTIONS:
-            scale = tensor.abs().amax(_PROJECTIONS[name], keepdim=True).clamp_min(1e-12) / 127
+        if name in int8:
+            scale = tensor.abs().amax(int8[name], keepdim=True).clamp_min(1e-12) / 127
             out[name] = (tensor / scale).round().char().contiguous()
             out[name + _SCALE] = scale
         else:
@@ -198,14 +192,16 @@ def _packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _unpacked(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """The inverse of `_packed`, float32; a projection that is no int8 needs no scale."""
+def _unpacked(
+    tensors: Mapping[str, Tensor], int8: Mapping[str, int], file: Path
+) -> dict[str, Tensor]:
+    """Return the inverse of `_packed`, float32; a tensor of floating point needs no scale."""
     out = {name: tensor.float() for name, tensor in tensors.items()}
-    for name, axis in _PROJECTIONS.items():
+    for name, axis in int8.items():
         if name in tensors and not tensors[name].is_floating_point():
             scale = out.pop(name + _SCALE, None)
             if scale is None or scale.shape != tensors[name].amax(axis, keepdim=True).shape:
-                raise CheckpointError(f"the tensor {name}{_SCALE} is missing from {path}")
+                raise CheckpointError(f"the tensor {name}{_SCALE} is missing from {file}")
             out[name] *= scale
     return out
 

@@ -64,30 +64,30 @@ class Selected:
         latents: int8 [U, R], U = T unless tokens were merged.
         scales: float16 [U].
         log_weight: added to the attention logits of its tokens in every layer.
-        which: int64 [T], for each of the document's tokens the row that stands for it, every row at
+        rows: int64 [T], for each of the document's tokens the row that stands for it, every row at
             least once; None where each token has its own.
     """
 
     latents: NDArray[np.int8]
     scales: NDArray[np.float16]
     log_weight: float
-    which: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] | None = None
 
     def counts(self) -> NDArray[np.int64]:
         """How many tokens each row stands for, int64 [U]."""
-        if self.which is None:
+        if self.rows is None:
             return np.ones(len(self.latents), np.int64)
-        return np.bincount(self.which, minlength=len(self.latents))
+        return np.bincount(self.rows, minlength=len(self.latents))
 
     def before_end(self) -> NDArray[np.int64]:
         """How far before the document's end each row stands, int64 [U]; the last token is at 1."""
-        if self.which is None:
+        if self.rows is None:
             return np.arange(len(self.latents), 0, -1)
-        places = np.bincount(self.which, np.arange(len(self.which)), len(self.latents))
-        return len(self.which) - np.rint(places / self.counts()).astype(np.int64)
+        places = np.bincount(self.rows, np.arange(len(self.rows)), len(self.latents))
+        return len(self.rows) - np.rint(places / self.counts()).astype(np.int64)
 
     def spread(self, mass: NDArray[np.float32]) -> NDArray[np.float32]:
         """What fell on each row [U], shared out among the tokens that it stands for [T]."""
-        if self.which is None:
+        if self.rows is None:
             return mass
-        return np.asarray((mass / self.counts())[self.which], np.float32)
+        return np.asarray((mass / self.counts())[self.rows], np.float32)

@@ -62,7 +62,7 @@ class PaperConfig:
     coverage_weight: float = 0.0
     abstain_below: float | None = None
     base_quantization: str | None = None
-    """See `models.latent.networks.LatentConfig`."""
+    """How the base LM's weights are quantized, see `models.base.quantize`."""
     stack: str = "paper"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -119,6 +119,16 @@ class PaperConfig:
     def features(self) -> int:
         """The numbers in one prefix token's keys and values over all layers."""
         return self.layers * 2 * self.kv_heads * self.head_size
+
+    def sizes(self) -> str:
+        """See `models.memory.protocol.ModelConfig.sizes`."""
+        modulation = f"{self.prefix_tokens} prefix tokens a layer"
+        if self.modulation == "lora":
+            modulation = f"LoRA of rank {self.r} on {', '.join(self.lora_targets)}"
+        return (
+            f"amortizer {self.amortizer}, {self.tokens} latents of size {self.latent_size} a "
+            f"document, {modulation}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """What goes into config.json."""

@@ -1,4 +1,4 @@
-"""A checkpoint of the paper's stack at work, behind the interface of `models.latent.memory.Memory`.
+"""A checkpoint of the paper's stack at work, see `models.memory.protocol.LoadedModel`.
 
 A modulation is stored as its T latents of size d, rounded as those of the `latent` stack are, with
 the document's sentence embedding as its key. A question selects documents by the key (the paper has
@@ -13,19 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from models.base.batching import batch_tokens, length_batches
-from models.base.encoder import SentenceEncoder
 from models.base.generate import generate_batch
-from models.base.lm import BaseLM, Prefix
-from models.errors import CheckpointError
-from models.memory import checkpoint
-from models.memory.answering import Answerer, frozen
+from models.base.lm import Prefix
+from models.memory.answering import Answerer
+from models.memory.base_models import BaseModels
 from models.memory.modulation import Modulation, Selected, quantise
 from models.paper import setup
 from models.paper.config import PaperConfig
@@ -43,42 +41,28 @@ class PaperMemory(Answerer):
     """A loaded checkpoint of the paper's stack with its base LM and encoders.
 
     Attributes:
-        config: the checkpoint's config.
         group: M, how many documents are aggregated at once, more hierarchically; None: all of
             them, part by part, with the result of all at once.
     """
 
+    config: PaperConfig
+
     def __init__(
         self,
         stack: PaperStack,
-        lm: BaseLM,
-        encoder: SentenceEncoder,
-        reader: Reader,
+        base: BaseModels,
         fingerprint: str,
+        reader: Reader | None = None,
     ) -> None:
-        stack.check(lm.shape)
-        stack.head.check(lm)
-        self.stack = stack.to(lm.device).eval().requires_grad_(False)
-        self.config: PaperConfig = stack.config
+        super().__init__(stack, base, fingerprint)
+        self.stack = stack
         self.group: int | None = self.config.group
-        self.reader = reader
-        super().__init__(self.config, lm, encoder, fingerprint)
+        self._reader = reader
 
-    @classmethod
-    def load(
-        cls,
-        path: Path,
-        *,
-        device: str = "auto",
-        progress: Callable[[str, int, int | None], None] | None = None,
-    ) -> PaperMemory:
-        """Load a checkpoint and what it stands on; see `models.latent.memory.Memory.load`."""
-        stack = checkpoint.load(path)
-        if not isinstance(stack, PaperStack):
-            raise CheckpointError(f"{path} is a checkpoint of the `latent` stack")
-        lm, encoder = frozen(stack.config, device, progress)
-        reader = setup.reader(stack.config, lm, encoder, progress)
-        return cls(stack, lm, encoder, reader, checkpoint.fingerprint(path))
+    @cached_property
+    def reader(self) -> Reader:
+        """What reads texts for the amortizer, loaded at its first use."""
+        return self._reader or setup.reader(self.config, self.lm, self.encoder, self._base.progress)
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """None: a latent stands for no token in particular, so it points at no place in a text."""
@@ -131,12 +115,12 @@ class PaperMemory(Answerer):
     def answer_batch(
         self,
         questions: Sequence[str],
-        banks: Sequence[Sequence[Selected]],
+        groups: Sequence[Sequence[Selected]],
         prompts: Sequence[Sequence[int]],
         max_new_tokens: int,
     ) -> list[list[int]]:
         """See `Answerer.answer_batch`."""
-        latents = [self.aggregate(q, bank) for q, bank in zip(questions, banks, strict=True)]
+        latents = [self.aggregate(q, bank) for q, bank in zip(questions, groups, strict=True)]
         return self.answer_aggregated(torch.cat(latents), prompts, max_new_tokens)
 
     @torch.no_grad()
@@ -144,7 +128,7 @@ class PaperMemory(Answerer):
         self, latents: torch.Tensor, prompts: Sequence[Sequence[int]], max_new_tokens: int
     ) -> list[list[int]]:
         """Greedy answers' token ids to B prompts, each under its aggregated latents [B, T, d]."""
-        opening = self._opening()
+        opening = self.opening()
         with self.stack.head.worn(self.lm, latents) as prefix:
             read = [[*opening, *prompt] for prompt in prompts]
             return generate_batch(self.lm, read, prefix, max_new_tokens)
@@ -154,17 +138,18 @@ class PaperMemory(Answerer):
         return self.config.prefix_tokens if self.config.modulation == "prefix" else 0
 
     @torch.no_grad()
-    def worn(
-        self, question: str, banks: Sequence[Sequence[Selected]]
+    def applied(
+        self, question: str, groups: Sequence[Sequence[Selected]]
     ) -> AbstractContextManager[Prefix | None]:
-        """See `Answerer.worn`."""
-        latents = torch.cat([self.aggregate(question, bank) for bank in banks])
+        """See `Answerer.applied`."""
+        latents = torch.cat([self.aggregate(question, group) for group in groups])
         return self.stack.head.worn(self.lm, latents)
 
-    def _opening(self) -> list[int]:
+    def opening(self) -> list[int]:
+        """See `Answerer.opening`."""
         return self.stack.head.opening(self.lm)
 
-    def _watched(self, selected: Sequence[Selected]) -> Sequence[Selected]:
+    def _attended(self, selected: Sequence[Selected]) -> Sequence[Selected]:
         """No documents: the prefix has no tokens that are one document's."""
         return ()
 
@@ -173,4 +158,4 @@ def _latents(selected: Selected) -> NDArray[np.float32]:
     """The T latents, float32 [T, d]; one that stands for several, in each one's place."""
     scales = selected.scales.astype(np.float32)[:, None]
     latents: NDArray[np.float32] = selected.latents.astype(np.float32) * scales
-    return latents if selected.which is None else latents[selected.which]
+    return latents if selected.rows is None else latents[selected.rows]

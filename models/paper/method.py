@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 
 from models.base.lm import BaseLM
-from models.latent.initialise import INSTRUCTION
-from models.latent.objective import Loss
 from models.paper.config import PaperConfig
 from models.paper.modulation import PrefixHead
 from models.paper.networks import take_pretrained
 from models.paper.objective import keep, loss
 from models.paper.reading import Reader
 from models.paper.stack import PaperStack
+from models.text.prompts import INSTRUCTION
 from models.training.batches import Batch
 from models.training.corpus import Corpus
+from models.training.loss import Loss
 from models.training.settings import TrainConfig
 
 WARMUP = 0.01
@@ -53,8 +53,7 @@ class PaperMethod:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             self.stack = PaperStack(self.model)
-        self.stack.check(self.lm.shape)
-        self.stack.head.check(self.lm)
+        self.stack.check(self.lm)
         self.stack.to(self.lm.device)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from models.base.lm import BaseLM
-from models.latent.objective import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
 from models.training.batches import Batch
 from models.training.corpus import Corpus
+from models.training.loss import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
 
 
 def keep(documents: int, dropped: float, rng: random.Random) -> list[bool]:

@@ -16,7 +16,7 @@ from models.paper.reading import MAX_TOKENS, Reader, StateReader, TokenReader
 from models.paper.stack import PaperStack
 from models.training.settings import TrainConfig
 from models.weights import resolve as weights
-from models.weights.resolve import Progress
+from models.weights.carriers import Transfer
 
 DEFAULT_MODEL = {"decoder-only": "distilbert/distilgpt2"}
 """Pretrained models that an amortizer starts from; for the others it is T5."""
@@ -59,7 +59,7 @@ def describe(
     encoder: SentenceEncoder,
     /,
     *,
-    progress: Progress | None = None,
+    progress: Transfer | None = None,
     **identities: Any,
 ) -> PaperConfig:
     """The config of a new stack.
@@ -112,7 +112,7 @@ def describe(
 
 
 def reader(
-    config: PaperConfig, lm: BaseLM, encoder: SentenceEncoder, progress: Progress | None = None
+    config: PaperConfig, lm: BaseLM, encoder: SentenceEncoder, progress: Transfer | None = None
 ) -> Reader:
     """What reads texts for a config's amortizer.
 
@@ -132,7 +132,7 @@ def method(
     lm: BaseLM,
     encoder: SentenceEncoder,
     start: PaperStack | None = None,
-    progress: Progress | None = None,
+    progress: Transfer | None = None,
     *,
     question: str | None = None,
 ) -> PaperMethod:
@@ -151,7 +151,7 @@ def method(
     return PaperMethod(run, config, lm, reads, pretrained, start, asked)
 
 
-def _description(amortizer: str, name: str, progress: Progress | None) -> dict[str, Any]:
+def _description(amortizer: str, name: str, progress: Transfer | None) -> dict[str, Any]:
     """A pretrained model's config, as config.json keeps it."""
     from transformers import AutoConfig
 

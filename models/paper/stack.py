@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.base.lm import Shape
-from models.memory.stack import Stack
+from models.base.lm import BaseLM, Shape
+from models.memory.stack import MemoryStack
 from models.paper import networks
 from models.paper.aggregator import Aggregator
 from models.paper.config import PaperConfig
@@ -36,7 +36,7 @@ class Amortizer(nn.Module):
         return latents
 
 
-class PaperStack(Stack[PaperConfig]):
+class PaperStack(MemoryStack[PaperConfig]):
     """All that is trained of the paper's method; the base LM stands outside.
 
     Attributes:
@@ -70,3 +70,8 @@ class PaperStack(Stack[PaperConfig]):
             self.head = PrefixHead(
                 config.tokens, config.hidden_size, shape, config.prefix_tokens, config.head_hidden
             )
+
+    def check(self, lm: BaseLM) -> None:
+        """See `MemoryStack.check`; the head's layers are checked, too."""
+        super().check(lm)
+        self.head.check(lm)

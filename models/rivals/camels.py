@@ -26,13 +26,13 @@ from torch.nn import functional as F
 
 from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.latent.objective import Loss, answer_loss
 from models.memory import checkpoint
 from models.memory.stack import Stack
 from models.rivals.adapter import Adapter, merged
 from models.rivals.finetune import MAX_TOKENS, weighted_loss
 from models.training.batches import Batch
 from models.training.corpus import Corpus
+from models.training.loss import Loss, answer_loss
 from models.training.settings import TrainConfig
 
 FILE = "camels.safetensors"

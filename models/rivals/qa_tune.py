@@ -19,12 +19,13 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from models.base.lm import BaseLM
-from models.latent.networks import LatentConfig, LatentStack
-from models.latent.objective import Loss, answer_loss, question_prompt
-from models.rivals.adapter import Adapter, AdapterConfig, Task, new
-from models.rivals.text_prefix import prompt_text
+from models.latent.config import LatentConfig
+from models.latent.networks import LatentStack
+from models.rivals.adapter import Adapter, AdapterConfig, Task
+from models.text.prompts import question_prompt, text_prompt
 from models.training.batches import Batch
 from models.training.corpus import Corpus
+from models.training.loss import Loss, answer_loss
 from models.training.settings import TrainConfig, decaying
 
 LEARNING_RATE = 5e-4
@@ -42,7 +43,7 @@ def prompt_tokens(lm: BaseLM, question: str, texts: Sequence[str] | None = None)
         question: the question.
         texts: what was found, the most relevant first; None where it answers from the question.
     """
-    text = question_prompt(question) if texts is None else prompt_text(question, texts)
+    text = question_prompt(question) if texts is None else text_prompt(question, texts)
     return [lm.bos_id, *lm.tokenize([text])[0]]
 
 
@@ -59,7 +60,7 @@ class QATuning:
     Args:
         config: the run; `learning_rate` is the adapter's.
         model: rank, scale and task of the adapter.
-        lm: the frozen base LM.
+        lm: the frozen base LM; from then on, the same with the adapter.
     """
 
     config: TrainConfig
@@ -70,7 +71,8 @@ class QATuning:
     def __post_init__(self) -> None:
         if self.model.task not in ("closed-book", "text"):
             raise ValueError(f"unknown task {self.model.task!r}")
-        self.stack = new(self.model, self.lm, self.config.seed)
+        self.stack = Adapter(self.model, self.lm, seed=self.config.seed)
+        self.lm = self.stack.lm
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
         """Say how large it is; it begins as nothing, see `Adapter`."""
@@ -101,16 +103,15 @@ class QATuning:
 
     def _surprise(self, pairs: list[tuple[str, str]]) -> Tensor:
         """How surprising the answers are behind their prompts, the sum over their tokens."""
-        with self.stack.worn(self.lm):
-            return answer_loss(
-                self.lm,
-                None,
-                pairs,
-                prompt=str,
-                max_tokens=MAX_TOKENS,
-                start=(self.lm.bos_id,),
-                reduction="sum",
-            )
+        return answer_loss(
+            self.lm,
+            None,
+            pairs,
+            prompt=str,
+            max_tokens=MAX_TOKENS,
+            start=(self.lm.bos_id,),
+            reduction="sum",
+        )
 
 
 def examples(corpus: Corpus, batch: Batch, task: Task) -> list[tuple[str, str]]:
@@ -130,5 +131,5 @@ def examples(corpus: Corpus, batch: Batch, task: Task) -> list[tuple[str, str]]:
         seen = [chunk for chunk, there in zip(group, batch.visible[n], strict=True) if there]
         scores = corpus.keys[seen] @ corpus.queries[number]
         ranked = [corpus.chunks[seen[i]] for i in scores.argsort(descending=True).tolist()]
-        out.append((prompt_text(asked.text, ranked), asked.answers[0]))
+        out.append((text_prompt(asked.text, ranked), asked.answers[0]))
     return out

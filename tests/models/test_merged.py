@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from models.evaluation.answers import answer_many
-from models.latent.memory import Memory
-from models.latent.objective import question_prompt
+from models.latent.memory import LatentMemory
 from models.memory.modulation import Selected
+from models.text.prompts import question_prompt
 
 TEXTS = [
     "The jury gave the prize of 40,000 crowns to the poet Tomas Reyl on 12 June 2026.",
@@ -20,26 +20,26 @@ QUESTION = "Who opened the bridge?"
 
 
 @pytest.fixture
-def memory(tiny_llama: Path, build_memory: Any) -> Memory:
-    built: Memory = build_memory(tiny_llama)
+def memory(tiny_llama: Path, build_memory: Any) -> LatentMemory:
+    built: LatentMemory = build_memory(tiny_llama)
     return built
 
 
-def _logits(memory: Memory, selected: list[Selected]) -> torch.Tensor:
+def _logits(memory: LatentMemory, selected: list[Selected]) -> torch.Tensor:
     lm = memory.lm
     with torch.no_grad():
         ids = lm.pad(lm.tokenize([question_prompt(QUESTION)]))
         return lm.logits(lm.forward(ids, memory.prefix([selected])))[0]
 
 
-def _pair(memory: Memory) -> list[Selected]:
+def _pair(memory: LatentMemory) -> list[Selected]:
     return [
         Selected(m.latents, m.scales, w)
         for m, w in zip(memory.amortize(TEXTS), (-0.4, -1.1), strict=True)
     ]
 
 
-def test_tokens_that_stand_for_themselves_change_nothing(memory: Memory) -> None:
+def test_tokens_that_stand_for_themselves_change_nothing(memory: LatentMemory) -> None:
     plain = _pair(memory)
     shuffled = []
     for n, one in enumerate(plain):
@@ -52,7 +52,9 @@ def test_tokens_that_stand_for_themselves_change_nothing(memory: Memory) -> None
     )
 
 
-def test_a_token_that_stands_for_several_is_as_if_it_were_there_so_often(memory: Memory) -> None:
+def test_a_token_that_stands_for_several_is_as_if_it_were_there_so_often(
+    memory: LatentMemory,
+) -> None:
     first, second = _pair(memory)
     # Three tokens around a place and one that stands for all three there.
     which = np.arange(len(first.latents))
@@ -96,7 +98,7 @@ def _taken(x: torch.Tensor, constant: int, places: np.ndarray[Any, Any]) -> torc
     return torch.cat((x[:, :, :constant], own, x[:, :, constant + number :]), 2)
 
 
-def test_attention_is_shared_out_among_the_tokens(memory: Memory) -> None:
+def test_attention_is_shared_out_among_the_tokens(memory: LatentMemory) -> None:
     first, second = _pair(memory)
     which = np.arange(len(first.latents)) // 2
     merged = Selected(first.latents[::2], first.scales[::2], first.log_weight, which)
@@ -111,7 +113,7 @@ def test_attention_is_shared_out_among_the_tokens(memory: Memory) -> None:
     assert second.spread(np.ones(3, np.float32)).tolist() == [1, 1, 1]
 
 
-def test_merged_and_plain_modulations_in_one_batch(memory: Memory) -> None:
+def test_merged_and_plain_modulations_in_one_batch(memory: LatentMemory) -> None:
     first, second = _pair(memory)
     which = np.arange(len(first.latents)) // 2
     merged = Selected(first.latents[::2], first.scales[::2], first.log_weight, which)

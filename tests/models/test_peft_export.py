@@ -16,9 +16,10 @@ from models.base.lm import BaseLM
 from models.base.lora import default_targets, projections, sizes
 from models.errors import ModelError, UnsupportedModelError
 from models.export import peft as peft_export
-from models.latent.memory import Memory
-from models.latent.objective import question_prompt
+from models.export.peft import export_adapter
+from models.latent.memory import LatentMemory
 from models.memory.answering import Answerer
+from models.memory.base_models import BaseModels
 from models.memory.modulation import Selected
 from models.paper.config import PaperConfig
 from models.paper.memory import PaperMemory
@@ -77,13 +78,13 @@ def paper(tiny_encoder: Path) -> Callable[..., PaperMemory]:
         stack = PaperStack(config)
         for maps in getattr(stack.head, "maps", ()):
             torch.nn.init.normal_(maps.up)
-        return PaperMemory(stack, lm, encoder, StateReader(encoder), "0" * 16)
+        return PaperMemory(stack, BaseModels.loaded(lm, encoder), "0" * 16, StateReader(encoder))
 
     return make
 
 
 def selected(memory: Answerer, *texts: str, log_weight: float = 0.0) -> list[Selected]:
-    made = memory.amortize(texts)  # type: ignore[attr-defined]
+    made = memory.amortize(texts)
     return [Selected(m.latents, m.scales, log_weight) for m in made]
 
 
@@ -93,13 +94,13 @@ def same_by_peft(memory: Answerer, documents: Sequence[Selected], folder: Path) 
     from transformers import AutoModelForCausalLM
 
     lm = memory.lm
-    memory.export_adapter(QUESTION, documents, folder)
-    prompt = [*memory._opening(), *lm.tokenize([question_prompt(QUESTION)])[0]]
-    base = AutoModelForCausalLM.from_pretrained(memory.base_name, dtype=torch.float32)
+    export_adapter(memory, QUESTION, documents, folder)
+    prompt = memory.prompt(QUESTION)
+    base = AutoModelForCausalLM.from_pretrained(memory.config.base_lm, dtype=torch.float32)
     model = PeftModel.from_pretrained(base, folder).eval()
     ids = torch.tensor([prompt])
     with torch.no_grad():
-        with memory.worn(QUESTION, [documents]) as prefix:
+        with memory.applied(QUESTION, [documents]) as prefix:
             expected = lm.logits(lm.forward(ids, prefix))
             tokens = generate_batch(lm, [prompt], prefix, 12)[0]
         found = model(input_ids=ids).logits
@@ -135,7 +136,7 @@ def test_peft_answers_as_the_paper_stack_does(
 def test_peft_answers_as_the_latent_stack_does_from_one_document(
     base: str, build_memory: Any, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    memory: Memory = build_memory(request.getfixturevalue(base))
+    memory: LatentMemory = build_memory(request.getfixturevalue(base))
     (document,) = selected(memory, TEXTS[0])
     config = same_by_peft(memory, [document], tmp_path / "adapter")
     tokens = memory.config.constant_tokens + len(document.latents)
@@ -145,13 +146,13 @@ def test_peft_answers_as_the_latent_stack_does_from_one_document(
 def test_tokens_that_stand_for_several_are_repeated(
     build_memory: Any, tiny_llama: Path, tmp_path: Path
 ) -> None:
-    memory: Memory = build_memory(tiny_llama)
+    memory: LatentMemory = build_memory(tiny_llama)
     (document,) = selected(memory, TEXTS[0])
     which = np.arange(len(document.latents)) // 3
     merged = Selected(
         document.latents[: which[-1] + 1], document.scales[: which[-1] + 1], 0.0, which
     )
-    with memory.worn(QUESTION, [[merged]]) as prefix:
+    with memory.applied(QUESTION, [[merged]]) as prefix:
         assert prefix is not None and int(prefix.length[0]) < 4 + len(which)
     config = same_by_peft(memory, [merged], tmp_path / "adapter")
     assert config["num_virtual_tokens"] == 4 + len(which)
@@ -169,7 +170,7 @@ def test_what_an_adapter_cannot_say_is_refused(
             replace(two[1], log_weight=float(np.log(weight))),
         ]
         with pytest.raises(ModelError, match="several documents") as refused:
-            memory.export_adapter(QUESTION, pair, folder)
+            export_adapter(memory, QUESTION, pair, folder)
         assert "-k 1" in str(refused.value.hint)
     alone = [replace(two[0], log_weight=0.0), replace(two[1], log_weight=-30.0)]
     same_by_peft(memory, alone, tmp_path / "alone")
@@ -193,7 +194,7 @@ def test_a_folder_with_something_in_it_stays_as_it_is(
     folder = tmp_path / "adapter"
     folder.mkdir()
     documents = selected(memory, TEXTS[0])
-    memory.export_adapter(QUESTION, documents, folder)
+    export_adapter(memory, QUESTION, documents, folder)
     written = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert sorted(written) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     with pytest.raises(OSError):

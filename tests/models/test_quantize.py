@@ -16,6 +16,7 @@ from models.base.quantize import loading
 from models.errors import CheckpointError, ModelError
 from models.memory import checkpoint
 from models.rivals.finetune import Tuner
+from models.stacks import load_stack
 
 
 def test_another_device_is_refused(tiny_llama: Path) -> None:
@@ -79,18 +80,18 @@ def test_a_checkpoint_says_it_and_its_fingerprint_differs(
     tiny_llama: Path, build_memory: Any, tmp_path: Path
 ) -> None:
     stack = build_memory(tiny_llama).stack
-    checkpoint.save(stack, tmp_path / "full", "card")
+    stack.save(tmp_path / "full")
     full = checkpoint.fingerprint(tmp_path / "full")
     # As it was written before there was such a setting.
     config = json.loads((tmp_path / "full" / "config.json").read_text())
     assert config.pop("base_quantization") is None
     (tmp_path / "full" / "config.json").write_text(json.dumps(config))
     assert checkpoint.fingerprint(tmp_path / "full") == full
-    assert checkpoint.load(tmp_path / "full").config.base_quantization is None
+    assert load_stack(tmp_path / "full").config.base_quantization is None
 
     stack.config = replace(stack.config, base_quantization="4bit")
-    checkpoint.save(stack, tmp_path / "narrow", "card")
-    assert checkpoint.load(tmp_path / "narrow").config.base_quantization == "4bit"
+    stack.save(tmp_path / "narrow")
+    assert load_stack(tmp_path / "narrow").config.base_quantization == "4bit"
     assert checkpoint.fingerprint(tmp_path / "narrow") != full
     with pytest.raises(CheckpointError, match="unknown base_quantization '3bit'"):
         replace(stack.config, base_quantization="3bit")

@@ -15,12 +15,13 @@ from models.base.device import choose_dtype
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.latent.memory import Memory
+from models.latent.memory import LatentMemory
+from models.latent.method import LatentMethod
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
 from models.paper.reading import StateReader
 from models.training.batches import Batch
-from models.training.method import LatentMethod, Method
+from models.training.method import Method
 from models.training.settings import TrainConfig, autocast, average_gradients
 from models.training.trainer import Trainer
 
@@ -40,7 +41,7 @@ def make(
     """A trainer of either stack."""
 
     def trainer(settings: TrainConfig = SETTINGS, out: str = "out") -> Trainer:
-        memory: Memory = build_memory(tiny_llama)
+        memory: LatentMemory = build_memory(tiny_llama)
         method: Method = LatentMethod(settings, memory.config, memory.lm)
         if request.param == "paper":
             encoder = SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))

@@ -13,19 +13,15 @@ import torch
 from models.data.files import Example
 from models.errors import CheckpointError, DataError
 from models.latent.features import FeatureCache
-from models.latent.memory import Memory
-from models.latent.objective import (
-    IGNORE,
-    amortize_batch,
-    loss,
-    quantisation_step,
-    supervised_rows,
-)
+from models.latent.memory import LatentMemory
+from models.latent.method import LatentMethod
+from models.latent.objective import amortize_batch, loss
 from models.memory import checkpoint
 from models.memory.modulation import quantise
+from models.stacks import load_stack
 from models.training.batches import Sampler
 from models.training.corpus import Corpus, build
-from models.training.method import LatentMethod
+from models.training.loss import IGNORE, quantisation_step, supervised_rows
 from models.training.settings import TrainConfig
 from models.training.trainer import Progress, Trainer
 
@@ -59,7 +55,7 @@ def make(tmp_path: Path, tiny_llama: Path, build_memory: Any) -> MakeTrainer:
     def trainer(
         settings: TrainConfig = SETTINGS, out: str = "out", start: Any = None, **more: Any
     ) -> Trainer:
-        memory: Memory = build_memory(tiny_llama)
+        memory: LatentMemory = build_memory(tiny_llama)
         return Trainer(
             LatentMethod(settings, memory.config, memory.lm, start=start),
             memory.encoder,
@@ -151,13 +147,13 @@ def test_dev_loss_is_measured_and_kept(make: MakeTrainer) -> None:
 def test_the_saved_checkpoint_is_the_trained_one(make: MakeTrainer) -> None:
     trainer = make()
     _run(trainer)
-    loaded = checkpoint.load(trainer.out)
+    loaded = load_stack(trainer.out)
     for name, tensor in trainer.stack.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=2e-3, rtol=2e-3)
     assert len(checkpoint.fingerprint(trainer.out)) == 16
 
 
-def _corpus(memory: Memory, examples: list[Example] | None = None) -> Corpus:
+def _corpus(memory: LatentMemory, examples: list[Example] | None = None) -> Corpus:
     corpus = build([examples or _examples()], memory.count_tokens, chunk_tokens=64)
     corpus.embed(memory.encoder, progress=lambda _: None)
     return corpus
@@ -166,7 +162,7 @@ def _corpus(memory: Memory, examples: list[Example] | None = None) -> Corpus:
 def test_dropped_documents_give_the_amortizer_no_gradient(
     tiny_llama: Path, build_memory: Any
 ) -> None:
-    memory: Memory = build_memory(tiny_llama)
+    memory: LatentMemory = build_memory(tiny_llama)
     stack = memory.stack.requires_grad_(True)
     corpus = _corpus(memory)
     cache = FeatureCache(memory.lm, 64, None, stack.amortizer.mean)
@@ -179,7 +175,7 @@ def test_dropped_documents_give_the_amortizer_no_gradient(
 
 
 def test_noise_is_that_of_rounding(tiny_llama: Path, build_memory: Any) -> None:
-    memory: Memory = build_memory(tiny_llama)
+    memory: LatentMemory = build_memory(tiny_llama)
     torch.manual_seed(0)
     features = [torch.randn(n, memory.config.features) for n in (5, 9)]
     exact = amortize_batch(memory.stack, features, [True, False])
@@ -195,7 +191,7 @@ def test_noise_is_that_of_rounding(tiny_llama: Path, build_memory: Any) -> None:
 
 
 def test_dropping_changes_no_latent(tiny_llama: Path, build_memory: Any) -> None:
-    memory: Memory = build_memory(tiny_llama)
+    memory: LatentMemory = build_memory(tiny_llama)
     cache = FeatureCache(memory.lm, 64, None, memory.stack.amortizer.mean)
     features = cache.get([e.document for e in _examples(4)])
     every = amortize_batch(memory.stack, features, [True] * 4)
@@ -241,7 +237,7 @@ def test_labels_are_the_answer_and_its_end(tiny_llama: Path, build_memory: Any) 
 def test_cached_features_are_the_computed_ones(
     tmp_path: Path, tiny_llama: Path, build_memory: Any
 ) -> None:
-    memory: Memory = build_memory(tiny_llama)
+    memory: LatentMemory = build_memory(tiny_llama)
     texts = [e.document for e in _examples(3)]
     center = memory.stack.amortizer.mean
     plain = FeatureCache(memory.lm, 64, None, center).get(texts)
@@ -262,7 +258,7 @@ def test_cached_features_are_the_computed_ones(
 def test_data_without_an_answer_in_its_document_is_refused(
     tiny_llama: Path, build_memory: Any
 ) -> None:
-    memory: Memory = build_memory(tiny_llama)
+    memory: LatentMemory = build_memory(tiny_llama)
     with pytest.raises(DataError, match="nothing to train on"):
         build(
             [[replace(_examples(1)[0], answers=("absent",))]], memory.count_tokens, chunk_tokens=64

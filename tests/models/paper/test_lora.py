@@ -18,9 +18,7 @@ from models.base.generate import generate_batch
 from models.base.lm import BaseLM
 from models.base.lora import default_targets, projections, sizes
 from models.errors import CheckpointError
-from models.latent.objective import real_tokens, rows_loss, supervised_rows
-from models.memory import checkpoint
-from models.memory.card import card
+from models.memory.base_models import BaseModels
 from models.memory.modulation import Selected
 from models.paper.lora import LoraHead
 from models.paper.memory import PaperMemory
@@ -28,7 +26,9 @@ from models.paper.method import PaperMethod
 from models.paper.objective import loss
 from models.paper.reading import TokenReader, collate
 from models.paper.stack import PaperStack
+from models.stacks import load_stack
 from models.training.corpus import build
+from models.training.loss import real_tokens, rows_loss, supervised_rows
 from models.training.trainer import Progress, Trainer
 
 from .test_training import BATCH, EXAMPLES, SETTINGS
@@ -243,7 +243,9 @@ def memory(lm: BaseLM, encoder: SentenceEncoder, make_config: Callable[..., Any]
     stack = PaperStack(config(make_config))
     for maps in stack.head.maps:  # type: ignore[union-attr]
         torch.nn.init.normal_(maps.up)
-    return PaperMemory(stack, lm, encoder, TokenReader(lm.tokenizer, lm.device), "0" * 16)
+    return PaperMemory(
+        stack, BaseModels.loaded(lm, encoder), "0" * 16, TokenReader(lm.tokenizer, lm.device)
+    )
 
 
 TEXTS = [f"The jury gave prize number {i} to the poet Tomas Reyl in March." for i in range(5)]
@@ -283,16 +285,16 @@ def test_a_checkpoint_comes_back(
 ) -> None:
     torch.manual_seed(0)
     stack = PaperStack(config(make_config))
-    checkpoint.save(stack, tmp_path, card(stack.config))
+    stack.save(tmp_path)
     assert "LoRA of rank 3 on q_proj, v_proj" in (tmp_path / "README.md").read_text()
-    loaded = checkpoint.load(tmp_path)
+    loaded = load_stack(tmp_path)
     assert isinstance(loaded, PaperStack) and loaded.config == stack.config
     for name, tensor in stack.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-3, rtol=2e-3)
     wrong = replace(stack.config, r=4)
     (tmp_path / "config.json").write_text(json.dumps(wrong.as_dict()))
     with pytest.raises(CheckpointError, match="has the shape"):
-        checkpoint.load(tmp_path)
+        load_stack(tmp_path)
     narrow = replace(stack.config, lora_targets={"q_proj": [72, 24], "v_proj": [72, 24]})
     with pytest.raises(CheckpointError, match="changes a q_proj of 72 to 24 numbers"):
         PaperStack(narrow).head.check(lm)

@@ -11,6 +11,7 @@ import torch
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.evaluation.answers import answer_from_whole, answer_many
+from models.memory.base_models import BaseModels
 from models.memory.modulation import Selected
 from models.paper.memory import PaperMemory
 from models.paper.reading import TokenReader, collate
@@ -24,7 +25,9 @@ QUESTION = "Who got prize number 3?"
 def memory(lm: BaseLM, encoder: SentenceEncoder, make_config: Callable[..., Any]) -> PaperMemory:
     torch.manual_seed(0)
     stack = PaperStack(make_config())
-    return PaperMemory(stack, lm, encoder, TokenReader(lm.tokenizer, lm.device), "0" * 16)
+    return PaperMemory(
+        stack, BaseModels.loaded(lm, encoder), "0" * 16, TokenReader(lm.tokenizer, lm.device)
+    )
 
 
 @pytest.fixture

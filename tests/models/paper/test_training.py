@@ -16,13 +16,14 @@ from torch.nn import functional as F
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.latent.objective import question_prompt
 from models.memory import checkpoint
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod, instruction_prefix
 from models.paper.objective import amortize, keep, loss, visible
 from models.paper.reading import StateReader, TokenReader, collate
 from models.paper.stack import PaperStack
+from models.stacks import config_of, load_stack
+from models.text.prompts import question_prompt
 from models.training.batches import Batch
 from models.training.corpus import Corpus, build
 from models.training.settings import TrainConfig
@@ -210,7 +211,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(make: Callable[..., Train
 def test_a_checkpoint_comes_back(make: Callable[..., Trainer], tmp_path: Path) -> None:
     trainer = make()
     _run(trainer)
-    loaded = checkpoint.load(trainer.out)
+    loaded = load_stack(trainer.out)
     assert isinstance(loaded, PaperStack)
     for name, tensor in trainer.stack.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=1e-3, rtol=2e-3)
@@ -224,10 +225,10 @@ def test_a_checkpoint_comes_back(make: Callable[..., Trainer], tmp_path: Path) -
     assert checkpoint.fingerprint(trainer.out) == before
     config.write_text(json.dumps({**saved, "blocks": 1}))
     with pytest.raises(CheckpointError, match="not expected in"):
-        checkpoint.load(trainer.out)
+        load_stack(trainer.out)
     config.write_text(json.dumps({**saved, "colour": "blue"}))
     with pytest.raises(CheckpointError, match="does not know: colour"):
-        checkpoint.config_of(trainer.out)
+        config_of(trainer.out)
     again = make("again", start=trainer.stack)
     again.method.initialise(None, lambda _: None)
     assert torch.equal(again.method.stack.head.mlps.down, trainer.stack.head.mlps.down)

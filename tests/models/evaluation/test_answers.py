@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from models.errors import CheckpointError
 from models.evaluation.answers import Score, figure, prompt_many, score
 from models.rivals import text_prefix
+from models.text.prompts import text_prompt
 
 TEXTS = ["The town of Varnholt opened a bridge.", "Who cut the ribbon? Ida Brandt."]
 
@@ -52,13 +53,13 @@ def test_trained_constant_tokens_stand_in_front(
     assert torch.equal(memory.stack.head.constant, own)  # the checkpoint's own stay
     mine = text_prefix.constant_prefix(memory.stack, memory.lm)
     assert not torch.equal(prefix.keys[0], mine.keys[0])
-    prompts = memory.lm.tokenize([text_prefix.prompt_text("Who?", TEXTS)] * 3)
+    prompts = memory.lm.tokenize([text_prompt("Who?", TEXTS)] * 3)
     answers = prompt_many(memory.lm, prompts, prefix, batch=2)
     assert len(answers) == 3 and len(set(answers)) == 1
 
 
 def test_the_best_text_stands_next_to_the_question() -> None:
-    assert text_prefix.prompt_text("Who?", ["best", "next"]) == "next best\nQuestion: Who?\nAnswer:"
+    assert text_prompt("Who?", ["best", "next"]) == "next best\nQuestion: Who?\nAnswer:"
 
 
 def test_constant_tokens_that_do_not_fit(

@@ -20,7 +20,7 @@ from models.training.corpus import Corpus, build
 from models.training.settings import TrainConfig
 from models.training.trainer import Progress, Trainer
 
-from .conftest import prizes
+from ..conftest import prizes
 
 EXAMPLES = prizes("Rain fell on the old road. The prize number {i} went to {name}.")
 SETTINGS = TrainConfig(steps=3, groups=2, documents=2, learning_rate=3e-3, save_minutes=60, seed=3)

@@ -1,0 +1,61 @@
+"""Sizes and choices that make a checkpoint of the `latent` stack. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from models.base.quantize import check_quantization
+from models.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True)
+class LatentConfig:
+    """Sizes and choices that make a `latent` checkpoint; saved as its config.json."""
+
+    base_lm: str
+    base_sha256: str | None
+    encoder: str
+    encoder_sha256: str | None
+    layers: int
+    kv_heads: int
+    head_size: int
+    latent_size: int = 384
+    key_size: int = 384
+    constant_tokens: int = 16
+    chunk_tokens: int = 160
+    documents: int = 8
+    """How many documents a question selects by default."""
+    lexical_weight: float = 0.0
+    """Weight of BM25, scaled to [0, 1] over the candidates, beside the dense score."""
+    likelihood_weight: float = 0.0
+    """Weight of log p(question | document) in a second look at documents that are nearly level."""
+    coverage_weight: float = 0.0
+    """Weight of the share of the question's words, where it is decided whether to answer."""
+    abstain_below: float | None = None
+    """Best dense score with coverage under which nothing is answered; None never abstains."""
+    base_quantization: str | None = None
+    """How the base LM's weights are narrowed while it is loaded, see `models.base.quantize`."""
+    stack: str = "latent"
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.stack != "latent":
+            raise CheckpointError(f"unknown stack {self.stack!r}; known: 'latent' and 'paper'")
+        for name in ("layers", "kv_heads", "head_size", "latent_size", "key_size", "chunk_tokens"):
+            if getattr(self, name) < 1:
+                raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
+        check_quantization(self.base_quantization)
+
+    @property
+    def features(self) -> int:
+        """X, see `Shape.features`."""
+        return self.layers * 2 * self.kv_heads * self.head_size
+
+    def sizes(self) -> str:
+        """See `models.memory.protocol.ModelConfig.sizes`."""
+        return f"latent size {self.latent_size}, {self.constant_tokens} constant prefix tokens"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What goes into config.json."""
+        return asdict(self)

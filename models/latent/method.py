@@ -1,0 +1,94 @@
+"""Meta-training of the `latent` stack: what learns, how it starts, and how fast."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from models.base.lm import BaseLM
+from models.latent.config import LatentConfig
+from models.latent.features import FeatureCache
+from models.latent.initialise import initialise
+from models.latent.networks import LatentStack
+from models.latent.objective import loss
+from models.training.batches import Batch
+from models.training.corpus import Corpus
+from models.training.loss import Loss
+from models.training.settings import TrainConfig, decaying
+
+SENSITIVITY = 256
+"""Examples that say which features answers depend on, before the first step."""
+
+
+@dataclass(slots=True)
+class LatentMethod:
+    """The `models.training.method.Method` of the `latent` stack.
+
+    Args:
+        config: the run.
+        model: sizes and identities of the checkpoint to make.
+        lm: the frozen base LM.
+        cache: folder for document features, or None to compute them each time.
+        start: networks to go on from, of the sizes in `model`; None: principal components.
+    """
+
+    config: TrainConfig
+    model: LatentConfig
+    lm: BaseLM
+    cache: Path | None = None
+    start: LatentStack | None = None
+    stack: LatentStack = field(init=False)
+    _features: FeatureCache | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.stack = LatentStack(self.model).to(self.lm.device)
+
+    def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
+        """See `Method.initialise`."""
+        if self.start is not None:
+            self.stack.load_state_dict(self.start.state_dict())
+            return
+        note("initialising from principal components")
+        rng = random.Random(f"{self.config.seed}:initialise")
+        texts = rng.sample(corpus.chunks, min(2000, len(corpus.chunks)))
+        asked = [
+            (corpus.chunks[q.chunk], q.text, q.answers[0])
+            for q in rng.sample(corpus.questions, min(SENSITIVITY, len(corpus.questions)))
+        ]
+        kept = initialise(self.stack, self.lm, texts, asked, seed=self.config.seed)
+        note(f"{self.model.latent_size} components keep {kept:.1%} of the variance")
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """See `Method.optimiser`."""
+        stack, config = self.stack, self.config
+        projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
+        return torch.optim.AdamW(
+            [
+                {"params": projections, "peak": config.learning_rate},
+                {"params": [stack.head.constant], "peak": config.constant_learning_rate},
+                {"params": stack.relevance.parameters(), "peak": config.relevance_learning_rate},
+            ],
+            weight_decay=0.0,
+            betas=(0.9, 0.98),
+        )
+
+    def rate(self, step: int) -> float:
+        """See `decaying`."""
+        return decaying(self.config, step)
+
+    def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
+        """See `Method.loss`."""
+        if self._features is None:  # its center is known once the networks are initialised
+            mean = self.stack.amortizer.mean
+            self._features = FeatureCache(self.lm, self.model.chunk_tokens, self.cache, mean)
+        if rng is None:
+            return loss(self.stack, self.lm, corpus, self._features, batch)
+        kept = [
+            rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
+        ]
+        noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
+        return loss(self.stack, self.lm, corpus, self._features, batch, kept, noise)

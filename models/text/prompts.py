@@ -1,0 +1,83 @@
+"""Every prompt that a language model is given, as text; what it becomes as tokens is not said here.
+
+A checkpoint is trained on these words: a change of one changes answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+INSTRUCTION = (
+    "Answer the question with a few words taken from the text. Be brief, exact and correct.\n\n"
+)
+"""What the constant prefix tokens stand for before any training."""
+
+FEW_SHOT = (
+    "Answer the question from the text, with a few words of it.\n\n"
+    "Text: The library of Oldbridge reopened in May; its repairs had cost 4 million euros.\n"
+    "Question: How much did the repairs cost?\nAnswer: 4 million euros\n\n"
+    "Text: Nadia Brandt took the silver medal behind Ines Kovar at the indoor finals in Lahti.\n"
+    "Question: Who won the indoor finals?\nAnswer: Ines Kovar\n\n"
+)
+"""The worked examples of `rag`, invented so that no answer to a real question is in them."""
+
+
+def question_prompt(question: str) -> str:
+    """Return the question as the base LM reads it behind a prefix; the answer follows."""
+    return f"Question: {' '.join(question.split())}\nAnswer:"
+
+
+def text_prompt(question: str, texts: Sequence[str]) -> str:
+    """Return the question behind its texts.
+
+    The most relevant text, `texts[0]`, stands last: nearest to the question it is read best.
+    """
+    return f"{' '.join(reversed(texts))}\n{question_prompt(question)}"
+
+
+def few_shot_text(text: str) -> str:
+    """Return the worked examples and a text; any number of `question_prompt`s may follow."""
+    return f"{FEW_SHOT}Text: {text}\n"
+
+
+def few_shot_prompt(question: str, texts: Sequence[str]) -> str:
+    """Return `text_prompt` behind the worked examples."""
+    return f"{FEW_SHOT}Text: {text_prompt(question, texts)}"
+
+
+_WRITE = (
+    "Write a question to which the answer is given in the text. Name whom and what it is about.\n\n"
+)
+QUESTION_EXAMPLES: Mapping[str, str] = {
+    "date": _WRITE + "Text: The Harrow Line, 31 miles long, was opened by Queen Edda in 1874.\n"
+    "Answer: 1874\nQuestion: When did Queen Edda open the Harrow Line?\n\n"
+    "Text: On 4 May 2009, Oldbridge was hit by the storm Tilda, and its harbour had to close.\n"
+    "Answer: 4 May 2009\nQuestion: When did the storm Tilda hit Oldbridge?\n\n"
+    "Text: The library in Dorvik burned down in March 1961, and with it the town's charter.\n"
+    "Answer: March 1961\nQuestion: When did the library in Dorvik burn down?\n\n",
+    "number": _WRITE + "Text: The repairs of the Oldbridge library cost $4 million in the end.\n"
+    "Answer: $4 million\nQuestion: How much did the repairs of the Oldbridge library cost?\n\n"
+    "Text: The Harrow Line has 31 stations, and was opened by Queen Edda in 1874.\n"
+    "Answer: 31 stations\nQuestion: How many stations does the Harrow Line have?\n\n"
+    "Text: In 2011, 12% of the people in Dorvik worked for the Salm company.\n"
+    "Answer: 12%\nQuestion: What percentage of the people in Dorvik worked for Salm in 2011?\n\n",
+    "name": _WRITE
+    + "Text: Nadia Brandt took silver behind Ines Kovar at the indoor finals in Lahti.\n"
+    "Answer: Ines Kovar\nQuestion: Who beat Nadia Brandt at the indoor finals in Lahti?\n\n"
+    "Text: Since 1961 the Salm company has been making boats in Dorvik.\n"
+    "Answer: Dorvik\nQuestion: In which town does the Salm company make boats?\n\n"
+    "Text: The Blue Heron, a novel by Per Aske, was awarded the Ashgrove Prize in 2011.\n"
+    "Answer: Ashgrove Prize\nQuestion: Which prize did the novel The Blue Heron win in 2011?\n\n",
+}
+"""For each kind of answer, how the base LM is shown to write a question to it."""
+
+
+def question_request(sentence: str, answer: str, start: str) -> str:
+    """Return what asks the base LM, behind `QUESTION_EXAMPLES`, for a question.
+
+    Args:
+        sentence: what the question is about.
+        answer: the words of the sentence that answer it.
+        start: how the question begins, with a space in front; may be empty.
+    """
+    return f"Text: {sentence}\nAnswer: {answer}\nQuestion:{start}"

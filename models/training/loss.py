@@ -1,0 +1,118 @@
+"""The answer loss that every method of meta-training minimises (arXiv 2403.04317, eq. 4).
+
+Letters: N questions, T tokens, R latent size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.base.lm import BaseLM, Prefix
+from models.memory.modulation import STEP
+from models.text.prompts import question_prompt
+
+IGNORE = -100
+"""The label of a token that is no part of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The two terms, each a scalar; `answer` in nats a token, `relevance` in nats a question."""
+
+    answer: Tensor
+    relevance: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised. The terms share only the relevance weights, so neither outweighs."""
+        return self.answer + self.relevance
+
+
+def supervised_rows(
+    lm: BaseLM,
+    pairs: list[tuple[str, str]],
+    *,
+    prompt: Callable[[str], str] = question_prompt,
+    max_tokens: int = 128,
+    start: Sequence[int] = (),
+) -> tuple[Tensor, Tensor]:
+    """Token ids and labels of question-answer pairs.
+
+    Args:
+        lm: whose tokens.
+        pairs: questions and answers.
+        prompt: makes a question the text that the answer follows.
+        max_tokens: the longest row; a longer prompt loses its beginning.
+        start: tokens that every row begins with, where no prefix stands in front.
+
+    Returns:
+        ids [N, T] and labels [N, T], where labels[i, t] is the token that should follow ids[i, t]
+        if that is part of the answer (its end included), else `IGNORE`.
+    """
+    prompts = lm.tokenize([prompt(q) for q, _ in pairs])
+    answers = lm.tokenize([" " + a.strip() for _, a in pairs], max_tokens // 2)
+    rows, labels = [], []
+    for row, answer in zip(prompts, answers, strict=True):
+        row = [*start, *row[-(max_tokens - len(start) - len(answer)) :]]
+        rows.append(row + answer)
+        labels.append([IGNORE] * (len(row) - 1) + answer + [lm.eos_id])
+    targets = torch.full((len(rows), max(map(len, rows))), IGNORE)
+    for i, label in enumerate(labels):
+        targets[i, : len(label)] = torch.tensor(label)
+    return lm.pad(rows), targets.to(lm.device)
+
+
+def answer_loss(
+    lm: BaseLM,
+    prefix: Prefix | None,
+    pairs: list[tuple[str, str]],
+    *,
+    prompt: Callable[[str], str] = question_prompt,
+    max_tokens: int = 128,
+    start: Sequence[int] = (),
+    reduction: str = "mean",
+) -> Tensor:
+    """How surprising the answers are behind the prefix, in nats a token.
+
+    Args:
+        lm: the base LM.
+        prefix: of the N pairs' groups; None where nothing stands in front.
+        pairs: questions and answers.
+        prompt: see `supervised_rows`.
+        max_tokens: see `supervised_rows`.
+        start: see `supervised_rows`.
+        reduction: "mean" over the answers' tokens, or their "sum".
+    """
+    ids, labels = supervised_rows(lm, pairs, prompt=prompt, max_tokens=max_tokens, start=start)
+    return rows_loss(lm, prefix, ids, labels, reduction=reduction)
+
+
+def real_tokens(labels: Tensor) -> Tensor:
+    """Bool [N, T], which tokens are no padding, of labels [N, T] of `supervised_rows`."""
+    # A row's padding begins behind its last label.
+    return (labels != IGNORE).flip(1).cumsum(1).flip(1) > 0
+
+
+def rows_loss(
+    lm: BaseLM, prefix: Prefix | None, ids: Tensor, labels: Tensor, *, reduction: str = "mean"
+) -> Tensor:
+    """`answer_loss` of rows that are made already, ids and labels [N, T] of `supervised_rows`."""
+    wanted = labels != IGNORE
+    hidden = lm.forward(ids, prefix, real=real_tokens(labels))[wanted]
+    return F.cross_entropy(lm.logits(hidden).float(), labels[wanted], reduction=reduction)
+
+
+def quantisation_step(z: Tensor) -> Tensor:
+    """How far apart the values are that a store rounds latents [T, R] to, [T, 1]."""
+    return STEP * z.detach().square().mean(-1, keepdim=True).sqrt()
+
+
+def as_rounded(z: Tensor, noise: torch.Generator) -> Tensor:
+    """Latents [..., T, R] as inexact as a store keeps them: with the uniform noise of a step."""
+    drawn = torch.rand(z.shape, generator=noise, device=z.device)
+    return z + quantisation_step(z) * drawn.sub(0.5)
