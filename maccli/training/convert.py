@@ -44,7 +44,6 @@ def convert(
 
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
-    from models.memory.card import card
     from models.paper import authors as paper
 
     silence_libraries()
@@ -63,5 +62,5 @@ def convert(
         tokenizer=tokenizer,
         training={"converted_from": file.name},
     )
-    checkpoint.save(stack, out, card(stack.config))
+    stack.save(out)
     return out

@@ -10,7 +10,7 @@ from maccli.errors import USAGE, MacError
 
 if TYPE_CHECKING:
     from models.base.lm import BaseLM
-    from models.latent.networks import LatentConfig
+    from models.latent.config import LatentConfig
     from models.rivals.adapter import Adapter, Task
     from models.training.method import Method
     from models.training.settings import TrainConfig

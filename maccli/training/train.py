@@ -113,16 +113,18 @@ def train(
     from models.base.device import choose_device, choose_dtype
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
-    from models.latent.networks import LatentConfig, LatentStack
+    from models.latent.config import LatentConfig
+    from models.latent.method import LatentMethod
+    from models.latent.networks import LatentStack
     from models.paper import setup
     from models.paper.config import PaperConfig
     from models.paper.stack import PaperStack
-    from models.training.method import LatentMethod
+    from models.stacks import load_stack
     from models.training.trainer import Trainer
 
     silence_libraries()
     device = choose_device(run.device)
-    start = checkpoint.load(checkpoint.find(run.start)) if run.start is not None else None
+    start = load_stack(checkpoint.find(run.start)) if run.start is not None else None
     base_name, encoder_name, quantization = run.base, run.encoder, run.quantization
     if start is not None:
         base_name, encoder_name = start.config.base_lm, start.config.encoder
@@ -137,7 +139,7 @@ def train(
         model = start.config
         check_identity(base_name, base, model.base_sha256)
         check_identity(encoder_name, encoder_folder, model.encoder_sha256)
-        start.check(lm.shape)
+        start.check(lm)
         training = {"command": run.command, "from": model.training}
     else:
         training = {"command": run.command}

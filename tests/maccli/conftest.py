@@ -206,7 +206,7 @@ def stored(mac: Callable[..., Ran], work: Path, memory: FakeMemory) -> Path:
 def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_llama: Path) -> Any:
     """A checkpoint of tiny networks, loaded once."""
     memory = build_memory(tiny_llama)
-    checkpoint.save(memory.stack, work / "made", "A card.\n")
+    memory.stack.save(work / "made")
     memory.fingerprint = checkpoint.fingerprint(work / "made")
     monkeypatch.setenv("MAC_MODEL", str(work / "made"))
     monkeypatch.setattr(session, "_load_memory", lambda *_, **__: memory)

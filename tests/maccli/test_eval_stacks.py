@@ -43,19 +43,19 @@ def paper(work: Path, tiny_llama: Path, tiny_encoder: Path) -> str:
         **{"blocks": 2, "heads": 2, "attention_size": 8, "head_hidden": 32},
         **{"chunk_tokens": 64, "group": 2, "documents": 3, "abstain_below": -1e9},
     )
-    checkpoint.save(PaperStack(config), work / "paper", "A card.\n")
+    PaperStack(config).save(work / "paper")
     return "paper"
 
 
 @pytest.fixture
 def latent(work: Path, build_memory: Any, tiny_llama: Path) -> str:
-    checkpoint.save(build_memory(tiny_llama).stack, work / "latent", "A card.\n")
+    build_memory(tiny_llama).stack.save(work / "latent")
     return "latent"
 
 
 @pytest.fixture
 def other_base(work: Path, build_memory: Any, tiny_qwen2: Path) -> str:
-    checkpoint.save(build_memory(tiny_qwen2, latent_size=8).stack, work / "other", "A card.\n")
+    build_memory(tiny_qwen2, latent_size=8).stack.save(work / "other")
     return "other"
 
 

@@ -51,7 +51,7 @@ def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_ll
     memory.config = replace(memory.config, lexical_weight=1.0, likelihood_weight=0.5)
     memory.stack.config = memory.config
     memory.relevance = RelevanceWeights(lexical=1.0, likelihood=0.5)
-    checkpoint.save(memory.stack, work / "made", "A card.\n")
+    memory.stack.save(work / "made")
     memory.fingerprint = checkpoint.fingerprint(work / "made")
     memory.amortized = []
     real = memory.amortize
