@@ -1,308 +1,299 @@
-"""`mac eval`: how well each method answers, side by side."""
+"""`mac eval`: how well each method answers, side by side. `mac study` shares its options."""
 
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from maccli import config, errors
-from maccli.commands import eval_options, eval_studies, options, rival_options
-from maccli.commands.eval_options import DEFAULT_METHODS, METHODS
+from maccli.commands import options
+from maccli.evaluation.methods import ALL, DEFAULT_METHODS, FILES, METHODS, Method, parse_all
 from maccli.output import Output
-from store.pruning import STRATEGIES
 
 if TYPE_CHECKING:
-    from maccli.evaluation.plan import Evaluation
+    from maccli.evaluation.plan import Plan
     from maccli.evaluation.results import Results
+    from maccli.evaluation.run import Circumstances
 
-_FILE = click.Path(dir_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("eval")
-@click.option(
+def _methods(_: click.Context, __: click.Parameter, names: tuple[str, ...]) -> tuple[Method, ...]:
+    """Read the names of methods."""
+    try:
+        return parse_all(names)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _ks(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[int | str, ...]:
+    """Read numbers from 1 on, or the word `all`."""
+    for text in given:
+        if text != ALL and not (text.isascii() and text.isdecimal() and int(text)):
+            raise click.BadParameter(f"{text!r} is neither a number from 1 on nor all.")
+    return tuple(dict.fromkeys(text if text == ALL else int(text) for text in given))
+
+
+def _files(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Path]:
+    """Read NAME=PATH."""
+    files = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if name not in FILES or not equals:
+            raise click.BadParameter(f"{text!r}: give NAME=PATH; NAME is {', '.join(FILES)}.")
+        files[name] = Path(path).expanduser()
+        if not files[name].exists():
+            raise click.BadParameter(f"There is no {path!r}.")
+    return files
+
+
+def _report(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a page or picture that cannot be written, before anything is measured."""
+    from maccli.evaluation.report import plots
+
+    if path is not None:
+        suffixes = (".html", *plots.FORMATS)
+        if path.suffix.lower() not in suffixes:
+            raise click.BadParameter(f"{path}: its name must end in {', '.join(suffixes)}.")
+        _parent(path)
+        plots.require()
+    return path
+
+
+def _out(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file in a folder that does not exist, before anything is measured."""
+    if path is not None:
+        _parent(path)
+    return path
+
+
+def _parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"There is no folder {path.parent} to write {path.name} into.")
+
+
+data_option = click.option(
     "--data",
     multiple=True,
-    type=_FILE,
+    required=True,
+    type=FILE,
     metavar="FILE",
     help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to join.",
 )
-@click.option(
-    "--distractors",
-    multiple=True,
-    type=_FILE,
-    metavar="FILE",
-    help="Documents without questions, in the memory, too: JSON lines with doc or text.",
+DATA = (
+    click.option(
+        "--distractors",
+        multiple=True,
+        type=FILE,
+        metavar="FILE",
+        help="Add documents without questions to the store: JSON lines with doc or text.",
+    ),
+    click.option("--split", help="Use only this split of the data."),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        help="Draw this many questions at random.  [default: ask all]",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
 )
-@click.option("--split", help="Only what belongs to this split of the data.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="So many questions, drawn at random.  [default: all]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
-@options.apply(*eval_studies.DATA)
-@click.option(
+models_option = click.option(
     "-m",
     "--model",
     "models",
     multiple=True,
     metavar="MODEL",
-    help="A checkpoint's name or folder, instead of $MAC_MODEL; repeat it to compare.",
+    help="A checkpoint's name or folder, instead of $MAC_MODEL. Repeat it to compare.",
 )
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    type=click.Choice(METHODS),
-    metavar="METHOD",
-    help=f"One of {', '.join(METHODS)}. Repeat it to compare.  "
-    f"[default: {', '.join(DEFAULT_METHODS)}]",
-)
-@click.option(
+k_option = click.option(
     "-k",
     "ks",
     multiple=True,
-    callback=eval_options.number_or_all(1),
+    callback=_ks,
     metavar="N|all",
-    help="Chunks a question selects, or all of them (the paper's stack); repeat it to compare.  "
-    "[default: as trained]",
+    help="Chunks that a question selects; with the paper's stack, all reads every chunk. Repeat it "
+    "to compare.  [default: as trained]",
 )
-@click.option(
-    "--group",
-    callback=eval_options.number_or_all(2),
-    metavar="N|all",
-    help="Documents the paper's stack aggregates at once; more hierarchically.  "
-    "[default: as trained]",
+METHOD = (
+    click.option(
+        "--method",
+        "methods",
+        multiple=True,
+        callback=_methods,
+        metavar="METHOD",
+        help=f"One of {', '.join(METHODS)}. rag@ENCODER and mac@ENCODER search with another "
+        "sentence encoder (a folder or Hub id); uniform@1e-4 tunes with that learning rate. "
+        "Repeat it to compare.",
+    ),
+    k_option,
+    click.option(
+        "--with",
+        "files",
+        multiple=True,
+        callback=_files,
+        metavar="NAME=PATH",
+        help="What a method needs: rag-lora, qa-base and camels are made by `mac train-rival`, "
+        "rag-prefix is a file of trained constant tokens.",
+    ),
 )
-@click.option(
-    "--retriever",
-    "retrievers",
-    multiple=True,
-    metavar="ENCODER",
-    help="Search by this sentence encoder, too: a folder or Hub id, or DOCUMENTS,QUESTIONS. "
-    "Repeat it to compare.",
-)
-@click.option("--lexical", type=float, help="BM25's weight in hybrid.  [default: as trained]")
-@click.option(
-    "--rag-prefix",
-    type=_FILE,
-    metavar="FILE",
-    help="Trained constant tokens, which the rag-prefix methods need.",
-)
-@options.apply(*rival_options.eval_options)
-@click.option(
-    "--retention",
-    is_flag=False,
-    flag_value=200,
-    type=click.IntRange(min=1),
-    metavar="[N]",
-    help="Ask about the first N documents (200) early and at the end.",
-)
-@options.apply(*eval_studies.MEASURES)
-@click.option(
-    "--abstention", is_flag=True, help="Ask with the right document in the bank, and without it."
-)
-@click.option(
-    "--bank-sizes",
-    callback=eval_options.sizes,
-    metavar="N,N...",
-    help="Ask the same questions of banks of so many documents.",
-)
-@click.option(
-    "--prune-curve", is_flag=True, help="Instead of methods: what pruning costs in answers."
-)
-@click.option(
-    "--strategy",
-    "strategies",
-    multiple=True,
-    type=click.Choice(STRATEGIES),
-    help="Of --prune-curve; repeat it to compare.  [default: all]",
-)
-@click.option(
-    "--size",
-    "sizes",
-    multiple=True,
-    type=click.IntRange(1, 100),
-    metavar="PERCENT",
-    help="Of --prune-curve: what is left; repeat it.  [default: 100, 75, 50, 25, 10]",
-)
-@click.option(
+store_option = click.option(
     "--store",
-    "store_folder",
-    metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the bank here and use it again.  [default: a temporary one]",
+    metavar="DIR",
+    help="Keep the store here and use it again.  [default: a temporary one]",
 )
-@options.apply(options.device_option)
-@click.option("--out", type=_FILE, metavar="FILE", help="Keep all figures and answers as JSON.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option(
-    "--plot",
-    type=_FILE,
-    metavar="FILE",
-    callback=eval_options.picture,
-    help="Draw F1: .png, .svg or .pdf.",
+RESULTS = (
+    click.option(
+        "--out", type=FILE, metavar="FILE", callback=_out, help="Keep figures and answers as JSON."
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the run in --out."),
+    click.option(
+        "--report",
+        type=FILE,
+        metavar="FILE",
+        callback=_report,
+        help="Write tables and pictures as one page (.html), or a picture (.png, .svg, .pdf).",
+    ),
+    options.json_option,
+    options.quiet_option,
 )
-@click.option("--report", type=_FILE, metavar="FILE", help="Write all of it as one HTML page.")
-@options.apply(options.json_option, options.quiet_option)
+
+
+@click.command("eval")
+@data_option
+@options.apply(*DATA, models_option, *METHOD, store_option, *RESULTS)
 @click.pass_context
-def evaluate(
-    ctx: click.Context,
-    /,
-    plot: Path | None,
-    report: Path | None,
-    as_json: bool,
-    quiet: bool,
-    **given: Any,
-) -> None:
+def evaluate(ctx: click.Context, /, **given: Any) -> None:
     """Measure how well each method answers your questions.
 
-    All methods have the same frozen model. All documents of the data go into an empty memory, in
-    order; then the questions that stand on their own are asked. rag reads the text of what it finds
-    in its prompt, mac its modulations; -bm25, -dense and -hybrid say how it is found (mac: hybrid),
-    and oracle is given the right document. mac+text reads the text of the best chunk besides.
-    rag-lora reads with a model tuned to read. uniform, salient-spans and camels tune a copy of the
-    model on the documents, which qa-base is before. With several checkpoints (-m) what needs none
-    is measured once for each base model.
+    All documents of the data go into an empty store, in order; then the questions that make sense
+    without their document are asked. All methods have the same frozen model.
+
+    rag reads the text of what it selects, mac its modulations; -bm25, -dense and -hybrid say how it
+    is selected (mac: hybrid), and oracle is given the right document. mac+text reads the text of
+    the best chunk as well. rag-prefix and rag-lora read text with what was trained for it. uniform,
+    salient-spans and camels tune a copy of the model on the documents. By default: closed-book,
+    rag-hybrid, mac, oracle and mac-oracle.
 
     \b
     Examples:
       mac eval --data questions.jsonl --method mac --method rag-hybrid -k 1 -k 3 --limit 300
-      mac eval --data questions.jsonl -m smollm2-135m -m ./mine --method mac --method rag-hybrid
       mac eval --data questions.jsonl --out result.json --resume --report result.html
-      mac eval --data q.jsonl --method uniform --qa-base qa --tune-on train.jsonl:dev
-      mac eval --data questions.jsonl --prune-curve --strategy merge --size 50 --plot curve.png
-      mac eval --docs notes --make-questions 100 --keep-questions asked.jsonl
-      mac eval --language-modelling articles.jsonl --limit 100
+      mac eval --data questions.jsonl -m smollm2-135m -m ./mine --method mac
+      mac eval --data questions.jsonl --method rag-lora-hybrid --with rag-lora=./rag-lora
+      mac eval --data questions.jsonl --method mac@facebook/contriever
     """
-    from maccli.evaluation.report import plots
+    from maccli.evaluation import compare
+    from maccli.evaluation.run import run
 
-    eval_options.check(given, plot)
-    eval_studies.check(given)
-    eval_options.check_folders(given["out"], plot, report, given["keep_questions"])
-    if plot is not None or report is not None:
-        plots.require()
-    out = Output(json=as_json, quiet=quiet)
+    plan = plan_of(given, "methods", DEFAULT_METHODS)
+    finish(ctx, given, lambda circumstances: run(plan, circumstances, compare.run))
+
+
+def plan_of(given: dict[str, Any], kind: str, default: tuple[str, ...] = ("mac",)) -> Plan:
+    """Return the plan that the options mean.
+
+    Args:
+        given: the options' values.
+        kind: "methods", or the name of the study.
+        default: the methods, where none are named.
+
+    Raises:
+        UsageError: a method needs a file that was not given.
+    """
+    from maccli.evaluation.plan import Plan
+
+    methods = given.get("methods") or parse_all(default)
+    files = given.get("files", {})
+    for method in methods:
+        for name in method.files:
+            if name not in files:
+                raise click.UsageError(f"The method {method.name} needs --with {name}=PATH.")
+    return Plan(
+        kind,
+        given.get("data", ()),
+        given.get("distractors", ()),
+        given.get("split"),
+        given["limit"],
+        given["seed"],
+        methods,
+        given.get("ks", ()),
+        files,
+    )
+
+
+def finish(
+    ctx: click.Context, given: dict[str, Any], measure: Callable[[Circumstances], Results]
+) -> None:
+    """Measure what a command is for, and write the results as the options say.
+
+    Args:
+        ctx: of the command.
+        given: the options' values.
+        measure: measures and returns the results.
+
+    Raises:
+        UsageError: options do not go together.
+    """
+    from maccli.evaluation.run import Circumstances
+
+    if given["resume"] and given["out"] is None:
+        raise click.UsageError("--resume needs the file to go on with: --out FILE.")
+    out = Output(json=given["as_json"], quiet=given["quiet"])
+    models = given["models"]
+    if isinstance(models, str):
+        models = (models,)
     try:
-        results = _measure(out, given)
+        with out.transfers() as transfer:
+            results = measure(
+                Circumstances(
+                    models or (config.text("model", None),),
+                    config.text("device", None),
+                    shlex.join(["mac", *sys.argv[1:]]),
+                    out.progress,
+                    out.note,
+                    transfer,
+                    given["out"],
+                    given["resume"],
+                    given.get("store"),
+                )
+            )
     except KeyboardInterrupt:
-        where = given["out"]
-        kept = f" What was measured is in {where}: add --resume to go on." if where else ""
+        kept = ""
+        if given["out"]:
+            kept = f" What was measured is in {given['out']}: add --resume to go on."
         out.warn(f"interrupted.{kept}")
         ctx.exit(errors.INTERRUPTED)
-    if plot is not None:
-        plots.evaluation(results.data, plot)
-    if report is not None:
-        from maccli.evaluation.report.page import page
-
-        report.write_text(page(results.data, plots.evaluation_svgs(results.data)), "utf-8")
+    _write(results, given["report"])
     if out.json:
-        out.record(results.data)
+        out.record(results.as_dict())
     else:
         _show(out, results)
 
 
-def _measure(out: Output, given: dict[str, Any]) -> Results:
-    """Run what the options ask for and return its results."""
-    from maccli.evaluation.common import Common
-    from maccli.evaluation.lineup import line_up
-    from maccli.evaluation.plan import Evaluation, Plan
-    from maccli.evaluation.results import Results
-    from maccli.evaluation.studies import each, language_modelling
-    from maccli.service.session import Session
-
-    others = given["retention"] or given["abstention"] or given["bank_sizes"]
-    articles = given["language_modelling"]
-    repeated = ("methods", "ks", "retrievers")
-    once = {name: tuple(dict.fromkeys(given[name])) for name in repeated}
-    plan = Plan(
-        data=(articles,) if articles else given["data"],
-        distractors=given["distractors"],
-        split=given["split"],
-        methods=once["methods"] or (() if others else DEFAULT_METHODS),
-        ks=once["ks"],
-        limit=given["limit"],
-        seed=given["seed"],
-        lexical=given["lexical"],
-        rag_prefix=given["rag_prefix"],
-        retrievers=once["retrievers"],
-        group=given["group"],
-        amortize_late=given["amortize_late"],
-        **rival_options.plan(given),
-    )
-    device = config.text("device", given["device"])
-    with ExitStack() as stack:
-        folder = given["store_folder"]
-        if folder is None:
-            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="mac-eval-"))
-            folder = Path(temporary) / "store"
-        models = given["models"] or (config.text("model", None),)
-        entrants = line_up(models, folder.expanduser().absolute(), device)
-        transfer = stack.enter_context(out.transfers())
-        settings = plan.settings(entrants, eval_studies.kind(given))
-        command = shlex.join(["mac", *sys.argv[1:]])
-
-        def begin(more: dict[str, Any]) -> Results:
-            return Results.begin(given["out"], settings | more, command, resume=given["resume"])
-
-        shown: dict[str, Any] = {"bars": out.progress, "note": out.note}
-        if eval_studies.of_one(given):
-            session = stack.enter_context(Session(entrants[0].place, transfer=transfer))
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mac-eval-")))
-            plan, results = eval_studies.prepared(out, given, plan, session, scratch, begin)
-            if articles:
-                language_modelling.run(
-                    session, results, articles, limit=plan.limit, seed=plan.seed, **shown
-                )
-            elif given["each"]:
-                each.run(session, plan, results, session.place.store, **shown)
-            else:
-                evaluation = Evaluation(session, plan, results, **shown)
-                _run(stack.enter_context(evaluation), given)
-            return results
-        results = begin({})
-        common = Common(plan, out.note, device=device, transfer=transfer)
-        # One after the other, so that no checkpoint's models are in memory beside another's.
-        for entrant in entrants:
-            with (
-                Session(entrant.place, transfer=transfer) as session,
-                Evaluation(
-                    session, plan, results, entrant=entrant, common=common, **shown
-                ) as evaluation,
-            ):
-                _run(evaluation, given)
-            del session, evaluation
-    return results
-
-
-def _run(evaluation: Evaluation, given: dict[str, Any]) -> None:
-    from maccli.evaluation import compare
-    from maccli.evaluation.studies import prune_curve, studies
-
-    if given["prune_curve"]:
-        prune_curve.run(evaluation, given["strategies"], given["sizes"])
+def _write(results: Results, report: Path | None) -> None:
+    """Write the page or the picture, if one is asked for."""
+    if report is None:
         return
-    compare.run(evaluation)
-    if given["bank_sizes"]:
-        studies.bank_sizes(evaluation, given["bank_sizes"])
-    if given["retention"]:
-        studies.retention(evaluation, given["retention"], given["moments"])
-    if given["abstention"]:
-        studies.abstention(evaluation)
+    from maccli.evaluation.report import plots
+    from maccli.evaluation.report.page import page
+
+    if report.suffix.lower() == ".html":
+        report.write_text(page(results, plots.svgs(results)), "utf-8")
+    else:
+        plots.picture(results, report)
 
 
 def _show(out: Output, results: Results) -> None:
     """Write the tables, in Markdown."""
     from maccli.evaluation.report.tables import tables
 
-    for number, table in enumerate(tables(results.data)):
+    for number, table in enumerate(tables(results)):
         if number:
             out.text()
         out.text(table.about)

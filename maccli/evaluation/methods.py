@@ -1,27 +1,24 @@
-"""The methods that `mac eval` compares: what each is given, and how the frozen LM reads it."""
+"""The methods that are compared: what each answers from, and how that is found.
+
+The table is plain data: neither torch nor the store is imported, so that help texts are quick.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
 
-from maccli.evaluation import modulated
-from maccli.evaluation.bank import ALL, Bank, K
-from maccli.evaluation.retrievers import External
-from maccli.output import Progress
-from models.evaluation.answers import figure, prompt_many, score
-from models.memory.relevance import Candidate, RelevanceWeights, Retriever
-from models.rivals.qa_tune import prompt_tokens
-from models.rivals.text_prefix import prompt_text
+Reader = Literal["nothing", "text", "prefix", "lora", "modulations", "both", "tuned", "qa-base"]
+RetrieverName = Literal["hybrid", "dense", "bm25", "oracle", "encoder"]
 
-if TYPE_CHECKING:
-    from maccli.evaluation.bank import AnyMemory
-    from models.base.lm import BaseLM, Prefix
-    from models.data.files import Example
+ALL: Final = "all"
+"""In place of k: every chunk of the store."""
+K = int | Literal["all"]
 
-Reader = Literal["closed-book", "text", "prefix", "mac", "mac+text", "tuned", "lora", "qa-base"]
+RATE = 1e-5
+"""The learning rate of a method that tunes the model, where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,272 +26,146 @@ class Method:
     """A way to answer.
 
     Attributes:
-        name: as the user knows it.
-        reader: what the LM answers from: nothing, text in a few-shot prompt, text behind trained
-            constant prefix tokens, modulations, modulations and the text of the most relevant
-            chunk, or weights that were tuned on the documents; text with a LoRA trained to read
-            it; the QA-tuned LM that tuning starts from.
-        retriever: how chunks are found: by the checkpoint, or by another encoder; "oracle" takes
-            those of the right document; None: none.
+        name: as the user writes it.
+        reader: what the LM answers from: nothing; text in a few-shot prompt, after trained constant
+            prefix tokens ("prefix"), or with a LoRA that was trained to read text ("lora");
+            modulations; modulations and the text of the best chunk ("both"); weights that were
+            tuned on the documents ("tuned"), or the LM that such tuning starts from ("qa-base").
+        retriever: how chunks are found: by the checkpoint's own relevance in one of its three
+            forms, by another sentence encoder, or as the right document ("oracle"); None finds none.
+        files: names of `--with` that it needs.
+        optional: names of `--with` that it uses if they are given.
+        encoder: the other sentence encoder.
+        rate: the learning rate of tuning.
     """
 
     name: str
     reader: Reader
-    retriever: Retriever | Literal["oracle"] | External | None
+    retriever: RetrieverName | None = None
+    files: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    encoder: str | None = None
+    rate: float | None = None
 
     @property
     def searches(self) -> bool:
-        """Whether it finds k chunks in the bank."""
+        """Whether it selects k chunks of the store."""
         return self.retriever not in (None, "oracle")
 
     @property
-    def banked(self) -> bool:
-        """Whether it needs the bank at all."""
+    def stores(self) -> bool:
+        """Whether it needs the store at all."""
         return self.retriever is not None
 
     @property
     def modulated(self) -> bool:
-        """Whether it answers from modulations, which are a checkpoint's own."""
-        return self.reader in ("mac", "mac+text")
+        """Whether it answers from modulations, which belong to one checkpoint."""
+        return self.reader in ("modulations", "both")
 
     @property
-    def whole(self) -> bool:
-        """Whether it can read the whole bank where the stack can (`-k all`)."""
+    def reads_all(self) -> bool:
+        """Whether it can read the whole store where the stack can (`-k all`)."""
         return self.modulated and self.retriever == "hybrid"
 
 
-METHODS: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method("closed-book", "closed-book", None),
-        Method("rag-bm25", "text", "bm25"),
-        Method("rag-dense", "text", "dense"),
-        Method("rag-hybrid", "text", "hybrid"),
-        Method("rag-prefix-bm25", "prefix", "bm25"),
-        Method("rag-prefix-dense", "prefix", "dense"),
-        Method("rag-prefix-hybrid", "prefix", "hybrid"),
-        Method("rag-lora-bm25", "lora", "bm25"),
-        Method("rag-lora-dense", "lora", "dense"),
-        Method("rag-lora-hybrid", "lora", "hybrid"),
-        Method("mac", "mac", "hybrid"),
-        Method("mac-dense", "mac", "dense"),
-        Method("mac-bm25", "mac", "bm25"),
-        Method("mac+text", "mac+text", "hybrid"),
-        Method("oracle", "text", "oracle"),
-        Method("rag-prefix-oracle", "prefix", "oracle"),
-        Method("rag-lora-oracle", "lora", "oracle"),
-        Method("mac-oracle", "mac", "oracle"),
-        Method("qa-base", "qa-base", None),
-        Method("uniform", "tuned", None),
-        Method("salient-spans", "tuned", None),
-        Method("camels", "tuned", None),
+_RETRIEVERS: tuple[RetrieverName, ...] = ("bm25", "dense", "hybrid")
+
+
+def _table() -> dict[str, Method]:
+    rag: tuple[tuple[str, Reader, tuple[str, ...]], ...] = (
+        ("rag", "text", ()),
+        ("rag-prefix", "prefix", ("rag-prefix",)),
+        ("rag-lora", "lora", ("rag-lora",)),
     )
-}
-"""By name, in the order in which they are shown."""
-
-
-@dataclass(slots=True)
-class Answered:
-    """Answers to N questions, and what they took.
-
-    Attributes:
-        predictions: the answers.
-        found: whether a chunk of the right document was among those found; none without a bank.
-        prompt_tokens: mean length of the prompts.
-        prefix_tokens: mean number of keys and values in front of each layer.
-        seconds: in all, but without amortizing where a bank does that late.
-    """
-
-    predictions: list[str]
-    found: list[bool]
-    prompt_tokens: float
-    prefix_tokens: float
-    seconds: float
-
-
-def by_encoder(external: External, readers: Collection[str]) -> list[Method]:
-    """Return the methods that search by another encoder, for the readers that are asked for."""
-    both = not {"text", "mac"}.intersection(readers)
-    return [
-        Method(f"{prefix}-{external.name}", reader, external)
-        for prefix, reader in _FAMILIES
-        if both or reader in readers
+    methods = [Method("closed-book", "nothing")]
+    for name, reader, files in rag:
+        methods += [Method(f"{name}-{how}", reader, how, files) for how in _RETRIEVERS]
+    methods += [
+        Method("mac", "modulations", "hybrid"),
+        Method("mac-dense", "modulations", "dense"),
+        Method("mac-bm25", "modulations", "bm25"),
+        Method("mac+text", "both", "hybrid"),
+        Method("oracle", "text", "oracle"),
+        Method("rag-prefix-oracle", "prefix", "oracle", ("rag-prefix",)),
+        Method("rag-lora-oracle", "lora", "oracle", ("rag-lora",)),
+        Method("mac-oracle", "modulations", "oracle"),
+        Method("qa-base", "qa-base", None, ("qa-base",)),
+        Method("uniform", "tuned", optional=("qa-base",), rate=RATE),
+        Method("salient-spans", "tuned", optional=("qa-base",), rate=RATE),
+        Method("camels", "tuned", None, ("camels",), ("qa-base",), rate=RATE),
     ]
+    return {method.name: method for method in methods}
 
 
-_FAMILIES: tuple[tuple[str, Reader], ...] = (("rag", "text"), ("mac", "mac"))
+METHODS = _table()
+"""By name, in the order in which they are shown."""
+DEFAULT_METHODS = ("closed-book", "rag-hybrid", "mac", "oracle", "mac-oracle")
+FILES = ("rag-prefix", "rag-lora", "qa-base", "camels")
+"""What `--with` may name: each was trained with one base LM."""
+
+_BY_ENCODER: dict[str, tuple[Reader, tuple[str, ...]]] = {
+    "rag": ("text", ()),
+    "rag-prefix": ("prefix", ("rag-prefix",)),
+    "rag-lora": ("lora", ("rag-lora",)),
+    "mac": ("modulations", ()),
+}
 
 
-def answer(
-    bank: Bank,
-    examples: Sequence[Example],
-    method: Method,
-    k: K,
-    weights: RelevanceWeights,
-    *,
-    prefix: Prefix | None = None,
-    reader: BaseLM | None = None,
-    progress: Progress,
-) -> Answered:
-    """Answer questions from the bank.
+def parse(text: str) -> Method:
+    """Return the method that ``NAME`` or ``NAME@WHAT`` means.
 
-    Args:
-        bank: all documents.
-        examples: the questions.
-        method: one that needs the bank.
-        k: how many chunks are found; `ALL` for a method and a stack that read the whole bank.
-        weights: how dense and lexical relevance mix.
-        prefix: the trained constant tokens, for a method that reads behind them.
-        reader: the LM with a LoRA trained to read text, for a method that reads with it.
-        progress: is advanced by 2 for every question: once when its chunks are found.
+    WHAT is a learning rate for the methods that tune the LM, and another sentence encoder (a folder
+    or Hub id, or two with a comma between them) for `rag`, `rag-prefix`, `rag-lora` and `mac`.
 
     Raises:
-        StoreError: the store cannot be read.
-        WeightsError: the encoder that it searches by cannot be had.
+        ValueError: there is no such method; the message is a sentence.
     """
-    begun, late = time.perf_counter(), _late_seconds(bank)
-    questions = [example.question for example in examples]
-    chosen: list[list[Candidate]] = []
-    found: list[bool] = []
-    for example in examples:
-        if k != ALL:
-            chosen.append(_found(bank, example, method, k, weights))
-            own = bank.chunks_of[example.document_id]
-            found.append(not {c.id for c in chosen[-1]}.isdisjoint(own))
-        elif method.reader == "mac+text":
-            chosen.append(_found(bank, example, method, 1, weights))
-        progress.advance(1)
-    if k == ALL:
-        found = [True] * len(examples)
-    if method.modulated:
-        texts = [bank.texts(c[:1]) for c in chosen] if method.reader == "mac+text" else None
-        reached = _Steps(progress).reached
-        if k == ALL:
-            made = modulated.from_whole(bank, questions, texts, reached)
-        else:
-            made = modulated.from_chosen(bank, questions, chosen, texts, reached)
-        predictions, read, before = made
-        prompts = _mean(read)
-    else:
-        found_texts = [bank.texts(candidates) for candidates in chosen]
-        predictions, prompts, before = _from_texts(
-            bank.memory, questions, found_texts, prefix, progress, reader
-        )
-    # Amortizing is adaptation, not answering, whenever it is done.
-    seconds = time.perf_counter() - begun - (_late_seconds(bank) - late)
-    return Answered(predictions, found, prompts, before, seconds)
+    name, at, what = text.partition("@")
+    if not at:
+        if name not in METHODS:
+            raise ValueError(f"{name!r} is not a method. There are {', '.join(METHODS)}.")
+        return METHODS[name]
+    if name in METHODS and METHODS[name].rate is not None:
+        try:
+            rate = float(what)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate < 1:
+            raise ValueError(f"{what!r} in {text!r} is not a learning rate.")
+        return replace(METHODS[name], name=f"{name}@{rate:g}", rate=rate)
+    if name not in _BY_ENCODER:
+        known = ", ".join(_BY_ENCODER)
+        raise ValueError(f"{name!r} takes no '@'. Another sentence encoder goes with {known}.")
+    reader, files = _BY_ENCODER[name]
+    parts = encoder_parts(what)
+    if len(parts) > 2 or not all(parts):
+        raise ValueError(f"{what!r} is not an encoder, nor two as DOCUMENTS,QUESTIONS.")
+    return Method(f"{name}@{_short(parts[0])}", reader, "encoder", files, encoder=what)
 
 
-def _late_seconds(bank: Bank) -> float:
-    return 0.0 if bank.late is None else bank.late.seconds
+def encoder_parts(given: str) -> list[str]:
+    """Return the encoder of documents and, if it is another one, that of questions."""
+    if Path(given).expanduser().exists():
+        return [given]
+    return [part.strip() for part in given.split(",")]
 
 
-def _found(
-    bank: Bank, example: Example, method: Method, k: int, weights: RelevanceWeights
-) -> list[Candidate]:
-    """Return the chunks that a method answers a question from."""
-    retriever = method.retriever
-    assert retriever is not None
-    if isinstance(retriever, External):
-        return bank.found_by(retriever, example.question, k)
-    if retriever == "oracle":
-        return bank.right(example)
-    return bank.candidates(example.question, k, retriever, weights)
+def _short(encoder: str) -> str:
+    """Return the last part of a folder or Hub id, without a revision."""
+    folder = Path(encoder).expanduser()
+    if folder.exists():
+        return folder.absolute().name
+    return encoder.partition("@")[0].rpartition("/")[2]
 
 
-def closed_book(
-    memory: AnyMemory,
-    lm: BaseLM,
-    examples: Sequence[Example],
-    progress: Progress,
-    *,
-    few_shot: bool = True,
-) -> Answered:
-    """Answer questions from nothing but the weights of an LM, in the same few-shot prompt.
+def parse_all(texts: Sequence[str]) -> tuple[Method, ...]:
+    """Return several methods, each once.
 
-    Args:
-        memory: whose prompt it is.
-        lm: the frozen base LM, or a tuned copy of it.
-        examples: the questions.
-        progress: is advanced by 2 for every question.
-        few_shot: False for an LM that was tuned to answer: it reads the bare question.
+    Raises:
+        ValueError: one is unknown, or two different ones would have the same name.
     """
-    begun = time.perf_counter()
-    if few_shot:
-        prompts = [memory.rag_prompt(example.question, []) for example in examples]
-    else:
-        prompts = [prompt_tokens(lm, example.question) for example in examples]
-    progress.advance(len(prompts))
-    predictions = prompt_many(lm, prompts, None, progress=_Steps(progress).reached)
-    return Answered(predictions, [], _mean(prompts), 0.0, time.perf_counter() - begun)
-
-
-def scored(examples: Sequence[Example], answered: Answered) -> dict[str, Any]:
-    """Return the figures of a row in percent, each with its interval, and every prediction."""
-    scores = [
-        score(predicted, example.answers)
-        for predicted, example in zip(answered.predictions, examples, strict=True)
-    ]
-    row: dict[str, Any] = {"questions": len(examples)}
-    for name, values in (
-        ("em", [s.exact for s in scores]),
-        ("prefix_em", [s.prefix for s in scores]),
-        ("f1", [s.f1 for s in scores]),
-    ):
-        value, low, high = figure(values)
-        row[name], row[f"{name}_interval"] = value, [low, high]
-    found: Sequence[bool | None] = answered.found
-    row["found"] = 100 * sum(answered.found) / len(found) if found else None
-    row["seconds_a_question"] = answered.seconds / len(examples)
-    row["prompt_tokens"] = answered.prompt_tokens
-    row["prefix_tokens"] = answered.prefix_tokens
-    row["predictions"] = [
-        {
-            "id": example.id,
-            "prediction": predicted,
-            "em": one.exact,
-            "prefix_em": one.prefix,
-            "f1": one.f1,
-            "found": right,
-        }
-        for example, predicted, one, right in zip(
-            examples, answered.predictions, scores, found or [None] * len(examples), strict=True
-        )
-    ]
-    return row
-
-
-def _from_texts(
-    memory: AnyMemory,
-    questions: list[str],
-    texts: list[list[str]],
-    prefix: Prefix | None,
-    progress: Progress,
-    reader: BaseLM | None = None,
-) -> tuple[list[str], float, float]:
-    """Answers, mean prompt tokens, mean prefix tokens."""
-    pairs = zip(questions, texts, strict=True)
-    if reader is not None:
-        prompts = [prompt_tokens(reader, question, found) for question, found in pairs]
-    elif prefix is None:
-        prompts = [memory.rag_prompt(question, found) for question, found in pairs]
-    else:
-        prompts = memory.lm.tokenize([prompt_text(question, found) for question, found in pairs])
-    made = prompt_many(reader or memory.lm, prompts, prefix, progress=_Steps(progress).reached)
-    return made, _mean(prompts), prefix.bias.shape[1] if prefix is not None else 0.0
-
-
-def _mean(prompts: Sequence[Sequence[int]]) -> float:
-    return sum(map(len, prompts)) / max(1, len(prompts))
-
-
-class _Steps:
-    """Turns "so many are done" into "so many more are done"."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._done = 0
-
-    def reached(self, done: int) -> None:
-        self._progress.advance(done - self._done)
-        self._done = done
+    methods: dict[str, Method] = {}
+    for method in map(parse, texts):
+        if methods.setdefault(method.name, method) != method:
+            raise ValueError(f"Two encoders would make a method {method.name}: rename a folder.")
+    return tuple(methods.values())

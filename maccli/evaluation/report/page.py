@@ -1,4 +1,4 @@
-"""The results of `mac eval` as one HTML page that needs nothing else: no scripts, no network."""
+"""Results as one HTML page that needs nothing else: no scripts, no network."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from maccli.evaluation.report.rows import title
 from maccli.evaluation.report.tables import Table, tables
+from maccli.evaluation.results import Results
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1a1a1a; --back: #fff; --line: #ccc; --soft: #f2f2f2;
@@ -37,11 +37,11 @@ dd { margin: 0 0 .4rem; overflow-wrap: anywhere; }
 """
 
 
-def page(data: Mapping[str, Any], pictures: Sequence[str]) -> str:
+def page(results: Results, pictures: Sequence[str]) -> str:
     """Return the page.
 
     Args:
-        data: a file of results.
+        results: what it shows.
         pictures: SVG elements without an id in common.
     """
     return "\n".join(
@@ -51,10 +51,10 @@ def page(data: Mapping[str, Any], pictures: Sequence[str]) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>mac eval</title><style>{_STYLE}</style></head><body>",
             "<h1>mac eval</h1>",
-            *_circumstances(data),
-            *(line for table in tables(data) for line in _table(table)),
+            *_circumstances(results.data),
+            *(line for table in tables(results) for line in _table(table)),
             *_pictures(pictures),
-            *_answers(data),
+            *_answers(results),
             "</body></html>",
             "",
         )
@@ -102,23 +102,22 @@ def _table(table: Table) -> Iterator[str]:
     yield "</tbody></table></div>"
 
 
-def _answers(data: Mapping[str, Any]) -> Iterator[str]:
-    """Every question with every method's answer, folded away."""
-    rows = [row for row in data["rows"] if "method" in row]
-    questions = data.get("questions", [])
+def _answers(results: Results) -> Iterator[str]:
+    """Give every question with every method's answer, folded away."""
+    questions = results.data.get("questions", [])
+    rows = [row for row in results.rows if len(row.answers) == len(questions)]
     if not rows or not questions:
         return
     yield "<h2>Answers to each question</h2><details><summary>Show them</summary>"
     yield '<div class="scroll"><table class="words"><thead><tr><th>question</th><th>right</th>'
-    yield "".join(f"<th>{escape(title(row))}</th>" for row in rows)
+    yield "".join(f"<th>{escape(row.title)}</th>" for row in rows)
     yield "</tr></thead><tbody>"
     for number, question in enumerate(questions):
         cells = [f"<td>{escape(question['question'])}</td>"]
         cells.append(f"<td>{escape(' / '.join(question['answers']))}</td>")
-        for row in rows:
-            one = row["predictions"][number]
-            mark = "right" if one["em"] else "wrong"
-            cells.append(f'<td class="{mark}">{escape(one["prediction"])}</td>')
+        for answer in (row.answers[number] for row in rows):
+            mark = "right" if answer["em"] else "wrong"
+            cells.append(f'<td class="{mark}">{escape(answer["prediction"])}</td>')
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table></div></details>"
 

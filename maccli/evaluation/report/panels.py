@@ -1,149 +1,124 @@
-"""The single panels that pictures of `mac eval` are put together from.
+"""The single panels that pictures of results are put together from.
 
 A panel draws itself on the axes of a matplotlib figure; it needs the library only when it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maccli.evaluation.report import rows as names
+from maccli.evaluation.report.tables import CONTEXTS, curves
+from maccli.evaluation.results import Results, Row
 
-Row = Mapping[str, Any]
 _LOG_FROM = 10
-"""How many times the smallest value the largest is from which on an axis is logarithmic."""
-_CONTEXTS = {"none": "no context", "constant": "constant tokens", "mac": "mac", "text": "text"}
+"""An axis is logarithmic where the largest value is this many times the smallest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A title and what draws under it, given the axes."""
+    """A title, and what draws under it, given the axes."""
 
     title: str
     draw: Callable[[Any], None]
 
 
-def panels(data: Row) -> list[Panel]:
-    """Return a panel for everything in a file of results that can be drawn."""
-    kind, rows = data["settings"]["kind"], data["rows"]
-    if kind == "prune-curve":
-        return [Panel("F1 against what a prune left", lambda a: _pruning(a, rows))] if rows else []
-    if kind == "language-modelling":
-        return [Panel("Perplexity of later halves", lambda a: _contexts(a, rows))] if rows else []
-    if kind == "each":
-        parts = [
-            {"file": name, **row}
-            for name, part in data.get("each", {}).items()
-            for row in part["rows"]
+def panels(results: Results) -> list[Panel]:
+    """Return a panel for everything in the results that can be drawn."""
+    rows, kind = results.rows, results.data["settings"]["kind"]
+    if not rows or kind == "abstention":
+        return []
+    if kind == "bank-sizes":
+        return [
+            Panel(f"{what} against the store's size", _sizes(rows, what, label))
+            for what, label in (
+                ("F1", "F1"),
+                ("Latency", "seconds a question"),
+                ("Memory", "peak MB"),
+            )
         ]
-        return [Panel("F1 on each file", lambda a: _files(a, parts))] if parts else []
-    found = []
-    if rows:
-        found.append(Panel("F1 against latency; numbers: k", lambda a: _latency(a, rows)))
-    if curves := [row for row in data.get("retention", ()) if row.get("curve")]:
-        found.append(Panel("Retention over the stream", lambda a: _retention(a, curves)))
-    if sizes := data.get("bank_sizes"):
-        for title, key, label in (
-            ("F1 against the bank's size", "f1", "F1"),
-            ("Latency against the bank's size", "seconds_a_question", "seconds a question"),
-            ("Memory against the bank's size", "memory", "peak MB"),
-        ):
-            found.append(Panel(title, _bank_sizes(sizes, key, label)))
-    return found
+    title, draw = {
+        "prune-curve": ("F1 against what a prune left", _pruning),
+        "language-modelling": ("Perplexity of later halves", _contexts),
+        "sources": ("F1 on each file", _files),
+        "retention": ("Retention over time", _retention),
+    }.get(kind, ("F1 against latency; numbers: k", _latency))
+    return [Panel(title, lambda axes: draw(axes, rows))]
 
 
 def _latency(axes: Any, rows: Sequence[Row]) -> None:
-    """A point a row, with its interval, methods in colours."""
-    for name in dict.fromkeys(map(names.label, rows)):
-        own = [row for row in rows if names.label(row) == name]
-        xs = [row["seconds_a_question"] for row in own]
-        axes.errorbar(xs, [row["f1"] for row in own], _errors(own), fmt="o", capsize=2, label=name)
-        for row in own:
-            if row["k"] is not None:
+    """Draw a point a row, with its interval, methods in colours."""
+    for name, own in _by_label(rows).items():
+        xs = [_cost(row, "seconds_a_question") for row in own]
+        axes.errorbar(xs, _f1(own), _errors(own), fmt="o", capsize=2, label=name)
+        for row, x in zip(own, xs, strict=True):
+            if row.k is not None:
                 axes.annotate(
-                    row["k"],
-                    (row["seconds_a_question"], row["f1"]),
+                    row.k,
+                    (x, row.value("f1")),
                     xytext=(5, 4),
                     textcoords="offset points",
                     fontsize="small",
                 )
-    _perhaps_log(axes, [row["seconds_a_question"] for row in rows])
+    _perhaps_log(axes, [_cost(row, "seconds_a_question") for row in rows])
     axes.set(xlabel="seconds a question", ylabel="F1")
     axes.set_ylim(bottom=0)
 
 
 def _retention(axes: Any, rows: Sequence[Row]) -> None:
-    """A line a method, through the moments at which it was asked."""
-    for row in rows:
-        name = names.label(row)
-        if row["learning_rate"] is not None:
-            name += f" {row['learning_rate']:g}"
-        curve = row["curve"]
-        axes.errorbar(
-            [point["documents"] for point in curve],
-            [point["f1"] for point in curve],
-            _errors(curve),
-            marker="o",
-            capsize=2,
-            label=name,
-        )
-    axes.set(xlabel="documents of the stream so far", ylabel="F1 on the first documents' questions")
+    """Draw a line a method, through the moments at which it was asked."""
+    for own in curves(rows).values():
+        xs = [row.at for row in own]
+        label = own[0].label
+        axes.errorbar(xs, _f1(own), _errors(own), marker="o", capsize=2, label=label)
+    axes.set(xlabel="documents so far", ylabel="F1 on the first documents' questions")
     axes.set_ylim(bottom=0)
 
 
-def _bank_sizes(rows: Sequence[Row], key: str, label: str) -> Callable[[Any], None]:
-    """A line a method."""
+def _sizes(rows: Sequence[Row], what: str, label: str) -> Callable[[Any], None]:
+    """Return what draws a line a method."""
 
     def draw(axes: Any) -> None:
-        for name in dict.fromkeys(map(names.label, rows)):
-            own = [row for row in rows if names.label(row) == name]
-            own.sort(key=lambda row: row["size"])
-            xs = [row["chunks"] for row in own]
-            if key == "f1":
-                axes.errorbar(
-                    xs, [r[key] for r in own], _errors(own), marker="o", capsize=2, label=name
-                )
+        for name, own in _by_label(rows).items():
+            own.sort(key=lambda row: _cost(row, "chunks"))
+            xs = [_cost(row, "chunks") for row in own]
+            if what == "F1":
+                axes.errorbar(xs, _f1(own), _errors(own), marker="o", capsize=2, label=name)
+            elif what == "Memory":
+                axes.plot(xs, [_cost(row, "memory") / 1e6 for row in own], marker="o", label=name)
             else:
-                unit = 1e6 if key == "memory" else 1
-                axes.plot(xs, [row[key] / unit for row in own], marker="o", label=name)
+                ys = [_cost(row, "seconds_a_question") for row in own]
+                axes.plot(xs, ys, marker="o", label=name)
         _log(axes)
-        axes.set(xlabel="chunks in the bank", ylabel=label)
+        axes.set(xlabel="chunks in the store", ylabel=label)
         axes.set_ylim(bottom=0)
 
     return draw
 
 
 def _pruning(axes: Any, rows: Sequence[Row]) -> None:
-    """A line a strategy, all from the whole bank's F1 on."""
-    pruned = [row for row in rows if row["percent"] < 100]
-    for name in dict.fromkeys(map(_strategy, pruned)):
-        own = [row for row in pruned if _strategy(row) == name]
-        of = own[0].get("checkpoint")
-        own += [r for r in rows if r["percent"] == 100 and r.get("checkpoint") == of]
-        own.sort(key=lambda row: -row["percent"])
-        axes.plot(
-            [row["percent"] for row in own], [row["f1"] for row in own], marker="o", label=name
-        )
+    """Draw a line a strategy, all from the whole store's F1 on."""
+    whole = [row for row in rows if row.at == 100]
+    for name, own in _by_label([row for row in rows if row.at != 100]).items():
+        own += [row for row in whole if row.checkpoint == own[0].checkpoint]
+        own.sort(key=lambda row: -int(row.at or 0))
+        axes.plot([row.at for row in own], _f1(own), marker="o", label=name)
     axes.invert_xaxis()
     axes.set(xlabel="modulations left, %", ylabel="F1")
     axes.set_ylim(bottom=0)
 
 
 def _files(axes: Any, rows: Sequence[Row]) -> None:
-    """A line of points a file, a colour a method at its k."""
-    files = list(dict.fromkeys(row["file"] for row in rows))
-    labels = [row["method"] + (f", k = {row['k']}" if row["k"] else "") for row in rows]
-    methods = list(dict.fromkeys(labels))
-    for number, name in enumerate(methods):
-        own = [row for row, label in zip(rows, labels, strict=True) if label == name]
+    """Draw a line of points a file, a colour a method at its k."""
+    files = list(dict.fromkeys(str(row.at) for row in rows))
+    titles = list(dict.fromkeys(row.title for row in rows))
+    for number, title in enumerate(titles):
+        own = [row for row in rows if row.title == title]
         # Side by side within a file's line, so that intervals do not cover each other.
-        shift = 0.6 * ((number + 0.5) / len(methods) - 0.5)
-        ys = [files.index(row["file"]) + shift for row in own]
-        axes.errorbar(
-            [row["f1"] for row in own], ys, xerr=_errors(own), fmt="o", capsize=2, label=name
-        )
+        shift = 0.6 * ((number + 0.5) / len(titles) - 0.5)
+        ys = [files.index(str(row.at)) + shift for row in own]
+        axes.errorbar(_f1(own), ys, xerr=_errors(own), fmt="o", capsize=2, label=title)
     axes.set_yticks(range(len(files)), [name.partition(".")[0] for name in files])
     axes.invert_yaxis()
     axes.set(xlabel="F1")
@@ -151,20 +126,37 @@ def _files(axes: Any, rows: Sequence[Row]) -> None:
 
 
 def _contexts(axes: Any, rows: Sequence[Row]) -> None:
-    """A point a form of the context."""
+    """Draw a point a form of the context."""
+    rows = [row for row in rows if row.at is None]
     for number, row in enumerate(rows):
-        value, (low, high) = row["perplexity"], row["perplexity_interval"]
-        spread = [[value - low], [high - value]]
-        axes.errorbar([value], [number], xerr=spread, fmt="o", capsize=3, color="C0")
-    axes.set_yticks(range(len(rows)), [_CONTEXTS[row["context"]] for row in rows])
+        spread = _errors([row], "perplexity")
+        axes.errorbar([row.value("perplexity")], [number], xerr=spread, fmt="o", color="C0")
+    axes.set_yticks(range(len(rows)), [CONTEXTS[row.method].partition(":")[0] for row in rows])
     axes.invert_yaxis()
     axes.margins(y=0.2)
-    _perhaps_log(axes, [row["perplexity"] for row in rows])
+    _perhaps_log(axes, [row.value("perplexity") for row in rows])
     axes.set(xlabel="perplexity")
 
 
-def _strategy(row: Row) -> str:
-    return names.label({**row, "method": row["strategy"]})
+def _by_label(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    out: dict[str, list[Row]] = {}
+    for row in rows:
+        out.setdefault(row.label, []).append(row)
+    return out
+
+
+def _f1(rows: Sequence[Row]) -> list[float]:
+    return [row.value("f1") for row in rows]
+
+
+def _cost(row: Row, name: str) -> float:
+    return row.costs.get(name) or 0.0
+
+
+def _errors(rows: Sequence[Row], name: str = "f1") -> list[list[float]]:
+    """Return how far each interval reaches below and above its value."""
+    figures = [row.figures[name] for row in rows]
+    return [[v - low for v, low, _ in figures], [high - v for v, _, high in figures]]
 
 
 def _perhaps_log(axes: Any, values: Sequence[float]) -> None:
@@ -180,11 +172,3 @@ def _log(axes: Any) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _errors(rows: Sequence[Row]) -> list[list[float]]:
-    """How far each interval reaches below and above its F1."""
-    return [
-        [row["f1"] - row["f1_interval"][0] for row in rows],
-        [row["f1_interval"][1] - row["f1"] for row in rows],
-    ]

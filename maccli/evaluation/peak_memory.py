@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work."""
+"""The peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _RESET = Path("/proc/self/clear_refs")
 
 
 @dataclass(slots=True)
-class Peak:
+class PeakMemory:
     """Bytes, known when the work is done.
 
     Attributes:
-        process: the largest resident size of this process meanwhile; where the system cannot
-            start counting anew (it can on Linux), since the process began.
+        process: the largest resident size of this process meanwhile; where the system cannot count
+            anew (Linux can), since the process began.
         device: the most that was allocated on a CUDA device meanwhile; None on other devices.
     """
 
@@ -28,15 +28,15 @@ class Peak:
 
 
 @contextmanager
-def peak(cuda: bool = False) -> Iterator[Peak]:
+def peak_memory(cuda: bool = False) -> Iterator[PeakMemory]:
     """Measure the peak memory of a `with` block.
 
     Args:
         cuda: whether a CUDA device is used.
     """
-    measured = Peak()
+    measured = PeakMemory()
     with suppress(OSError):
-        _RESET.write_text("5")  # the kernel's word for: count the peak from now on
+        _RESET.write_text("5")  # tells the kernel to count the peak from now on
     if cuda:
         import torch
 
@@ -51,9 +51,9 @@ def peak(cuda: bool = False) -> Iterator[Peak]:
 
 def _high_water() -> int:
     with suppress(OSError):
-        if found := re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text()):
-            return int(found[1]) * 1024
+        if match := re.search(r"VmHWM:\s*(\d+) kB", _STATUS.read_text()):
+            return int(match[1]) * 1024
     import resource
 
-    octets = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * octets
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

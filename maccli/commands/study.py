@@ -1,0 +1,323 @@
+"""`mac study NAME`: what else there is to know about a store of documents than single answers."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maccli.commands import options
+from maccli.commands.eval import (
+    DATA,
+    FILE,
+    METHOD,
+    RESULTS,
+    data_option,
+    finish,
+    k_option,
+    models_option,
+    plan_of,
+    store_option,
+)
+from maccli.evaluation.methods import ALL, DEFAULT_METHODS
+
+if TYPE_CHECKING:
+    from maccli.evaluation.results import Results
+    from maccli.evaluation.run import Circumstances
+
+_LIMIT_AND_SEED = DATA[2:]
+one_model_option = click.option(
+    "-m",
+    "--model",
+    "models",
+    metavar="MODEL",
+    help="A checkpoint's name or folder, instead of $MAC_MODEL.",
+)
+
+
+def _sizes(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
+    """Read numbers with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f"{text!r} is not a list of numbers, such as 100,1000.")
+    return tuple(map(int, parts))
+
+
+@click.group()
+def study() -> None:
+    """Study larger stores, retention, abstention, pruning and more.
+
+    \b
+    Examples:
+      mac study bank-sizes --data questions.jsonl --sizes 100,1000
+      mac study prune-curve --data questions.jsonl --report curve.svg
+      mac study own-documents notes --questions 100
+    """
+
+
+@study.command("bank-sizes")
+@data_option
+@click.option(
+    "--sizes",
+    required=True,
+    callback=_sizes,
+    metavar="N,N...",
+    help="Numbers of documents; the smallest store decides which questions are asked.",
+)
+@options.apply(*DATA, models_option, *METHOD, *RESULTS)
+@click.pass_context
+def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> None:
+    """Ask the same questions of ever larger stores.
+
+    Takes the methods that search; by default mac. Chunks are amortized only when a question selects
+    them.
+
+    \b
+    Example:
+      mac study bank-sizes --data questions.jsonl --distractors news.jsonl --sizes 100,1000,4000
+    """
+    from maccli.evaluation.run import run
+    from maccli.evaluation.studies import bank_sizes as study
+
+    if ALL in given["ks"]:
+        raise click.UsageError("-k all would read every chunk of the largest store.")
+    plan = plan_of(given, "bank-sizes")
+    finish(ctx, given, lambda c: run(plan, c, lambda evaluation: study.run(evaluation, sizes)))
+
+
+@study.command()
+@data_option
+@click.option(
+    "--first",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Ask about the first N documents.",
+    metavar="N",
+)
+@click.option(
+    "--moments",
+    type=click.IntRange(2, 20),
+    default=2,
+    show_default=True,
+    help="How often to ask: right after them, at the end, and in between.",
+)
+@options.apply(*DATA, models_option, *METHOD, *RESULTS)
+@click.pass_context
+def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> None:
+    """Ask about the first documents, while more and more documents come in.
+
+    Takes the methods that search, and those that tune the model; by default mac.
+
+    \b
+    Examples:
+      mac study retention --data questions.jsonl --first 100 --moments 5
+      mac study retention --data questions.jsonl --method mac --method uniform@1e-4 --with qa-base=qa
+    """
+    from maccli.evaluation.run import run
+    from maccli.evaluation.studies import retention as study
+
+    plan = plan_of(given, "retention")
+    finish(
+        ctx, given, lambda c: run(plan, c, lambda evaluation: study.run(evaluation, first, moments))
+    )
+
+
+@study.command()
+@data_option
+@options.apply(*DATA, models_option, k_option, store_option, *RESULTS)
+@click.pass_context
+def abstention(ctx: click.Context, /, **given: Any) -> None:
+    """Count the questions that are refused with their document in the store, and without it.
+
+    \b
+    Example:
+      mac study abstention --data questions.jsonl --limit 200
+    """
+    from maccli.evaluation.run import run
+    from maccli.evaluation.studies import abstention as study
+
+    plan = plan_of(given, "abstention")
+    finish(ctx, given, lambda c: run(plan, c, study.run))
+
+
+@study.command("prune-curve")
+@data_option
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    metavar="STRATEGY",
+    help="A strategy of `mac store prune`. Repeat it to compare.  [default: all]",
+)
+@click.option(
+    "--percent",
+    "percentages",
+    multiple=True,
+    type=click.IntRange(1, 100),
+    metavar="N",
+    help="How many percent of the modulations to leave. Repeat it.  [default: 100, 75, 50, 25, 10]",
+)
+@options.apply(*DATA, models_option, k_option, store_option, *RESULTS)
+@click.pass_context
+def prune_curve(
+    ctx: click.Context,
+    /,
+    strategies: tuple[str, ...],
+    percentages: tuple[int, ...],
+    **given: Any,
+) -> None:
+    """Prune copies of the store to several sizes, and ask the same questions of each.
+
+    \b
+    Example:
+      mac study prune-curve --data questions.jsonl --strategy merge --percent 50 --report curve.svg
+    """
+    from maccli.evaluation.run import run
+    from maccli.evaluation.studies import prune_curve as study
+
+    if len(given["ks"]) > 1:
+        raise click.UsageError("prune-curve takes one -k.")
+    plan = plan_of(given, "prune-curve")
+    finish(
+        ctx,
+        given,
+        lambda c: run(plan, c, lambda evaluation: study.run(evaluation, strategies, percentages)),
+    )
+
+
+@study.command()
+@data_option
+@options.apply(*DATA, one_model_option, *METHOD, store_option, *RESULTS)
+@click.pass_context
+def sources(ctx: click.Context, /, **given: Any) -> None:
+    """Measure every data file in a store of its own.
+
+    \b
+    Example:
+      mac study sources --data squad.json --data films.jsonl --limit 60 --method mac -k 3
+    """
+    from maccli.evaluation.run import alone
+    from maccli.evaluation.studies import sources as study
+
+    plan = plan_of(given, "sources", DEFAULT_METHODS)
+
+    def measure(circumstances: Circumstances) -> Results:
+        with alone(circumstances) as (checkpoint, session):
+            results = circumstances.begin(plan, [checkpoint])
+            shared = circumstances.shared(plan, results)
+            study.run(session, checkpoint, shared, checkpoint.place.store)
+        return results
+
+    finish(ctx, given, measure)
+
+
+@study.command("language-modelling")
+@click.argument("file", type=FILE)
+@options.apply(*_LIMIT_AND_SEED, one_model_option, *RESULTS)
+@click.pass_context
+def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
+    """Measure the perplexity of articles' later halves, given the earlier ones.
+
+    FILE holds JSON lines with text, and doc_id where there is one. The earlier half is given as
+    nothing, as constant tokens, as modulations and as text.
+
+    \b
+    Example:
+      mac study language-modelling articles.jsonl --limit 100
+    """
+    from maccli.evaluation.run import alone
+    from maccli.evaluation.studies import language_modelling as study
+
+    plan = plan_of({**given, "data": (file,)}, "language-modelling")
+
+    def measure(circumstances: Circumstances) -> Results:
+        with alone(circumstances) as (checkpoint, session):
+            results = circumstances.begin(plan, [checkpoint])
+            study.run(
+                session,
+                results,
+                file,
+                limit=plan.limit,
+                seed=plan.seed,
+                bars=circumstances.bars,
+                note=circumstances.note,
+            )
+        return results
+
+    finish(ctx, given, measure)
+
+
+@study.command("own-documents")
+@click.argument("paths", nargs=-1, required=True)
+@click.option(
+    "--questions",
+    "wanted",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Let the frozen model make N questions from the files; they are marked as machine-made.",
+)
+@click.option(
+    "--keep", type=FILE, metavar="FILE", help="Keep the made questions, to ask them with --data."
+)
+@click.option(
+    "--data",
+    multiple=True,
+    type=FILE,
+    metavar="FILE",
+    help="Ask these questions with documents instead of made ones. Repeat it to join.",
+)
+@options.apply(*DATA, one_model_option, *METHOD, store_option, *RESULTS)
+@click.pass_context
+def own_documents(
+    ctx: click.Context,
+    /,
+    paths: tuple[str, ...],
+    wanted: int | None,
+    keep: Path | None,
+    **given: Any,
+) -> None:
+    """Measure methods on your own files, read as `mac ingest` reads them.
+
+    Made questions are rough: use them to compare settings, and questions of your own for figures.
+
+    \b
+    Examples:
+      mac study own-documents notes --questions 100 --keep asked.jsonl
+      mac study own-documents notes --data asked.jsonl --method mac --method rag-hybrid
+    """
+    from maccli.evaluation import compare
+    from maccli.evaluation.evaluation import Evaluation
+    from maccli.evaluation.run import alone
+    from maccli.evaluation.studies.own_documents import OwnFiles, prepare
+
+    if (wanted is None) == (not given["data"]):
+        raise click.UsageError("Give --questions N to make questions, or --data FILE to ask those.")
+    if keep is not None:
+        if wanted is None:
+            raise click.UsageError("--keep needs questions that are made: --questions N.")
+        if keep.exists() and not given["resume"]:
+            raise click.UsageError(f"There is a file {keep} already.")
+    plan = plan_of(given, "own-documents", DEFAULT_METHODS)
+
+    def measure(circumstances: Circumstances) -> Results:
+        own = OwnFiles.read(paths)
+        with (
+            alone(circumstances) as (checkpoint, session),
+            tempfile.TemporaryDirectory(prefix="mac-eval-") as folder,
+        ):
+            results = circumstances.begin(plan, [checkpoint], own.settings(wanted))
+            shared = circumstances.shared(plan, results)
+            ready = prepare(
+                plan, own, session, results, Path(folder), wanted=wanted, keep=keep,
+                bars=circumstances.bars, note=circumstances.note,
+            )  # fmt: skip
+            with Evaluation(session, checkpoint, replace(shared, plan=ready)) as evaluation:
+                compare.run(evaluation)
+        return results
+
+    finish(ctx, given, measure)

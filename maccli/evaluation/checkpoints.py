@@ -1,0 +1,117 @@
+"""The checkpoints that one run compares, and which of them the methods without one are run with.
+
+A method that needs no checkpoint (closed-book, rag, fine-tuning) is measured once for each base LM:
+with the first checkpoint of the `latent` stack on it, whose trained relevance finds the text, or
+else with the first one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maccli.service import session
+from maccli.service.session import Place
+from models.memory import checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One of the checkpoints that are compared.
+
+    Attributes:
+        place: the checkpoint, and a store for it alone.
+        config: the checkpoint's config.json.
+        fingerprint: see `models.memory.checkpoint.fingerprint`.
+        name: what its rows are called by; None where it is the only one.
+        base_lm: what rows of its base LM are called by; None where all have the same.
+        leads: whether methods that need no checkpoint are measured with its base LM.
+    """
+
+    place: Place
+    config: dict[str, Any]
+    fingerprint: str
+    name: str | None = None
+    base_lm: str | None = None
+    leads: bool = True
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether it is of the paper's stack."""
+        return self.config.get("stack") == "paper"
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a file of results must have in common with this checkpoint."""
+        return {
+            "model": [self.name, self.fingerprint] if self.name else self.fingerprint,
+            "lexical": self.config.get("lexical_weight", 0.0),
+            "likelihood": self.config.get("likelihood_weight", 0.0),
+            "group": self.config.get("group") if self.is_paper else None,
+        }
+
+
+def line_up(models: Sequence[str], folder: Path, device: str) -> list[Checkpoint]:
+    """Return the checkpoints in their order.
+
+    Args:
+        models: names or folders; one that is given twice counts once.
+        folder: of the store; with several checkpoints each has a folder of its own in it.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or its files cannot be read.
+    """
+    given = list(dict.fromkeys(models))
+    paths = [checkpoint.find(model) for model in given]
+    configs = [checkpoint.read_config(path) for path in paths]
+    prints = [checkpoint.fingerprint(path) for path in paths]
+    if len(given) == 1:
+        place = session.place(folder, given[0], device=device)
+        return [Checkpoint(place, configs[0], prints[0])]
+    names = _distinct([_last_part(model) for model in given], given)
+    bases = [config.get("base_sha256") or str(config.get("base_lm")) for config in configs]
+    base_names = _base_names(bases, configs)
+    leaders = {base: _leader(base, bases, configs) for base in bases}
+    return [
+        Checkpoint(
+            session.place(folder / f"{_last_part(model)}-{print_[:8]}", model, device=device),
+            config,
+            print_,
+            name,
+            base_names[base] if len(base_names) > 1 else None,
+            leaders[base] == number,
+        )
+        for number, (model, config, print_, name, base) in enumerate(
+            zip(given, configs, prints, names, bases, strict=True)
+        )
+    ]
+
+
+def _last_part(model: str) -> str:
+    return Path(model).absolute().name
+
+
+def _leader(base: str, bases: Sequence[str], configs: Sequence[dict[str, Any]]) -> int:
+    """Return which checkpoint the methods without one are run with, for a base LM."""
+    same = [i for i, other in enumerate(bases) if other == base]
+    return next((i for i in same if configs[i].get("stack", "latent") == "latent"), same[0])
+
+
+def _base_names(bases: Sequence[str], configs: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return a short name for each base LM; base LMs differ by content, not by name."""
+    full = {b: str(c.get("base_lm")) for b, c in zip(bases, configs, strict=True)}
+    short = _distinct(
+        [Path(name).name for name in full.values()],
+        [f"{name} {base[:8]}" for base, name in full.items()],
+    )
+    return dict(zip(full, short, strict=True))
+
+
+def _distinct(short: Sequence[str], full: Sequence[str]) -> list[str]:
+    """Return the short names, with the full one in place of each that occurs twice."""
+    return [
+        name if list(short).count(name) == 1 else whole
+        for name, whole in zip(short, full, strict=True)
+    ]

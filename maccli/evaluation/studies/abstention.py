@@ -1,0 +1,58 @@
+"""`mac study abstention`: how often a question is refused, wrongly and rightly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from maccli.errors import MacError
+from maccli.evaluation.compare import named
+from maccli.evaluation.evaluation import Evaluation
+from maccli.evaluation.methods import METHODS
+from maccli.evaluation.results import Row
+from maccli.service.evidence import support
+from models.evaluation.answers import figure
+
+
+def run(evaluation: Evaluation) -> None:
+    """Ask every question with its document in the store, and without it, at every k.
+
+    A question is refused where the support of what it selects is below the checkpoint's threshold,
+    as in `mac ask`. Another document may hold the answer too, so not every question should be
+    refused without its document.
+
+    Raises:
+        MacError: the checkpoint has no threshold.
+        DataError, StoreError, WeightsError: as `maccli.evaluation.compare.run`.
+    """
+    threshold = evaluation.model.config.abstain_below
+    if threshold is None:
+        raise MacError(
+            "This checkpoint never abstains: it has no threshold.",
+            "Choose one: python -m benchmarks.settings --data FILE --checkpoint DIR --write",
+        )
+    for k in evaluation.selecting:
+        row = named(evaluation, METHODS["mac"], Row("mac", k))
+        if evaluation.results.find(row) is None:
+            evaluation.results.add(_measured(evaluation, row, k, threshold))
+
+
+def _measured(evaluation: Evaluation, row: Row, k: int, threshold: float) -> Row:
+    store, questions = evaluation.store, evaluation.questions
+    wrongly: list[float] = []
+    rightly: list[float] = []
+    with evaluation.bars(len(questions), "question", "abstention") as progress:
+        for example in questions:
+            right = store.chunks_of[example.document_id]
+            for refused, without in ((wrongly, ()), (rightly, right)):
+                selected = store.candidates(
+                    example.question, k, "hybrid", evaluation.weights, without
+                )
+                supported = support(store.store, example.question, selected, evaluation.weights)
+                refused.append(float(supported < threshold))
+            progress.advance(1)
+    return replace(
+        row,
+        questions=len(questions),
+        figures={"wrongly": list(figure(wrongly)), "rightly": list(figure(rightly))},
+        costs={"threshold": threshold},
+    )
