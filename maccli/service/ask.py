@@ -1,22 +1,22 @@
-"""A question to an answer: find what is relevant, aggregate, generate, name the sources."""
+"""A question to an answer: retrieve what is relevant, answer from it, cite the sources."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
-from maccli.service import export_adapter, sources
-from maccli.service.evidence import COUNTS, Evidence, find, selected
-from maccli.service.session import AnswerStream, Session
+from maccli.service.evidence import COUNTS, Evidence, retrieve
+from maccli.service.sources import Source, cite
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
+    from maccli.service.session import Session
+    from models.memory.protocol import AnswerStream
     from models.memory.relevance import Retriever
-    from store.records import ChunkRow
 
 Mode = Literal["mac", "rag", "closed-book"]
 
@@ -26,50 +26,37 @@ MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to answer. `k` None: as many chunks as the model was trained with.
+    """How to answer.
 
-    `within` says which documents an answer may be drawn from, `approximate` that the store's index
-    may choose whose keys are looked at, `adapter` into which folder the modulation is written that
-    the answer comes from (of `mode` "mac").
+    Attributes:
+        k: how many chunks to draw from; None for as many as the model was trained with.
+        retriever: how they are found.
+        mode: answer from the modulations, from the texts in the prompt, or from nothing.
+        max_new_tokens: the longest answer.
+        within: the documents that may be drawn from.
     """
 
     k: int | None = None
     retriever: Retriever = "hybrid"
     mode: Mode = "mac"
     max_new_tokens: int = 32
-    seed: int | None = None
     within: Within = EVERYTHING
-    adapter: Path | None = None
-    approximate: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A sentence that an answer came from.
-
-    Attributes:
-        source: the document.
-        chunk: the position of the chunk in it, from 0.
-        start: offset of the sentence in the document's text.
-        end: offset behind it.
-        weight: relevance of the chunk; all of an answer's weights add up to 1. It is 0 for a chunk
-            that was not found itself, but shares a merged modulation with one that was.
-        text: the sentence.
-    """
-
-    source: str
-    chunk: int
-    start: int
-    end: int
-    weight: float
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer and where it came from.
 
-    `documents` is how many there are in the store, `searched` how many of them were drawn from.
+    Attributes:
+        question: the question.
+        answer: the answer; empty if there is none.
+        abstained: whether nothing was relevant enough to be answered from.
+        sources: where the answer came from, else the nearest sentences.
+        prefix_tokens: the keys and values in front of each layer.
+        timings: seconds of the steps `load`, `encode`, `aggregate` and `generate`.
+        model: what the user calls the checkpoint.
+        documents: the number of documents in the store.
+        searched: how many of them may be drawn from.
     """
 
     question: str
@@ -79,7 +66,6 @@ class Answer:
     prefix_tokens: int
     timings: dict[str, float]
     model: str
-    seed: int | None
     documents: int
     searched: int
 
@@ -90,20 +76,11 @@ class Answer:
             "answer": self.answer,
             "abstained": self.abstained,
             "sources": [
-                {
-                    "source": source.source,
-                    "chunk": source.chunk,
-                    "start": source.start,
-                    "end": source.end,
-                    "weight": round(source.weight, 4),
-                    "text": source.text,
-                }
-                for source in self.sources
+                {**asdict(source), "weight": round(source.weight, 4)} for source in self.sources
             ],
             "prefix_tokens": self.prefix_tokens,
             "timings": {name: round(seconds, 4) for name, seconds in self.timings.items()},
             "model": self.model,
-            "seed": self.seed,
         }
 
 
@@ -116,90 +93,125 @@ def ask(
 ) -> Answer:
     """Answer a question from the session's store.
 
-    Without documents in the store the answer is the base LM's own. If nothing in the store is
-    relevant enough, there is no answer (`abstained`), but the nearest sources.
+    If nothing in the store is relevant enough, there is no answer (`abstained`), but the nearest
+    sources.
 
     Args:
-        session: the memory and the store.
+        session: the model and the store.
         question: one or several lines.
         options: how to answer.
-        on_text: called with each piece of the answer as soon as it is there.
+        on_text: called with each piece of the answer as soon as it is known.
 
     Raises:
-        MacError: the question is empty or too long, or the store that the user named is missing, or
-            the folder of the adapter has something in it.
+        MacError: the question is empty or too long, or there is nothing in the store.
         StoreError: the store cannot be used.
         WeightsError: the base weights cannot be had.
         ModelError: the model cannot be used.
     """
     options = options or Options()
-    question = _checked(question)
-    if options.adapter is not None:
-        export_adapter.require_empty(options.adapter)  # before anything is loaded
-    session.require_store()
-    loaded_before = session.load_seconds
-    memory = session.memory
-    _check_tokens(memory.count_tokens([question])[0])
-    timings = {
-        "load": session.load_seconds - loaded_before,
-        "encode": 0.0,
-        "aggregate": 0.0,
-        "generate": 0.0,
-    }
-    evidence = Evidence()
-    if options.mode != "closed-book" and session.store is not None:
-        evidence = find(
-            memory,
-            session.store,
+    question = checked(question)
+    if options.mode == "closed-book":
+        evidence = Evidence(question)
+    else:
+        session.require_store()  # before anything is loaded
+        check_length(session, question)
+        evidence = retrieve(
+            session,
             question,
-            options.k or memory.config.documents,
+            k=options.k,
             retriever=options.retriever,
             within=options.within,
-            from_latents=options.mode == "mac",
-            timings=timings,
-            approximate=options.approximate,
+            latents=options.mode == "mac",
         )
-    if evidence.documents and not _relevant(evidence, memory.config.abstain_below):
-        return Answer(
-            question=question,
-            answer="",
-            abstained=True,
-            sources=_sources(session, question, evidence, None),
-            prefix_tokens=0,
-            timings=timings,
-            model=session.place.model,
-            seed=options.seed,
-            documents=evidence.documents,
-            searched=evidence.searched,
-        )
-    if options.adapter is not None:
-        documents = selected(evidence.candidates, evidence.modulations)
-        export_adapter.export(memory, question, documents, options.adapter)
-    begun = time.perf_counter()
-    stream = _answer(session, question, evidence, options)
+    return answer(session, evidence, options, on_text)
+
+
+def answer(
+    session: Session,
+    evidence: Evidence,
+    options: Options,
+    on_text: Callable[[str], None] | None = None,
+) -> Answer:
+    """Answer from evidence, or abstain; what was drawn on is counted in the store.
+
+    Arguments as for `ask`; `evidence` without documents gives the base LM's own answer.
+
+    Raises:
+        StoreError: the store cannot be used.
+        WeightsError: the base weights cannot be had.
+        ModelError: the model cannot be used.
+    """
+    timings = {**evidence.seconds, "generate": 0.0}
+    loaded = session.load_seconds
+    model = session.model
+    timings["load"] += session.load_seconds - loaded
+    abstained = bool(evidence.documents) and not _relevant(evidence, model.config.abstain_below)
     pieces: list[str] = []
-    for piece in stream:
-        pieces.append(piece)
-        if on_text:
-            on_text(piece)
-    timings["generate"] = time.perf_counter() - begun
-    if evidence.candidates and session.store is not None:
-        session.store.used({c.id: c.weight for c in evidence.candidates if c.weight >= COUNTS})
+    stream: AnswerStream | None = None
+    if not abstained:
+        begun = time.perf_counter()
+        stream = _stream(session, evidence, options)
+        for piece in stream:
+            pieces.append(piece)
+            if on_text:
+                on_text(piece)
+        timings["generate"] = time.perf_counter() - begun
+        if evidence.matches and session.store is not None:
+            weights = {match.row.id: match.candidate.weight for match in evidence.matches}
+            session.store.record_use({i: w for i, w in weights.items() if w >= COUNTS})
     return Answer(
-        question=question,
+        question=evidence.question,
         answer="".join(pieces).strip(),
-        abstained=False,
-        sources=_sources(session, question, evidence, stream if options.mode == "mac" else None),
-        prefix_tokens=stream.prefix_tokens,
+        abstained=abstained,
+        sources=cite(evidence, stream if options.mode == "mac" else None, model),
+        prefix_tokens=stream.prefix_tokens if stream is not None else 0,
         timings=timings,
         model=session.place.model,
-        seed=options.seed,
         documents=evidence.documents,
         searched=evidence.searched,
     )
 
 
-def _checked(question: str) -> str:
+def export_adapter(
+    session: Session, question: str, k: int | None, folder: Path, within: Within = EVERYTHING
+) -> None:
+    """Write the modulation that answers a question as a folder that the `peft` library loads.
+
+    Args:
+        session: the model and the store.
+        question: one or several lines.
+        k: how many chunks to draw from; None for as many as the model was trained with.
+        folder: a new or an empty one.
+        within: the documents that may be drawn from.
+
+    Raises:
+        MacError: there is something in the folder, or nothing in the store is relevant.
+        StoreError: the store cannot be used.
+        ModelError: an adapter cannot say what this modulation does.
+        OSError: the folder cannot be written.
+    """
+    question = checked(question)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MacError(
+            f"There is something in {folder} already.", "Name a new folder.", USAGE
+        )  # before anything is loaded
+    evidence = retrieve(session, question, k=k, within=within)
+    if not _relevant(evidence, session.model.config.abstain_below):
+        raise MacError(
+            "There is no modulation to export: nothing in the store answers this.",
+            "`mac search` shows what is nearest to a question.",
+        )
+    from models.export import peft
+
+    peft.export_adapter(session.model, question, evidence.modulations(), folder)
+
+
+def checked(question: str) -> str:
+    """Return a question without space around it.
+
+    Raises:
+        MacError: it is empty, or has more than `MAX_QUESTION_CHARACTERS`.
+    """
     question = question.strip()
     if not question:
         raise MacError("The question is empty.", 'Ask it like this: mac ask "Who won?"', USAGE)
@@ -208,7 +220,16 @@ def _checked(question: str) -> str:
     return question
 
 
-def _check_tokens(tokens: int) -> None:
+def check_length(session: Session, question: str) -> None:
+    """Refuse a question of more than `MAX_QUESTION_TOKENS`.
+
+    Raises:
+        MacError: it is longer.
+    """
+    # A token has at least one byte, so most questions need no counting.
+    if len(question.encode("utf-8", "surrogatepass")) <= MAX_QUESTION_TOKENS:
+        return
+    (tokens,) = session.model.count_tokens([question])
     if tokens > MAX_QUESTION_TOKENS:
         raise _too_long(f"{tokens:,} tokens", f"{MAX_QUESTION_TOKENS:,}")
 
@@ -222,47 +243,14 @@ def _too_long(length: str, limit: str) -> MacError:
 
 
 def _relevant(evidence: Evidence, threshold: float | None) -> bool:
-    """Tell whether anything found is relevant enough to be answered from."""
-    if not evidence.candidates:
-        return False
-    return threshold is None or evidence.support >= threshold
+    """Return whether a chunk is relevant enough to be answered from."""
+    return bool(evidence.matches) and (threshold is None or evidence.support >= threshold)
 
 
-def _answer(session: Session, question: str, evidence: Evidence, options: Options) -> AnswerStream:
-    memory = session.memory
-    if options.mode == "rag" and evidence.rows:
-        texts = [row.text for row in evidence.rows]
-        return memory.answer_rag(
-            question, texts, max_new_tokens=options.max_new_tokens, seed=options.seed
-        )
-    documents = selected(evidence.candidates, evidence.modulations)
-    return memory.answer(
-        question, documents, max_new_tokens=options.max_new_tokens, seed=options.seed
-    )
-
-
-def _sources(
-    session: Session, question: str, evidence: Evidence, stream: AnswerStream | None
-) -> list[Source]:
-    found = []
-    for index, (candidate, row) in enumerate(zip(evidence.candidates, evidence.rows, strict=True)):
-        span = None
-        if stream is not None and stream.attention:
-            spans = session.memory.token_spans(row.text)
-            span = sources.by_attention(row.text, spans, stream.attention[index])
-        span = span or sources.by_words(row.text, question)
-        found.append(_source(row, span, float(candidate.weight)))
-    found += [_source(row, sources.by_words(row.text, question), 0.0) for row in evidence.sharing]
-    return found
-
-
-def _source(row: ChunkRow, span: sources.Span, weight: float) -> Source:
-    start, end = span
-    return Source(
-        source=row.source,
-        chunk=row.position,
-        start=row.start + start,
-        end=row.start + end,
-        weight=weight,
-        text=row.text[start:end],
-    )
+def _stream(session: Session, evidence: Evidence, options: Options) -> AnswerStream:
+    model, question = session.model, evidence.question
+    limit = options.max_new_tokens
+    if options.mode == "rag" and evidence.matches:
+        texts = [match.row.text for match in evidence.matches]
+        return model.answer_rag(question, texts, max_new_tokens=limit)
+    return model.answer(question, evidence.modulations(), max_new_tokens=limit)

@@ -3,106 +3,150 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-    from maccli.service.session import Memory
+    from maccli.service.session import Session
     from models.memory.modulation import Selected
+    from models.memory.protocol import LoadedModel
     from models.memory.relevance import Candidate, RelevanceWeights, Retriever
-    from store.bank import Store
-    from store.records import ChunkRow
-    from store.views import View
+    from store.records import ChunkRow, StoredModulation
+    from store.store import Store
+
+    ReadModulations = Callable[[Sequence[int]], Sequence[StoredModulation]]
 
 COUNTS = 0.01
 """The share of an answer from which on it is said to have used a chunk."""
 _LEXICAL_CANDIDATES = 100
-# How many times as many chunks as are wanted an index proposes: it knows their keys only roughly.
 _PROPOSED = 4
+"""How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
 _SHARING = 20
 
 
-@dataclass(slots=True)
-class Evidence:
-    """The chunks found for a question, most relevant first, with the rows of their text.
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A chunk selected for a question.
 
-    `sharing` are chunks that were not found, but share a merged modulation with one that counts.
-    `support` is what `support` says of them.
+    Attributes:
+        candidate: its scores and its weight.
+        row: its text and where it stands.
+        modulation: what is stored of it; None where it was not read.
     """
 
-    candidates: Sequence[Candidate] = ()
-    rows: Sequence[ChunkRow] = ()
-    modulations: Sequence[View] = ()
+    candidate: Candidate
+    row: ChunkRow
+    modulation: StoredModulation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a store holds on a question.
+
+    Attributes:
+        question: the question.
+        matches: the selected chunks, the most relevant first.
+        sharing: chunks that were not selected, but share a merged modulation with one that counts.
+        support: see `support`.
+        documents: the number of documents in the store.
+        searched: how many of them may be drawn from.
+        seconds: of the steps `load`, `encode` and `aggregate`.
+    """
+
+    question: str
+    matches: Sequence[Match] = ()
     sharing: Sequence[ChunkRow] = ()
     support: float = 0.0
     documents: int = 0
     searched: int = 0
+    seconds: Mapping[str, float] = field(
+        default_factory=lambda: {"load": 0.0, "encode": 0.0, "aggregate": 0.0}
+    )
+
+    def modulations(self) -> list[Selected]:
+        """Return what a model answers from; nothing for chunks whose modulation was not read."""
+        pairs = [(match.candidate, match.modulation) for match in self.matches]
+        return [as_selected(candidate, stored) for candidate, stored in pairs if stored]
 
 
-def find(
-    memory: Memory,
-    store: Store,
+def retrieve(
+    session: Session,
     question: str,
-    k: int,
     *,
-    retriever: Retriever,
-    within: Within,
-    from_latents: bool,
-    timings: dict[str, float],
-    approximate: bool = False,
+    k: int | None = None,
+    retriever: Retriever = "hybrid",
+    within: Within = EVERYTHING,
+    likelihood: bool = True,
+    latents: bool = True,
 ) -> Evidence:
-    """Find the k chunks that are most relevant to a question, and read them from the store.
+    """Find the chunks that are most relevant to a question, and read them from the store.
 
     Args:
-        memory: whose relevance.
-        store: the bank.
+        session: the model and the store.
         question: one or several lines.
-        k: how many chunks.
-        retriever: see `models.memory.relevance.select`; only "hybrid" takes a second look.
+        k: how many chunks; None for as many as the model was trained with.
+        retriever: see `models.memory.relevance.select`.
         within: the documents that may be drawn from.
-        from_latents: read modulations, too; text alone needs none.
-        timings: receives the seconds of `encode` and `aggregate`.
-        approximate: see `relevant`.
+        likelihood: whether "hybrid" takes a second look, for which it needs the base LM.
+        latents: whether modulations are read; text alone needs none.
+
+    Raises:
+        MacError: there is no store, or it is empty.
+        StoreError: the store cannot be used.
+        WeightsError: the weights cannot be had.
+        ModelError: the model cannot be used.
     """
+    store = session.require_store()
+    loaded = session.load_seconds
+    model = session.model
     begun = time.perf_counter()
+    query = model.encode_question(question)
+    encoded = time.perf_counter()
     with store.snapshot():
-        candidates = relevant(
-            memory,
+        candidates, modulations = search_store(
+            model,
             store,
             question,
-            k,
+            k or model.config.documents,
             retriever=retriever,
-            weights=memory.relevance,
+            weights=model.relevance,
             within=within,
-            timings=timings,
-            approximate=approximate,
+            likelihood=likelihood,
+            query=query,
         )
         ids = [candidate.id for candidate in candidates]
+        if latents:
+            missing = [chunk_id for chunk_id in ids if chunk_id not in modulations]
+            modulations |= zip(missing, store.modulations(missing), strict=True)
         counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
-        others = store.sharing(counting, _SHARING) if from_latents else []
+        others = store.sharing(counting, _SHARING) if latents else []
         documents = store.count()
-        evidence = Evidence(
-            candidates,
-            store.chunk_rows(ids),
-            store.views(ids) if from_latents else [],
+        return Evidence(
+            question,
+            [
+                Match(candidate, row, modulations.get(row.id))
+                for candidate, row in zip(candidates, store.chunk_rows(ids), strict=True)
+            ],
             [row for row in others if row.id not in ids],
-            support(store, question, candidates, memory.relevance),
+            support(store, question, candidates, model.relevance),
             documents,
             store.count(within) if within else documents,
+            {
+                "load": session.load_seconds - loaded,
+                "encode": encoded - begun,
+                "aggregate": time.perf_counter() - encoded,
+            },
         )
-    timings["aggregate"] = time.perf_counter() - begun - timings["encode"]
-    return evidence
 
 
-def relevant(
-    memory: Memory,
+def search_store(
+    model: LoadedModel,
     store: Store,
     question: str,
     k: int,
@@ -111,81 +155,88 @@ def relevant(
     weights: RelevanceWeights,
     within: Within = EVERYTHING,
     without: Collection[int] = (),
-    timings: dict[str, float] | None = None,
-    approximate: bool = False,
-    views: Callable[[Sequence[int]], Sequence[View]] | None = None,
-) -> list[Candidate]:
-    """The k chunks that are most relevant to a question, the most relevant first.
+    modulations: ReadModulations | None = None,
+    likelihood: bool = True,
+    query: NDArray[np.float32] | None = None,
+) -> tuple[list[Candidate], dict[int, StoredModulation]]:
+    """Return the k chunks that are most relevant to a question, and what was read of them.
 
-    Arguments as in `find`; `weights` says how the scores mix, and `without` are chunks that are
-    left out, as if they were not in the store. With `approximate`, only keys that the store's index
-    proposes are looked at, if it has one and all documents may be drawn from. Every chunk that
-    shares words with the question in the way that counts is among them, and the scores are the
-    exact ones: so what may be missed is only what is near without sharing any. `views` gives the
-    modulations that the second look goes by; None: the store does.
+    Where the store has a cache of near keys and all documents may be drawn from, only the keys that
+    it proposes are looked at, and those of the chunks that share words with the question.
+
+    Args:
+        model: encodes the question and takes the second look.
+        store: what is searched.
+        question: one or several lines.
+        k: how many chunks.
+        retriever: see `models.memory.relevance.select`; only "hybrid" takes a second look.
+        weights: how the scores mix.
+        within: the documents that may be drawn from.
+        without: chunks that are left out, as if they were not in the store.
+        modulations: reads modulations for the second look; None for the store's own.
+        likelihood: whether there is a second look at all.
+        query: the encoded question, float32 [E], if it is known already.
+
+    Returns:
+        the chunks, the most relevant first, and by id the modulations that the second look read:
+        of some of them, of none without a second look.
     """
     from models.memory import relevance
 
-    begun = time.perf_counter()
-    query = memory.encode_question(question)
-    if timings is not None:
-        timings["encode"] = time.perf_counter() - begun
-    lexical = {}
+    if query is None:
+        query = model.encode_question(question)
+    lexical: dict[int, float] = {}
     if retriever != "dense":
-        limit = _LEXICAL_CANDIDATES + len(without)
-        matches = store.search(question, limit, within=within)
-        lexical = dict(
-            [match for match in matches if match[0] not in without][:_LEXICAL_CANDIDATES]
-        )
-    look = retriever == "hybrid" and weights.likelihood > 0
+        scores = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
+        allowed = [(chunk_id, score) for chunk_id, score in scores if chunk_id not in without]
+        lexical = dict(allowed[:_LEXICAL_CANDIDATES])
+    look = likelihood and retriever == "hybrid" and weights.likelihood > 0
     wanted = max(k, relevance.LOOKS) if look else k
-    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]
-    if approximate and not within and not without:
-        blocks = store.near_keys(query, _PROPOSED * wanted, lexical)
-    else:
+    blocks = None
+    if not within and not without:
+        from store.near import near_keys
+
+        blocks = near_keys(store, query, _PROPOSED * wanted, lexical)
+    if blocks is None:
         blocks = store.keys(within=within)
     if without:
+        import numpy as np
+
         left_out = np.array(sorted(without))
         masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
-        blocks = ((ids[kept], keys[kept]) for ids, keys, kept in masks)
+        blocks = ((ids[mask], keys[mask]) for ids, keys, mask in masks)
     candidates = relevance.select(
-        query,
-        blocks,
-        wanted,
-        lexical,
-        retriever=retriever,
-        weights=weights,
+        query, blocks, wanted, lexical, retriever=retriever, weights=weights
     )
     if not look:
-        return candidates
+        return candidates, {}
     level = candidates[: relevance.nearly_level(candidates)]
+    ids = [candidate.id for candidate in level]
+    stored = list((modulations or store.modulations)(ids)) if level else []
     likelihoods: Sequence[float] = ()
     if level:
-        documents = selected(level, (views or store.views)([candidate.id for candidate in level]))
-        likelihoods = memory.question_likelihood(question, documents)
-    return relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
+        likelihoods = model.question_likelihood(question, list(map(as_selected, level, stored)))
+    chosen = relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
+    return chosen, dict(zip(ids, stored, strict=True))
 
 
 def support(
     store: Store, question: str, candidates: Sequence[Candidate], weights: RelevanceWeights
 ) -> float:
-    """How well the best of the candidates answers for the question; -inf where there are none.
+    """Return how well the best of the candidates answers for the question; -inf without any.
 
-    Its dense score, and in addition how much of what the question names stands in it. What is
-    below a checkpoint's `abstain_below` is not answered.
+    It is the dense score, and in addition how much of what the question names stands in the text.
+    What is below a checkpoint's `abstain_below` is not answered.
     """
-    found = [0.0] * len(candidates)
+    shares = [0.0] * len(candidates)
     if weights.coverage:
-        found = store.coverage(question, [candidate.id for candidate in candidates])
-    pairs = zip(candidates, found, strict=True)
+        shares = store.coverage(question, [candidate.id for candidate in candidates])
+    pairs = zip(candidates, shares, strict=True)
     return max((c.dense + weights.coverage * share for c, share in pairs), default=-float("inf"))
 
 
-def selected(candidates: Sequence[Candidate], views: Sequence[View]) -> list[Selected]:
-    """The candidates' modulations, as `models.latent.memory.Memory` takes them."""
+def as_selected(candidate: Candidate, stored: StoredModulation) -> Selected:
+    """Return a candidate's modulation, weighted as a model takes it."""
     from models.memory.modulation import Selected
 
-    return [
-        Selected(view.latents, view.scales, candidate.log_weight, view.which)
-        for candidate, view in zip(candidates, views, strict=True)
-    ]
+    return Selected(stored.latents, stored.scales, candidate.log_weight, stored.rows)
