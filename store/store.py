@@ -246,7 +246,7 @@ class Store:
         return [rows[chunk_id] for chunk_id in others]
 
     def keys(
-        self, block: int = 16384, *, within: Within = EVERYTHING
+        self, block: int = 4096, *, within: Within = EVERYTHING
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """Yield chunks' keys in the order of ids, in blocks: ids int64 [n], keys float16 [n, E].
 

@@ -15,5 +15,7 @@ def store(path):
 
 
 @pytest.fixture
-def eager_compaction(monkeypatch):
-    monkeypatch.setattr("store.keyblock._MIN_DEAD", 4)
+def small_rows(monkeypatch):
+    """Rows of four keys, folded away as soon as four of them are dead."""
+    monkeypatch.setattr("store.index.keys._MIN_DEAD", 4)
+    monkeypatch.setattr("store.index.keys.ROW", 4)

@@ -1,6 +1,8 @@
 """Documents whose numbers all follow from source and version, so that anyone can check them."""
 
+import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,9 +12,10 @@ T, R, E = 4, 8, 6
 IDENTITY = {"fingerprint": "fp-1", "key_size": E, "latent_size": R}
 
 
-def chunk(seed, text="some text", tokens=T):
+def chunk(seed, text="some text", tokens=T, position=0):
     rng = np.random.default_rng(seed)
     return NewChunk(
+        position=position,
         start=0,
         end=len(text),
         text=text,
@@ -25,7 +28,15 @@ def chunk(seed, text="some text", tokens=T):
 def chunks(source, version, count=None):
     seed = zlib.crc32(f"{source}/{version}".encode(errors="surrogatepass"))
     count = seed % 5 if count is None else count
-    return [chunk([seed, n], f"chunk {n} of {source} version {version}") for n in range(count)]
+    return [
+        chunk([seed, n], f"chunk {n} of {source} version {version}", position=n)
+        for n in range(count)
+    ]
+
+
+def placed(chunks):
+    """The chunks, new and kept, with the positions that they have in this order."""
+    return [replace(chunk, position=position) for position, chunk in enumerate(chunks)]
 
 
 def put(store, source, version=1, count=None):
@@ -36,7 +47,7 @@ def put(store, source, version=1, count=None):
 
 def revised(source, version, count):
     """What `revise` makes of a version: its chunks backwards, a new one for the last of them."""
-    return [*chunks(source, version, count)[:0:-1], *chunks(source, f"{version}b", 1)]
+    return placed([*chunks(source, version, count)[:0:-1], *chunks(source, f"{version}b", 1)])
 
 
 def revise(store, source, origin):
@@ -48,7 +59,7 @@ def revise(store, source, origin):
     version, count = map(int, document.content_hash.split())
     rows = {row.text: row for row in store.chunks(document.id)}
     made = [
-        KeptChunk(rows[c.text].id, c.start, c.end, c.text) if c.text in rows else c
+        KeptChunk(rows[c.text].id, c.position, c.start, c.end, c.text) if c.text in rows else c
         for c in revised(origin, version, count)
     ]
     store.put(source, content_hash=f"{version} {count} revised", chunking="c1", chunks=made)
@@ -71,23 +82,31 @@ def all_keys(store, block=3):
     return found
 
 
+def origin(document, rows):
+    """The source that a document had when it was put, whatever it is called now."""
+    return re.fullmatch("chunk .* of (.*) version .*", rows[0].text)[1] if rows else document.source
+
+
 def verify(store):
-    """Check everything in the store against what it must be; returns {source: version}."""
+    """Check everything in the store against what it must be; returns {source: version}.
+
+    A document of which only a part is stored holds its first chunks.
+    """
     versions = {}
     with store.snapshot():
         expected_keys = {}
-        history = store.history(limit=10**9)
-        was = {change.source: change.was for change in history if change.action == "renamed"}
         for document in store.documents():
             version, count, *marks = document.content_hash.split()
             version, count = int(version), int(count)
             make = revised if marks else chunks
-            expected = make(was.get(document.source, document.source), version, count)
             rows = store.chunks(document.id)
+            expected = make(origin(document, rows), version, count)[: document.chunks]
             assert [row.text for row in rows] == [c.text for c in expected]
-            assert document.chunks == len(rows) == count
+            assert [row.position for row in rows] == [c.position for c in expected]
+            assert document.chunks == len(rows) and document.expected == count
             stored = store.modulations([row.id for row in rows])
-            for row, (latents, scales), c in zip(rows, stored, expected, strict=True):
+            for row, modulation, c in zip(rows, stored, expected, strict=True):
+                latents, scales = modulation.spread()
                 np.testing.assert_array_equal(latents, c.latents)
                 np.testing.assert_array_equal(scales, c.scales)
                 expected_keys[row.id] = c.key
@@ -99,11 +118,11 @@ def verify(store):
         assert store.stats().chunks == len(keys)
     if store.writable:
         # FTS5 compares its index with the texts, and raises if they differ.
-        store._connection.execute(
+        store.connection.execute(
             "INSERT INTO chunks_fts (chunks_fts, rank) VALUES ('integrity-check', 1)"
         )
-    assert store._connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert store._connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert store.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert store.connection.execute("PRAGMA foreign_key_check").fetchall() == []
     return versions
 
 
