@@ -116,7 +116,7 @@ def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> 
     \b
     Examples:
       mac study retention --data questions.jsonl --first 100 --moments 5
-      mac study retention --data questions.jsonl --method mac --method uniform@1e-4 --with qa-base=qa
+      mac study retention --data questions.jsonl --method uniform@1e-4 --with qa-base=qa
     """
     from maccli.evaluation.run import run
     from maccli.evaluation.studies import retention as study

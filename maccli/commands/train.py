@@ -1,62 +1,202 @@
-"""`mac train`: meta-train a checkpoint."""
+"""`mac train`: meta-train a checkpoint. `mac train-rival` shares its options."""
 
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from maccli import errors
-from maccli.commands import options, rival_options, train_options, train_run
+from maccli.commands import options
 from maccli.output import Output
+from maccli.training import presets
 
 if TYPE_CHECKING:
+    from maccli.training.train import Told
+    from models.training.settings import TrainConfig
     from models.training.trainer import Progress
+
+PRECISIONS = ("fp32", "bf16")
+"""As in `models.training.settings`, which takes a second to import."""
+_PRESET = "mac.train.preset"
+"""Where the context remembers which options the preset has set."""
+
+
+def base_model_option(name: str, **more: Any) -> options.Decorator:
+    """Return an option that takes a base model, as `click.option` would."""
+    return click.option(name, metavar="MODEL", callback=_whole_path, **more)
+
+
+def _whole_path(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    from maccli.training.settings import whole_path
+
+    return whole_path(value)
+
+
+def _names(ctx: click.Context) -> dict[str, str]:
+    """Return the options as they are written, with their parameters' names."""
+    return {o.lstrip("-"): p.name or "" for p in ctx.command.params for o in p.opts}
+
+
+def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Take the options' defaults from a TOML file; what stands on the command line goes first."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path}: {error}") from error
+    names = _names(ctx)
+    defaults: dict[str, Any] = {}
+    for key, value in values.items():
+        name = names.get(key.replace("_", "-"))
+        if name is None:
+            raise click.BadParameter(f"{path}: there is no option --{key.replace('_', '-')}")
+        defaults[name] = value
+    ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    ctx.meta[_PRESET] = ctx.meta.get(_PRESET, frozenset()) - set(defaults)
+
+
+def _from_preset(ctx: click.Context, _param: click.Parameter, name: str | None) -> None:
+    """Take defaults from a preset; the command line and a TOML file go first."""
+    if name is None:
+        return
+    names = _names(ctx)
+    given: Mapping[str, Any] = ctx.default_map or {}
+    values = {names[option]: value for option, value in presets.PRESETS[name].items()}
+    ctx.default_map = {**values, **given}
+    ctx.meta[_PRESET] = frozenset(values) - set(given)
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_file,
+    help="Take options from a TOML file: steps = 500, data = [...].",
+)
+DATA = (
+    click.option(
+        "--data",
+        "sources",
+        multiple=True,
+        required=True,
+        metavar="FILE[:WEIGHT]",
+        help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst; of a file with "
+        "splits, the train split. Repeat it to mix.",
+    ),
+    click.option(
+        "--dev",
+        multiple=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Measure the loss on these questions at every save; of a file with splits, the dev "
+        "split.",
+    ),
+    click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        help="Use at most this many documents a file.  [default: what the steps can use]",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        required=True,
+        help="The new folder; log.jsonl in it gets a line a step.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on with the run in --out."),
+    click.option(
+        "--cache",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Keep documents' features here between runs.",
+    ),
+    config_option,
+)
+MODELS = (
+    base_model_option(
+        "--base",
+        help="The base model: a name, a folder, a .gguf file or a Hub id.  "
+        "[default: the pinned one]",
+    ),
+    base_model_option("--encoder", help="The sentence encoder, likewise."),
+    click.option(
+        "--chunk-tokens",
+        type=click.IntRange(min=8),
+        help="The longest piece of a document, in tokens.  [default: 192]",
+    ),
+)
+STEPS = (
+    click.option(
+        "--steps", type=click.IntRange(min=1), help="Number of optimiser steps.  [default: 2000]"
+    ),
+    click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        help="Go through the questions this many times, instead of --steps.",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(min=2),
+        default=8,
+        show_default=True,
+        help="Questions a batch, for each process; a multiple of --documents.",
+    ),
+    click.option(
+        "--documents",
+        type=click.IntRange(min=2),
+        default=4,
+        show_default=True,
+        help="Documents that a question has to be answered among.",
+    ),
+    click.option(
+        "--accumulate",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Batches a step, one after the other; their gradients are averaged.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        help="What to compute in; trained weights stay fp32.  [default: bf16 for the base model "
+        "where the hardware multiplies it, fp32 for the rest]",
+    ),
+    click.option(
+        "--gradient-checkpointing",
+        is_flag=True,
+        help="Run the base model's layers again in the backward pass instead of keeping their "
+        "results: less memory, more time.",
+    ),
+    click.option(
+        "--clip",
+        type=click.FloatRange(min=0, min_open=True),
+        default=1.0,
+        show_default=True,
+        help="The largest norm of a gradient.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
+    options.device_option,
+    options.quiet_option,
+)
 
 
 @click.command()
+@options.apply(*DATA)
 @click.option(
-    "--data",
-    "sources",
-    multiple=True,
-    required=True,
-    metavar="FILE[:WEIGHT]",
-    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst; of a file with "
-    "splits, the train split. Repeat it to mix.",
+    "--preset",
+    type=click.Choice(list(presets.PRESETS)),
+    is_eager=True,
+    expose_value=False,
+    callback=_from_preset,
+    help="Take the settings of arXiv 2403.04317 for a base model; other options and --config go "
+    f"first: {presets.about()}. All learn at 1e-5 for 50 epochs; x is --accumulate, "
+    "p --backprop-dropout; smollm2-135m has those of distilgpt2.",
 )
-@click.option(
-    "--dev",
-    multiple=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Measure the loss on these at every save; of a file with splits, on its dev split.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="At most so many documents a file.  [default: what the steps can use]",
-)
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="The folder of the new checkpoint.",
-)
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option(
-    "--log", type=click.Path(dir_okay=False, path_type=Path), help="[default: log.jsonl in --out]"
-)
-@click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the losses into a file."
-)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Keep documents' features here between runs.",
-)
-@options.apply(*train_options.DEFAULTS)
 @click.option(
     "--from",
     "start",
@@ -66,17 +206,9 @@ if TYPE_CHECKING:
 @click.option(
     "--stack",
     type=click.Choice(["latent", "paper"]),
-    help="What to train: this project's own networks or those of arXiv 2403.04317.  "
-    "[default: latent]",
+    help="Train this project's own networks, or those of arXiv 2403.04317.  [default: latent]",
 )
-@train_options.base_model_option(
-    "--base",
-    help="The base model: a name, a folder, a .gguf file or a Hub id.  [default: the pinned one]",
-)
-@train_options.base_model_option(
-    "--encoder",
-    help="The sentence encoder, likewise.",
-)
+@options.apply(*MODELS)
 @click.option(
     "--quantize",
     type=click.Choice(["4bit", "none"]),
@@ -89,29 +221,19 @@ if TYPE_CHECKING:
     help="Numbers kept of each token of a document.  [default: 384]",
 )
 @click.option(
-    "--chunk-tokens",
-    type=click.IntRange(min=8),
-    help="Longest piece of a document, in tokens.  [default: 192]",
-)
-@click.option(
     "--amortizer",
     type=click.Choice(["t5", "t5-encoder", "decoder-only", "encoder"]),
     help="What reads documents in the paper stack; `encoder` is a small decoder on the sentence "
     "encoder.  [default: t5]",
 )
-@train_options.base_model_option(
+@base_model_option(
     "--amortizer-model",
     help="The pretrained model that the amortizer starts from.  [default: google-t5/t5-small; "
     "for decoder-only distilbert/distilgpt2]",
 )
-@train_options.base_model_option(
+@base_model_option(
     "--question-model",
     help="The pretrained model that the input encoder starts from.  [default: the amortizer's]",
-)
-@click.option(
-    "--t5-config",
-    type=click.Choice(["tiny"]),
-    help="A small, randomly initialised network instead of a pretrained one.",
 )
 @click.option(
     "--tokens",
@@ -127,32 +249,7 @@ if TYPE_CHECKING:
 @click.option(
     "--lora-rank", type=click.IntRange(min=1), help="Rank of --modulation lora.  [default: 8]"
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.  [default: 2000]")
-@click.option(
-    "--epochs",
-    type=click.IntRange(min=1),
-    help="Instead of --steps: as many as go so often through the files' questions.",
-)
-@click.option(
-    "--batch",
-    type=click.IntRange(min=2),
-    default=8,
-    show_default=True,
-    help="Questions a batch, for each process; a multiple of --documents.",
-)
-@click.option(
-    "--documents",
-    type=click.IntRange(min=2),
-    default=4,
-    show_default=True,
-    help="Documents that a question has to be answered among.",
-)
-@click.option(
-    "--lr",
-    type=float,
-    help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack, 5e-4 for --qa-tune, "
-    "1e-3 for --camels]",
-)
+@click.option("--lr", type=float, help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack]")
 @click.option(
     "--backprop-dropout",
     type=click.FloatRange(0, 1, max_open=True),
@@ -160,16 +257,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of documents without gradient.",
 )
-@options.apply(*train_options.STEP)
-@click.option("--seed", type=int, default=0, show_default=True)
-@options.device_option
-@options.apply(*rival_options.train_options, options.quiet_option)
+@options.apply(*STEPS)
 @click.pass_context
-def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -> None:
+def train(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
     """Train a checkpoint on questions about documents.
 
     The base model stays as it is. The state is saved every few minutes: after an interruption, run
     the same command with --resume.
+
+    A store belongs to the checkpoint that wrote it. When the training is done, `mac model default
+    DIR` makes the new checkpoint yours, and `mac store rebuild -m DIR` gives it the store.
 
     \b
     Examples:
@@ -178,22 +275,44 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
       mac train --data squad.json --preset gpt2-xl --gradient-checkpointing --out gpt2-xl-mac
-      mac train --data questions.jsonl --stack paper --modulation lora --lora-rank 8 --out mine
-      mac train --data questions.jsonl --qa-tune text --out rag-lora
-      mac ask -m ./my-checkpoint "Who won?"
     """
-    from maccli.evaluation.report import plots
-    from maccli.training import train as service
+    from maccli.training import settings
+    from maccli.training import train as training
 
-    if plot is not None:
-        plots.require()
-    train_options.settle(ctx, given)
-    run, settings = train_run.understood(given)
-    out = Output(quiet=quiet or not service.is_main_process())
+    default = click.core.ParameterSource.DEFAULT_MAP
+    preset = {n for n in ctx.meta.get(_PRESET, ()) if ctx.get_parameter_source(n) is default}
+    settings.settle(given, preset)
+    run, config = settings.understand(given)
+    folder = watched(ctx, quiet, config, run.out, lambda told: training.train(run, config, told))
+    Output(quiet=quiet or not training.is_main_process()).note(
+        f"Make it yours: mac model default {folder}. "
+        f"Then give it your store: mac store rebuild -m {folder}"
+    )
+
+
+def watched(
+    ctx: click.Context,
+    quiet: bool,
+    config: TrainConfig,
+    out: Path,
+    run: Callable[[Told], Path],
+) -> Path:
+    """Show how a training goes, write its folder at the end and return it.
+
+    Args:
+        ctx: of the command.
+        quiet: as given.
+        config: the settings of the run.
+        out: the folder.
+        run: trains and returns the folder.
+    """
+    from maccli.training.train import Told, is_main_process
+
+    shown = Output(quiet=quiet or not is_main_process())
     try:
         with (
-            out.transfers() as transfer,
-            out.progress(settings.steps, "step", "train") as progress,
+            shown.transfers() as transfer,
+            shown.progress(config.steps, "step", "train") as progress,
         ):
             seen = 0
 
@@ -206,11 +325,10 @@ def train(ctx: click.Context, /, plot: Path | None, quiet: bool, **given: Any) -
                     f"{now.examples_per_second:.1f} examples/s"
                 )
 
-            folder = service.train(run, settings, report=report, note=out.note, transfer=transfer)
+            folder = run(Told(report, shown.note, transfer))
     except KeyboardInterrupt:
-        out.warn(f"interrupted. What was saved is in {run.out}: add --resume to go on.")
+        shown.warn(f"interrupted. What was saved is in {out}: add --resume to go on.")
         ctx.exit(errors.INTERRUPTED)
-    if plot is not None and service.is_main_process():
-        plots.losses(run.log, plot)
-    if service.is_main_process():
-        out.text(str(folder))
+    if is_main_process():
+        shown.text(str(folder))
+    return folder

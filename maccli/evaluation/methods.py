@@ -32,7 +32,7 @@ class Method:
             modulations; modulations and the text of the best chunk ("both"); weights that were
             tuned on the documents ("tuned"), or the LM that such tuning starts from ("qa-base").
         retriever: how chunks are found: by the checkpoint's own relevance in one of its three
-            forms, by another sentence encoder, or as the right document ("oracle"); None finds none.
+            forms, by another sentence encoder, or as the right document ("oracle").
         files: names of `--with` that it needs.
         optional: names of `--with` that it uses if they are given.
         encoder: the other sentence encoder.

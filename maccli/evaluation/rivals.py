@@ -12,7 +12,6 @@ from maccli.evaluation.methods import Method
 from maccli.evaluation.peak_memory import peak_memory
 from maccli.output import Progress
 from models.errors import CheckpointError
-from models.export import peft_format
 from models.rivals import adapter, camels, salient
 
 if TYPE_CHECKING:
@@ -29,8 +28,8 @@ def digests(method: Method, files: Mapping[str, Path]) -> dict[str, str]:
         DataError: one cannot be read.
     """
     inside = {
-        "rag-lora": peft_format.WEIGHTS,
-        "qa-base": peft_format.WEIGHTS,
+        "rag-lora": adapter.WEIGHTS,
+        "qa-base": adapter.WEIGHTS,
         "camels": camels.FILE,
     }
     out = {}
@@ -79,22 +78,21 @@ class Rivals:
 
     def _adapter(self, name: str, task: str) -> Adapter:
         folder, config = self._files[name], self._model.config
-        loaded = adapter.load(folder)
-        theirs = loaded.config.base_sha256
+        made = adapter.read_config(folder)
+        theirs = made.base_sha256
         if theirs is not None and config.base_sha256 not in (None, theirs):
             raise CheckpointError(
-                f"the adapter in {folder} was trained on {loaded.config.base_lm} "
+                f"the adapter in {folder} was trained on {made.base_lm} "
                 f"(SHA-256 {theirs[:12]}...), not on {config.base_lm} "
                 f"({str(config.base_sha256)[:12]}...)",
                 "train one for this base model with `mac train-rival`",
             )
-        loaded.layers(self._model.lm)
-        if loaded.config.task not in (None, task):
+        if made.task not in (None, task):
             self._note(
-                f"The adapter in {folder} was trained for the task {loaded.config.task}, "
+                f"The adapter in {folder} was trained for the task {made.task}, "
                 f"and is used for {task}."
             )
-        return loaded
+        return adapter.load(folder, self._model.lm)
 
     @cached_property
     def tagger(self) -> tuple[salient.Tagger, str]:

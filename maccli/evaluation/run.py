@@ -1,4 +1,4 @@
-"""One run of `mac eval` or `mac study`: its checkpoints one after the other, its results and store."""
+"""One run of `mac eval` or `mac study`: its checkpoints in turn, its results and its store."""
 
 from __future__ import annotations
 

@@ -1,118 +1,123 @@
-"""What `mac train` makes for the rivals: LoRA adapters, and the weighting network of CaMeLS."""
+"""What `mac train-rival` trains: LoRA adapters, and the weighting network of CaMeLS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from maccli.errors import USAGE, MacError
+from maccli.training.train import Frozen, Run, Told, fit, latent_config, load_frozen, read_data
 
 if TYPE_CHECKING:
     from models.base.lm import BaseLM
-    from models.latent.config import LatentConfig
     from models.rivals.adapter import Adapter, Task
     from models.training.method import Method
     from models.training.settings import TrainConfig
 
+Name = Literal["rag-lora", "qa", "camels"]
+NAMES: tuple[Name, ...] = ("rag-lora", "qa", "camels")
+_TASKS: dict[str, Task] = {"rag-lora": "text", "qa": "closed-book"}
+
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """What to train instead of a checkpoint.
+    """What to train.
 
     Attributes:
-        task: of an adapter; None: the weighting network of CaMeLS.
-        rank: of the adapter; None: the rank with as many trained parameters as the checkpoint.
-        start: the adapter of the model that CaMeLS is to tune.
+        name: "rag-lora", an adapter that reads documents' text; "qa", one that answers from the
+            question alone; "camels", the weighting network.
+        rank: of the adapter; None: the rank with as many trained parameters as a checkpoint has.
+        start: the adapter of the LM that CaMeLS is to tune.
     """
 
-    task: Task | None
+    name: Name
     rank: int | None = None
     start: Path | None = None
 
     @property
     def learning_rate(self) -> float:
-        """The one that is taken where none is named."""
+        """The learning rate that is taken where none is named."""
         from models.rivals import camels, qa_tune
 
-        return camels.LEARNING_RATE if self.task is None else qa_tune.LEARNING_RATE
+        return camels.LEARNING_RATE if self.name == "camels" else qa_tune.LEARNING_RATE
 
 
-def is_made(folder: Path) -> bool:
-    """Tell whether a folder holds an adapter or a weighting network."""
-    from models.export import peft_format
-    from models.rivals import camels
-
-    return any((folder / name).exists() for name in (peft_format.CONFIG, camels.FILE))
-
-
-def method(
-    rival: Rival, config: TrainConfig, model: LatentConfig, lm: BaseLM, resumed: Path | None
-) -> Method:
-    """Return how a rival is trained.
-
-    Args:
-        rival: what to train.
-        config: the run.
-        model: of the checkpoint that would be trained otherwise: it names the base LM, and says
-            how many parameters that would be.
-        lm: the frozen base LM.
-        resumed: the folder of a run to go on with.
+def train_rival(run: Run, config: TrainConfig, rival: Rival, told: Told) -> Path:
+    """Train a rival and return its folder.
 
     Raises:
+        MacError: there is something in the folder already, or the run to go on with is of another.
         CheckpointError: the adapter to start from cannot be used.
-        MacError: the run to go on with trains for another task.
+        DataError: the data cannot be used.
+        WeightsError: the base weights cannot be had.
+        ModelError: the base model or the settings cannot be used.
     """
+    examples, dev = read_data(run)
+    if rival.name != "camels" and run.resume:
+        _check_task(rival, run.out)
+    frozen = load_frozen(run, config, told.transfer)
+    method = _method(run, config, rival, frozen)
+    return fit(run, method, frozen.encoder, examples, dev, told)
+
+
+def _check_task(rival: Rival, folder: Path) -> None:
+    from models.rivals import adapter
+
+    if (folder / adapter.CONFIG).exists():
+        trained = adapter.read_config(folder).task
+        if trained != _TASKS[rival.name]:
+            other = next((name for name, task in _TASKS.items() if task == trained), "unknown")
+            raise MacError(
+                f"The run in {folder} is of {other}, not {rival.name}.",
+                "Resume with the same options, or train into another folder (--out).",
+                USAGE,
+            )
+
+
+def _method(run: Run, config: TrainConfig, rival: Rival, frozen: Frozen) -> Method:
     from models.rivals import adapter, qa_tune
     from models.rivals.adapter import AdapterConfig
     from models.rivals.camels import CamelsConfig, CamelsMethod
 
-    if rival.task is None:
-        start = None if rival.start is None else adapter.load(rival.start)
-        if start is not None:
-            check_base(start, model.base_lm, model.base_sha256, rival.start)
-        named = {**model.training, "qa_base": None if rival.start is None else str(rival.start)}
+    lm, model = frozen.lm, latent_config(run, frozen)
+    if rival.name == "camels":
         weighing = CamelsConfig(
             model.base_lm,
             model.base_sha256,
             lm.shape.hidden_size,
             chunk_tokens=model.chunk_tokens,
-            training=named,
+            training={
+                **model.training,
+                "qa_base": None if rival.start is None else str(rival.start),
+            },
         )
-        return CamelsMethod(config, weighing, lm, start)
-    if resumed is not None and (resumed / adapter.NOTES).exists():
-        task = adapter.load(resumed).config.task
-        if task != rival.task:
-            raise MacError(
-                f"The run in {resumed} is of --qa-tune {task}, not {rival.task}.",
-                "Resume with the same options, or train into another folder (--out).",
-                USAGE,
-            )
+        return CamelsMethod(config, weighing, lm, _start(rival.start, lm, model.base_sha256))
     rank = rival.rank or adapter.rank_for(qa_tune.latent_parameters(model), lm)
     tuned = AdapterConfig(
         model.base_lm,
         model.base_sha256,
         rank=rank,
         alpha=2.0 * rank,
-        task=rival.task,
+        task=_TASKS[rival.name],
         chunk_tokens=model.chunk_tokens,
         training=model.training,
     )
     return qa_tune.QATuning(config, tuned, lm)
 
 
-def check_base(made: Adapter, base: str, sha256: str | None, where: Path | None) -> None:
-    """Refuse an adapter that was trained on another base LM.
-
-    Raises:
-        CheckpointError: it was.
-    """
+def _start(folder: Path | None, lm: BaseLM, sha256: str | None) -> Adapter | None:
+    """Load the adapter that CaMeLS starts from."""
+    if folder is None:
+        return None
     from models.errors import CheckpointError
+    from models.rivals import adapter
 
-    theirs = made.config.base_sha256
-    if theirs is not None and sha256 is not None and theirs != sha256:
+    theirs = adapter.read_config(folder).base_sha256
+    if theirs not in (None, sha256):
         raise CheckpointError(
-            f"the adapter in {where} was trained on {made.config.base_lm} "
-            f"(SHA-256 {theirs[:12]}...), not on {base} ({sha256[:12]}...)",
-            "train one for this base model with `mac train --qa-tune`",
+            f"the adapter in {folder} was trained on a base model with SHA-256 {theirs[:12]}..., "
+            f"this one has {str(sha256)[:12]}...",
+            "train one for this base model with `mac train-rival qa`",
         )
+    return adapter.load(folder, lm)

@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 from maccli.errors import USAGE, MacError
 from maccli.service.session import Transfer, silence_libraries
-from maccli.training import rivals as train_rivals
-from maccli.training.rivals import Rival
 from models.data import files as data
 from models.memory import checkpoint
 from models.weights import resolve as weights
 from models.weights.identity import check_identity, identity
 
 if TYPE_CHECKING:
+    from models.base.encoder import SentenceEncoder
+    from models.base.lm import BaseLM
+    from models.data.files import Example
+    from models.latent.config import LatentConfig
+    from models.latent.networks import LatentStack
+    from models.paper.config import PaperConfig
     from models.paper.setup import Choice
+    from models.paper.stack import PaperStack
     from models.training.method import Method
     from models.training.settings import TrainConfig
     from models.training.trainer import Progress
+
+LOG = "log.jsonl"
+"""The file beside a checkpoint with a JSON line a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +40,19 @@ class Run:
     Attributes:
         sources: data files, each with how often it is drawn from.
         dev: data files to measure on and never to train on.
-        out: the new checkpoint's folder.
+        out: the folder of what is trained.
         base: the base LM: a pinned name, a Hub id or a folder.
         encoder: the sentence encoder, likewise.
-        start: a checkpoint whose networks are trained further; base, encoder, rank and chunk_tokens
-            are then its own.
-        rank: latent size of `latent`, numbers kept of each token.
         chunk_tokens: the longest document of one modulation.
         device: "auto", "cpu", "cuda" or "mps".
-        resume: go on with the run in `out`.
+        resume: whether to go on with the run in `out`.
         command: as the user typed it, for the model card.
-        log: where a JSON line a step is written.
         cache: where documents' features are kept between runs.
-        quantization: how the base LM is narrowed while it is loaded, see `models.base.quantize`; of a
-            checkpoint to start from, its own.
+        start: a checkpoint whose networks are trained further; base, encoder, rank, chunk_tokens
+            and quantization are then those of the checkpoint.
+        rank: latent size of `latent`, numbers kept of each token.
+        quantization: how the base LM is narrowed while it is loaded, see `models.base.quantize`.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
-        rival: what to train instead of a checkpoint.
     """
 
     sources: Sequence[data.Source]
@@ -55,17 +60,39 @@ class Run:
     out: Path
     base: str
     encoder: str
-    start: str | None
-    rank: int
     chunk_tokens: int
     device: str
     resume: bool
     command: str
-    log: Path
     cache: Path | None = None
-    paper: Choice | None = None
+    start: str | None = None
+    rank: int = 384
     quantization: str | None = None
-    rival: Rival | None = None
+    paper: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who is told what happens.
+
+    Attributes:
+        report: told after every step.
+        note: tells the user something.
+        transfer: told about downloads.
+    """
+
+    report: Callable[[Progress], None]
+    note: Callable[[str], None]
+    transfer: Transfer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """The models that stay as they are, and their names, hashes and the chunk size in a config."""
+
+    lm: BaseLM
+    encoder: SentenceEncoder
+    identities: dict[str, Any]
 
 
 def is_main_process() -> bool:
@@ -74,7 +101,7 @@ def is_main_process() -> bool:
 
 
 def steps_of(sources: Sequence[data.Source], epochs: int, questions: int) -> int:
-    """Optimiser steps that make so many epochs, where each process asks so many questions a step.
+    """Return the optimiser steps of so many epochs, at so many questions a step and process.
 
     Raises:
         DataError: the data cannot be used.
@@ -84,14 +111,7 @@ def steps_of(sources: Sequence[data.Source], epochs: int, questions: int) -> int
     return max(1, epochs * total // (questions * processes))
 
 
-def train(
-    run: Run,
-    config: TrainConfig,
-    *,
-    report: Callable[[Progress], None],
-    note: Callable[[str], None],
-    transfer: Transfer | None = None,
-) -> Path:
+def train(run: Run, config: TrainConfig, told: Told) -> Path:
     """Train a checkpoint and return its folder.
 
     Raises:
@@ -101,90 +121,183 @@ def train(
         WeightsError: the base weights cannot be had.
         ModelError: the base model or the settings cannot be used.
     """
-    made = (run.out / checkpoint.CONFIG).exists() or train_rivals.is_made(run.out)
-    if not run.resume and made:
+    examples, dev = read_data(run)
+    from models.stacks import load_stack
+
+    start = load_stack(checkpoint.find(run.start)) if run.start is not None else None
+    if start is not None:
+        run = replace(
+            run,
+            base=start.config.base_lm,
+            encoder=start.config.encoder,
+            quantization=start.config.base_quantization,
+        )
+    frozen = load_frozen(run, config, told.transfer, start.config if start else None)
+    if start is None:
+        model = _new(run, frozen, told.transfer)
+    else:
+        start.check(frozen.lm)
+        training = {"command": run.command, "from": start.config.training}
+        model = replace(start.config, training=training)
+    method = _method(run, config, model, frozen, start, told.transfer)
+    return fit(run, method, frozen.encoder, examples, dev, told)
+
+
+def read_data(run: Run) -> tuple[list[list[Example]], list[list[Example]]]:
+    """Return the examples to train on and those to measure on, a list a file.
+
+    Raises:
+        MacError: there is something trained in the folder already.
+        DataError: the data cannot be used.
+    """
+    if not run.resume and _is_trained(run.out):
         raise MacError(
             f"There is a checkpoint in {run.out} already.",
             "Go on with it (--resume), or train into another folder (--out).",
             USAGE,
         )
-    examples = [data.read(source.path, "train") for source in run.sources]
-    dev = [data.read(path, "dev") for path in run.dev]
+    examples = [list(data.read(source.path, "train")) for source in run.sources]
+    return examples, [list(data.read(path, "dev")) for path in run.dev]
+
+
+def _is_trained(folder: Path) -> bool:
+    """Tell whether a folder holds something that was trained."""
+    if not folder.exists():
+        return False
+    from models.rivals import adapter, camels
+
+    names = (checkpoint.CONFIG, adapter.CONFIG, camels.FILE)
+    return any((folder / name).exists() for name in names)
+
+
+def load_frozen(
+    run: Run,
+    config: TrainConfig,
+    transfer: Transfer | None,
+    expected: LatentConfig | PaperConfig | None = None,
+) -> Frozen:
+    """Load the base LM and the sentence encoder of a run.
+
+    Args:
+        run: names them.
+        config: says what to compute in.
+        transfer: told about downloads.
+        expected: of a checkpoint that was trained with them.
+
+    Raises:
+        CheckpointError: they are not those of the checkpoint.
+        WeightsError: the weights cannot be had.
+        ModelError: the base model or the device cannot be used.
+    """
     from models.base.device import choose_device, choose_dtype
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
+
+    silence_libraries()
+    device = choose_device(run.device)
+    base = weights.resolve(run.base, progress=transfer)
+    encoder = weights.resolve(run.encoder, progress=transfer)
+    if expected is not None:
+        check_identity(run.base, base, expected.base_sha256)
+        check_identity(run.encoder, encoder, expected.encoder_sha256)
+    dtype = choose_dtype(device, config.precision)
+    identities = {
+        "base_lm": run.base,
+        "base_sha256": identity(run.base, base),
+        "encoder": run.encoder,
+        "encoder_sha256": identity(run.encoder, encoder),
+        "chunk_tokens": run.chunk_tokens,
+    }
+    return Frozen(
+        BaseLM.load(base, device=device, dtype=dtype, quantization=run.quantization),
+        SentenceEncoder.load(encoder, device=device),
+        identities,
+    )
+
+
+def latent_config(run: Run, frozen: Frozen) -> LatentConfig:
+    """Return the config of a new checkpoint of the `latent` stack."""
+    from models.latent.config import LatentConfig
+
+    shape = frozen.lm.shape
+    return LatentConfig(
+        layers=shape.layers,
+        kv_heads=shape.kv_heads,
+        head_size=shape.head_size,
+        latent_size=run.rank,
+        key_size=frozen.encoder.size,
+        base_quantization=run.quantization,
+        training={"command": run.command},
+        **frozen.identities,
+    )
+
+
+def _new(run: Run, frozen: Frozen, transfer: Transfer | None) -> LatentConfig | PaperConfig:
+    """Return the config of a new checkpoint."""
+    from models.paper import setup
+
+    if run.paper is None:
+        return latent_config(run, frozen)
+    made = setup.describe(
+        run.paper,
+        frozen.lm,
+        frozen.encoder,
+        progress=transfer,
+        base_quantization=run.quantization,
+        **frozen.identities,
+    )
+    return replace(made, training={"command": run.command})
+
+
+def _method(
+    run: Run,
+    config: TrainConfig,
+    model: LatentConfig | PaperConfig,
+    frozen: Frozen,
+    start: LatentStack | PaperStack | None,
+    transfer: Transfer | None,
+) -> Method:
+    """Return how a checkpoint of this config is trained."""
     from models.latent.config import LatentConfig
     from models.latent.method import LatentMethod
     from models.latent.networks import LatentStack
     from models.paper import setup
-    from models.paper.config import PaperConfig
-    from models.paper.stack import PaperStack
-    from models.stacks import load_stack
+
+    if isinstance(model, LatentConfig):
+        assert start is None or isinstance(start, LatentStack)
+        return LatentMethod(config, model, frozen.lm, run.cache, start)
+    assert not isinstance(start, LatentStack)
+    question = run.paper.question if run.paper is not None else None
+    return setup.method(
+        config, model, frozen.lm, frozen.encoder, start, transfer, question=question
+    )
+
+
+def fit(
+    run: Run,
+    method: Method,
+    encoder: SentenceEncoder,
+    examples: Sequence[Sequence[Example]],
+    dev: Sequence[Sequence[Example]],
+    told: Told,
+) -> Path:
+    """Run the trainer with a log beside what is trained, and return the folder.
+
+    Raises:
+        CheckpointError: the run to go on with has other settings.
+        ModelError: the settings cannot be used.
+    """
     from models.training.trainer import Trainer
 
-    silence_libraries()
-    device = choose_device(run.device)
-    start = load_stack(checkpoint.find(run.start)) if run.start is not None else None
-    base_name, encoder_name, quantization = run.base, run.encoder, run.quantization
-    if start is not None:
-        base_name, encoder_name = start.config.base_lm, start.config.encoder
-        quantization = start.config.base_quantization
-    base = weights.resolve(base_name, progress=transfer)
-    encoder_folder = weights.resolve(encoder_name, progress=transfer)
-    dtype = choose_dtype(device, config.precision)
-    lm = BaseLM.load(base, device=device, dtype=dtype, quantization=quantization)
-    encoder = SentenceEncoder.load(encoder_folder, device=device)
-    model: LatentConfig | PaperConfig
-    if start is not None:
-        model = start.config
-        check_identity(base_name, base, model.base_sha256)
-        check_identity(encoder_name, encoder_folder, model.encoder_sha256)
-        start.check(lm)
-        training = {"command": run.command, "from": model.training}
-    else:
-        training = {"command": run.command}
-        named: dict[str, Any] = {
-            "base_lm": base_name,
-            "base_sha256": identity(base_name, base),
-            "encoder": encoder_name,
-            "encoder_sha256": identity(encoder_name, encoder_folder),
-            "chunk_tokens": run.chunk_tokens,
-            "base_quantization": quantization,
-        }
-        if run.paper is not None:
-            model = setup.describe(run.paper, lm, encoder, progress=transfer, **named)
-        else:
-            model = LatentConfig(
-                layers=lm.shape.layers,
-                kv_heads=lm.shape.kv_heads,
-                head_size=lm.shape.head_size,
-                latent_size=run.rank,
-                key_size=encoder.size,
-                **named,
-            )
-    model = replace(model, training=training)
-    method: Method
-    if run.rival is not None:
-        assert isinstance(model, LatentConfig)
-        resumed = run.out if run.resume else None
-        method = train_rivals.method(run.rival, config, model, lm, resumed)
-    elif isinstance(model, PaperConfig):
-        begun = start if isinstance(start, PaperStack) else None
-        question = run.paper.question if run.paper is not None else None
-        method = setup.method(config, model, lm, encoder, begun, transfer, question=question)
-    else:
-        method = LatentMethod(
-            config, model, lm, run.cache, start if isinstance(start, LatentStack) else None
-        )
-    run.log.parent.mkdir(parents=True, exist_ok=True)
-    with run.log.open("a" if run.resume else "w", encoding="utf-8") as log:
+    run.out.mkdir(parents=True, exist_ok=True)
+    with (run.out / LOG).open("a" if run.resume else "w", encoding="utf-8") as log:
 
         def keep(progress: Progress) -> None:
             if is_main_process():
                 print(json.dumps(asdict(progress)), file=log, flush=True)
-            report(progress)
+            told.report(progress)
 
         weighed = [source.weight for source in run.sources]
-        trainer = Trainer(method, encoder, examples, weighed, run.out, run.cache, dev, note)
+        trainer = Trainer(method, encoder, examples, weighed, run.out, run.cache, dev, told.note)
         trainer.run(keep, resume=run.resume)
     return run.out

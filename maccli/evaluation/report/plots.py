@@ -21,7 +21,7 @@ def require() -> None:
 
 
 def picture(results: Results, file: Path) -> None:
-    """Draw results into a PNG, SVG or PDF file, two panels beside each other; nothing draws none."""
+    """Draw results into a PNG, SVG or PDF file, two panels beside each other."""
     from matplotlib.figure import Figure
 
     drawn = panels(results)
