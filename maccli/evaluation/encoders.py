@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from maccli.service.session import Transfer
     from models.memory.relevance import Candidate
-    from models.rivals.retriever import SentenceTransformer
+    from models.rivals.retriever import ExternalEncoder
     from store.store import Store
 
 GROUP = 256
@@ -72,22 +72,20 @@ class Encoder:
         Raises:
             WeightsError: the encoder cannot be had.
         """
-        from models.rivals.retriever import Recipe
-        from models.weights.identity import identity
+        from models.rivals.retriever import fingerprint
 
-        folders = dict.fromkeys(self._folders)
-        parts = [f"{identity('', folder)} {Recipe.read(folder)}" for folder in folders]
+        parts = map(fingerprint, dict.fromkeys(self._folders))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @cached_property
-    def _encoders(self) -> tuple[SentenceTransformer, SentenceTransformer]:
+    def _encoders(self) -> tuple[ExternalEncoder, ExternalEncoder]:
         from maccli.service.session import silence_libraries
         from models.base.device import choose_device
-        from models.rivals.retriever import SentenceTransformer
+        from models.rivals.retriever import ExternalEncoder
 
         silence_libraries()
         device = choose_device(self._device)
-        loaded = [SentenceTransformer.load(folder, device=device) for folder in self._folders]
+        loaded = [ExternalEncoder(folder, device) for folder in self._folders]
         if loaded[0].size != loaded[-1].size:
             raise MacError(
                 f"{','.join(self._parts)}: embeddings of {loaded[0].size} and {loaded[-1].size} "
@@ -119,7 +117,7 @@ class Encoder:
             new = {d: t for d, t in zip(digests, texts, strict=True) if d not in self._known}
             begun = time.perf_counter()
             if new:
-                embedded = documents.encode_documents(list(new.values())).cpu().numpy()
+                embedded = documents.encode_documents(list(new.values()))
                 self._known |= zip(new, embedded.astype(np.float16), strict=True)
             self._seconds += time.perf_counter() - begun
             ids.append(numbers)
@@ -138,7 +136,7 @@ class Encoder:
         self.prepare(store)
         embeddings = self._embeddings
         assert embeddings is not None
-        query = self._encoders[1].encode_queries([question])[0].cpu().numpy()
+        query = self._encoders[1].encode_queries([question])[0]
         scores = embeddings.vectors.astype(np.float32) @ query
         order = np.lexsort((embeddings.ids, -scores))[:k]
         ids = [int(i) for i in embeddings.ids[order]]
