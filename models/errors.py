@@ -5,6 +5,9 @@ A message says in one line what is wrong, with the offending value; ``hint`` say
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 
 class HintedError(Exception):
     """Base of this package's errors: a one-line message and, where there is one, a next step."""
@@ -32,3 +35,21 @@ class DataError(HintedError, ValueError):
 
 class WeightsError(HintedError, OSError):
     """A base model's weights cannot be found, reached or trusted."""
+
+
+class MissingPackageError(HintedError, ImportError):
+    """An optional package that the work at hand needs is not installed."""
+
+
+def optional(package: str, extra: str) -> Any:
+    """Import and return a package that only one of the extras of `maccli` installs.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"the package {package} is not installed", f"pip install 'maccli[{extra}]'"
+        ) from error

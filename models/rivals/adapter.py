@@ -1,49 +1,54 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) on the linear layers of the frozen base LM.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) on the linear layers of the base LM, by `peft`.
 
 The rivals of `mac` are made of them: the QA-tuned base that online fine-tuning starts from
 (arXiv 2403.04317, section 4), and text in the prompt read with as many trained parameters as `mac`
-has. A folder holds them in the layout of the `peft` library, which loads it as it is.
-
-Letters: r rank, I numbers a linear layer takes in, O those it gives out.
+has. A folder holds the two files of `peft` and, in a third, what an adapter was trained for.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import math
-from collections.abc import Mapping
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.base.lm import BaseLM
-from models.base.lora import LowRank, Worn, linear_layers, sizes, transposed
-from models.errors import CheckpointError, ModelError
-from models.export import peft_format
-from models.export.peft_format import CONFIG, MATRICES, ROOT, WEIGHTS
-from models.memory import checkpoint
+from models.base.lora import linear_layers, sizes, transposed
+from models.errors import CheckpointError, ModelError, optional
+from models.memory.card import repository
 from models.memory.stack import Stack
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+"""The files of `peft`."""
 NOTES = "mac.json"
+"""The file with the `AdapterConfig`, which `peft` does not read."""
+EXTRA = "rivals"
+_HINT = "train one with `mac train-rival`"
 Task = Literal["closed-book", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What an adapter is and how it came to be.
+    """What an adapter is and how it was trained.
 
     Attributes:
-        base_lm: the base LM it was trained on: a pinned name, a Hub id or a folder.
+        base_lm: the base LM that it was trained on: a pinned name, a Hub id or a folder.
         base_sha256: of its weights; None where it is not known, as in an adapter made elsewhere.
-        rank: r.
-        alpha: the product of both matrices is scaled by alpha / r.
-        task: what stood in front of the question when it was trained; None: not known.
+        rank: the rank of the matrices.
+        alpha: their product is scaled by alpha / rank.
+        task: what stood in front of the question in training; None where it is not known.
         chunk_tokens: the longest piece of a document that it was trained on.
-        training: the run.
+        training: the settings and figures of the run.
     """
 
     base_lm: str
@@ -60,189 +65,156 @@ class AdapterConfig:
 
 
 class Adapter(Stack[AdapterConfig]):
-    """Two matrices [r, I] and [O, r] beside each linear layer, which stays as it is.
-
-    The second starts at zero: an untrained adapter changes nothing.
+    """A base LM with low-rank matrices beside its linear layers; an untrained one changes nothing.
 
     Args:
-        config: rank and scale.
-        shapes: (I, O) of each layer by its name in the LM.
-        seed: of the first matrices.
+        config: names the base LM; rank and scale of a new adapter.
+        lm: the base LM, which stays as it is.
+        settings: peft's `LoraConfig`; None: all linear layers, as `config` says.
+        seed: random seed of the first matrices.
 
     Attributes:
-        transposed: whether the layers keep their weights as [I, O], as those of GPT-2 do; `peft`
-            wants to be told.
+        lm: the base LM with the adapter. It shares the weights of the one that was given.
+        model: the same as peft's `PeftModel`.
+        weights: the adapter's parameters.
+
+    Raises:
+        MissingPackageError: peft is not installed.
+        ValueError: the settings name no layer of the base LM.
     """
 
+    lm: BaseLM
+    model: Any
+
     def __init__(
-        self, config: AdapterConfig, shapes: Mapping[str, tuple[int, int]], seed: int = 0
+        self, config: AdapterConfig, lm: BaseLM, settings: Any = None, seed: int = 0
     ) -> None:
         super().__init__()
+        peft = optional("peft", EXTRA)
         self.config = config
-        self.transposed = False
-        self.names = list(shapes)
-        generator = torch.Generator().manual_seed(seed)
-        bounds = [1 / math.sqrt(size) for size, _ in shapes.values()]
-        self.down = nn.ParameterList(
-            torch.empty(config.rank, size).uniform_(-bound, bound, generator=generator)
-            for bound, (size, _) in zip(bounds, shapes.values(), strict=True)
+        settings = settings or peft.LoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            target_modules="all-linear",
+            fan_in_fan_out=any(map(transposed, linear_layers(lm).values())),
+            task_type="CAUSAL_LM",
         )
-        self.up = nn.ParameterList(torch.zeros(size, config.rank) for _, size in shapes.values())
-
-    @property
-    def scale(self) -> float:
-        """What the product of both matrices is multiplied by."""
-        return self.config.alpha / self.config.rank
-
-    def layers(self, lm: BaseLM) -> list[nn.Module]:
-        """The layers of a base LM that the matrices belong to, in their order.
-
-        Raises:
-            CheckpointError: it has no such layer, or one of another size.
-        """
-        there = linear_layers(lm)
-        found = []
-        for name, down, up in zip(self.names, self.down, self.up, strict=True):
-            layer = there.get(name)
-            if layer is None:
-                raise CheckpointError(f"the adapter is for a base LM with a layer {name}")
-            ours, theirs = (down.shape[1], up.shape[0]), sizes(layer)
-            if ours != theirs:
-                raise CheckpointError(
-                    f"the adapter's {name} takes in {ours[0]} and gives out {ours[1]} numbers, "
-                    f"the base LM's {theirs[0]} and {theirs[1]}"
-                )
-            found.append(layer)
-        return found
-
-    def worn(self, lm: BaseLM) -> Worn:
-        """A context in which a base LM runs with the adapter; gradients reach the adapter.
-
-        Raises:
-            CheckpointError: see `layers`.
-        """
-        changes = [
-            LowRank(layer, down[None].to(lm.dtype), up[None].to(lm.dtype))
-            for layer, down, up in zip(self.layers(lm), self.down, self.up, strict=True)
-        ]
-        return Worn(changes, self.config.rank, self.config.alpha)
+        settings.base_model_name_or_path = None  # peft takes it from the model, wherever it lies
+        shared = {id(t): t for t in chain(lm.model.parameters(), lm.model.buffers())}
+        with torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(seed)
+            model = peft.get_peft_model(copy.deepcopy(lm.model, shared), settings)
+        settings.base_model_name_or_path = repository(config.base_lm)
+        # No submodules of this one: the base LM's weights are neither trained nor saved.
+        self.__dict__["model"] = model
+        self.__dict__["lm"] = BaseLM(model.get_base_model(), lm.tokenizer)
+        self.weights = nn.ParameterList(
+            weight for name, weight in model.named_parameters() if ".lora_" in name
+        ).requires_grad_(not settings.inference_mode)
 
     def save(self, folder: Path) -> None:
-        """Write the folder that `load` and `peft` read; each file is replaced whole."""
+        """Write the folder that `load` and `peft` read; each file is replaced as a whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = peft_format.tensors(zip(self.names, self.down, self.up, strict=True))
-        config = peft_format.low_rank(
-            self.config.base_lm,
-            self.names,
-            self.config.rank,
-            self.config.alpha,
-            transposed=self.transposed,
-        )
-        checkpoint.replace(folder / WEIGHTS, peft_format.to_bytes(tensors))
-        for name, content in ((NOTES, asdict(self.config)), (CONFIG, config)):
-            checkpoint.replace(folder / name, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def new(config: AdapterConfig, lm: BaseLM, seed: int = 0) -> Adapter:
-    """An adapter of all linear layers of a base LM, which changes nothing yet."""
-    adapter = Adapter(config, layer_sizes(lm), seed)
-    adapter.transposed = any(map(transposed, linear_layers(lm).values()))
-    return adapter.to(lm.device)
-
-
-def layer_sizes(lm: BaseLM) -> dict[str, tuple[int, int]]:
-    """(I, O) of each linear layer."""
-    return {name: sizes(layer) for name, layer in linear_layers(lm).items()}
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            self.model.save_pretrained(temporary, save_embedding_layers=False)
+            notes = json.dumps(asdict(self.config), indent=2) + "\n"
+            (Path(temporary) / NOTES).write_text(notes, encoding="utf-8")
+            for name in (WEIGHTS, CONFIG, NOTES):
+                os.replace(Path(temporary) / name, folder / name)
 
 
 def rank_for(parameters: int, lm: BaseLM) -> int:
-    """The rank whose trained parameters come nearest to so many."""
-    return max(1, round(parameters / sum(map(sum, layer_sizes(lm).values()))))
+    """Return the rank at which an adapter has about so many trained parameters."""
+    return max(1, round(parameters / sum(sum(sizes(m)) for m in linear_layers(lm).values())))
 
 
-def load(folder: Path) -> Adapter:
-    """An adapter of ours or of `peft`, float32, on the CPU.
+def read_config(folder: Path) -> AdapterConfig:
+    """Read what an adapter is, one of ours or of `peft`, without its weights.
 
     Raises:
-        CheckpointError: a file is missing or damaged, or it is no plain LoRA.
+        CheckpointError: a file is missing or damaged, or it is no LoRA.
+    """
+    settings = _read(folder / CONFIG)
+    notes = _read(folder / NOTES) if (folder / NOTES).exists() else {}
+    if settings.get("peft_type") != "LORA":
+        kind = settings.get("peft_type")
+        raise CheckpointError(f"{folder / CONFIG}: peft_type = {kind!r} is not supported", _HINT)
+    own = {"base_lm": str(settings.get("base_model_name_or_path")), "base_sha256": None, **notes}
+    try:
+        rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
+        return AdapterConfig(**own | {"rank": rank, "alpha": alpha})
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"no adapter can be read in {folder}: {error!r}", _HINT) from error
+
+
+def load(folder: Path, lm: BaseLM) -> Adapter:
+    """Load an adapter, one of ours or of `peft`, onto its base LM; it is not trained further.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, it is no LoRA, or it is for another base LM.
+        MissingPackageError: peft is not installed.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    hint = "train one with `mac train --qa-tune`"
-    raw, notes = _read(folder / CONFIG, hint), {}
-    if (folder / NOTES).exists():
-        notes = _read(folder / NOTES, hint)
-    for name, value in peft_format.PLAIN.items():
-        if raw.get(name, value) not in (value, None):
-            raise CheckpointError(f"{folder / CONFIG}: {name} = {raw[name]!r} is not supported")
+    config = read_config(folder)
+    peft = optional("peft", EXTRA)
     try:
-        config = AdapterConfig(
-            **{
-                "base_lm": str(raw.get("base_model_name_or_path")),
-                "base_sha256": None,
-                **notes,
-                "rank": int(raw["r"]),
-                "alpha": float(raw["lora_alpha"]),
-            }
-        )
+        settings = peft.LoraConfig.from_pretrained(str(folder))
+        settings.inference_mode = True
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"no adapter can be read in {folder}: {error}", hint) from error
-    first = MATRICES[0]
-    names = sorted(k[len(ROOT) : -len(first)] for k in tensors if k.endswith(first))
-    wanted = {f"{ROOT}{name}{end}" for name in names for end in MATRICES}
-    if not names or set(tensors) != wanted:
-        odd = min(set(tensors) ^ wanted, default="none")
-        raise CheckpointError(f"{folder / WEIGHTS} is no LoRA adapter: tensor {odd}", hint)
-    pairs = [[tensors[f"{ROOT}{name}{end}"].float() for end in MATRICES] for name in names]
-    if any(a.shape[0] != config.rank or b.shape[1] != config.rank for a, b in pairs):
-        raise CheckpointError(f"{folder / WEIGHTS} is not of rank {config.rank}, as {CONFIG} says")
-    shapes = {n: (a.shape[1], b.shape[0]) for n, (a, b) in zip(names, pairs, strict=True)}
-    adapter = Adapter(config, shapes)
-    adapter.transposed = bool(raw.get("fan_in_fan_out"))
-    for i, (down, up) in enumerate(pairs):
-        adapter.down[i].data, adapter.up[i].data = down, up
-    return adapter.requires_grad_(False)
+        adapter = Adapter(config, lm, settings)
+        said = peft.set_peft_model_state_dict(adapter.model, tensors)
+    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().replace("\n", " ")
+        raise CheckpointError(f"no adapter can be read in {folder}: {reason}", _HINT) from error
+    missing = [name for name in said.missing_keys if ".lora_" in name]
+    if odd := [*missing, *said.unexpected_keys]:
+        raise CheckpointError(f"{folder / WEIGHTS} is no LoRA adapter: tensor {odd[0]}", _HINT)
+    return adapter
 
 
-def _read(path: Path, hint: str) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}", hint) from error
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object", hint)
-    return found
+        raise CheckpointError(f"cannot read {path}: {error}", _HINT) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} does not hold a JSON object", _HINT)
+    return content
 
 
 @torch.no_grad()
 def merged(lm: BaseLM, adapter: Adapter | None, dtype: torch.dtype | None = None) -> BaseLM:
-    """A copy of a base LM with the adapter added to its weights; the base LM stays as it is.
+    """Return a copy of a base LM with the adapter added to its weights; both stay as they are.
 
     Args:
         lm: the base LM.
-        adapter: trained on it; None only copies.
-        dtype: of the copy; by default the base LM's. The sums are made in float32.
+        adapter: an adapter of this base LM; None only copies.
+        dtype: type of the copy; by default the base LM's. The sums are computed in float32.
 
     Raises:
-        CheckpointError: the adapter is for another base LM.
-        ModelError: the base LM's weights are kept in 4 bits.
+        ModelError: the base LM's weights are in 4 bits.
     """
     if getattr(lm.model, "is_quantized", False):
         raise ModelError("the weights of a base model in 4 bits cannot be fine-tuned")
-    out = BaseLM(copy.deepcopy(lm.model), lm.tokenizer)
-    # Weights only: the rotary embedding's frequencies stay as exact as they are.
-    for weight in out.model.parameters():
-        weight.data = weight.data.to(dtype or lm.dtype)
-    if adapter is not None:
-        for layer, down, up in zip(adapter.layers(out), adapter.down, adapter.up, strict=True):
-            _add(layer, adapter.scale * (up.float() @ down.float()))
-    return out
+    if adapter is None:
+        model = copy.deepcopy(lm.model)
+    else:
+        model = _cast(copy.deepcopy(adapter.model), torch.float32).merge_and_unload()
+    return BaseLM(_cast(model, dtype or lm.dtype), lm.tokenizer)
 
 
-def _add(layer: nn.Module, delta: Tensor) -> None:
-    """Add [O, I] to the weights of a linear layer."""
-    weight: Any = layer.weight
-    delta = delta.T if transposed(layer) else delta
-    weight.data = (weight.float() + delta.to(weight.device)).to(weight.dtype)
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """Change the type of the weights only: a rotary embedding's frequencies stay exact."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype)
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide a warning about a name that peft asks transformers for and that is deprecated there."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield

@@ -261,9 +261,7 @@ def test_what_cannot_be_read(lm: BaseLM, make_lm: MakeLM, tmp_path: Path) -> Non
         adapters.load(tmp_path, lm)
 
 
-def test_without_peft_one_line_names_the_extra(
-    lm: BaseLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_peft_one_line_names_the_extra(lm: BaseLM, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingPackageError, match="peft is not installed") as caught:
         made(lm)

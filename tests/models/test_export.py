@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from models import export
 from models.base.encoder import SentenceEncoder
 from models.base.generate import generate_batch
 from models.base.lm import BaseLM
 from models.base.lora import default_targets, projections, sizes
 from models.errors import ModelError, UnsupportedModelError
-from models.export import peft as peft_export
-from models.export.peft import export_adapter
+from models.export import export_adapter
 from models.latent.memory import LatentMemory
 from models.memory.answering import Answerer
 from models.memory.base_models import BaseModels
@@ -178,13 +178,13 @@ def test_what_an_adapter_cannot_say_is_refused(
     same_by_peft(memory, [replace(d, log_weight=0.0) for d in two], tmp_path / "heavy")
     windowed = paper(tiny_gemma3)
     with pytest.raises(UnsupportedModelError, match="look back 8 tokens"):
-        windowed.export_adapter(QUESTION, selected(windowed, TEXTS[0]), folder)
+        export_adapter(windowed, QUESTION, selected(windowed, TEXTS[0]), folder)
     same_by_peft(paper(tiny_gemma3, "lora"), selected(windowed, TEXTS[0]), tmp_path / "lora")
     assert not folder.exists()
     for factor in (1.0, 1.5):  # learned positions; a rotary embedding that scales
         memory.lm.rotate_keys = lambda keys, _, factor=factor: factor * keys
         with pytest.raises(UnsupportedModelError, match="cannot be moved"):
-            peft_export._moved(memory.lm, torch.ones(2, 1, 3, 4, 8), 1)
+            export._moved(memory.lm, torch.ones(2, 1, 3, 4, 8), 1)
 
 
 def test_a_folder_with_something_in_it_stays_as_it_is(
@@ -198,6 +198,6 @@ def test_a_folder_with_something_in_it_stays_as_it_is(
     written = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert sorted(written) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     with pytest.raises(OSError):
-        memory.export_adapter("Who?", documents, folder)
+        export_adapter(memory, "Who?", documents, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
     assert [path.name for path in tmp_path.iterdir() if "adapter" in path.name] == ["adapter"]
