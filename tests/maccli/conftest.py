@@ -150,7 +150,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
         fake.calls.append(("load", 1))
         return fake
 
-    monkeypatch.setattr(session, "_load_memory", load)
+    monkeypatch.setattr(session, "load_model", load)
     monkeypatch.setenv("MAC_MODEL", str(make_checkpoint(tmp_path / "checkpoint")))
     return fake
 
@@ -209,5 +209,5 @@ def tiny(work: Path, monkeypatch: pytest.MonkeyPatch, build_memory: Any, tiny_ll
     memory.stack.save(work / "made")
     memory.fingerprint = checkpoint.fingerprint(work / "made")
     monkeypatch.setenv("MAC_MODEL", str(work / "made"))
-    monkeypatch.setattr(session, "_load_memory", lambda *_, **__: memory)
+    monkeypatch.setattr(session, "load_model", lambda *_, **__: memory)
     return memory
