@@ -5,6 +5,7 @@ Chunking, amortizing and storing are those of `mac ingest`; documents go by thei
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maccli.output import NoProgress, Progress
-from maccli.service.amortizing import amortize_documents
+from maccli.service.amortizing import DocumentText, amortize_documents, holds
 from maccli.service.evidence import as_selected, search_store
 from models.memory.modulation import Modulation, Selected, quantise
 from models.memory.relevance import Candidate, RelevanceWeights, Retriever, select
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 GROUP = 256
 """Modulations that are read together where a question reads all of them."""
+_GROUP_TOKENS = 8192
+"""Tokens that are amortized together; a fixed number, so that modulations repeat on a CPU."""
 _EMBEDDED = 64
 
 
@@ -126,13 +129,26 @@ class EvaluationStore:
         Raises:
             StoreError: the store cannot be written.
         """
-        timed = _Timed(self.model, self.lazy)
-        before = self.store.count()
+        timed, progress = _Timed(self.model, self.lazy), progress or NoProgress()
+        number = 0
         begun = time.perf_counter()
-        amortize_documents(timed, self.store, documents.items(), progress or NoProgress())
+        new = self._new(documents, progress)
+        for written in amortize_documents(timed, self.store, new, group_tokens=_GROUP_TOKENS):
+            if written.complete:
+                number += 1
+                progress.advance(1)
         seconds = time.perf_counter() - begun
         self.read_chunks()
-        return Spent(seconds, timed.seconds, self.store.count() - before)
+        return Spent(seconds, timed.seconds, number)
+
+    def _new(self, documents: Mapping[str, str], progress: Progress) -> Iterator[DocumentText]:
+        """Give the documents that are not stored as they are."""
+        for name, text in documents.items():
+            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            if holds(self.store.document(name), digest):
+                progress.advance(1)
+            else:
+                yield DocumentText(name, text, digest)
 
     def read_chunks(self) -> None:
         """Read which chunks each document has."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maccli.evaluation.results import Results, Row
-from maccli.evaluation.studies.prune_curve import WHOLE
 
 CONTEXTS = {
     "none": "no context",
@@ -193,7 +192,7 @@ def _abstention(rows: Sequence[Row]) -> list[Table]:
 
 
 def _pruned(rows: Sequence[Row]) -> list[Table]:
-    whole = {(row.k, row.checkpoint): row.value("f1") for row in rows if row.method == WHOLE}
+    whole = {(row.k, row.checkpoint): row.value("f1") for row in rows if row.at == 100}
     return [
         Table(
             "Pruning",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SIZES = (100, 75, 50, 25, 10)
 """Percent of the modulations that are left."""
-WHOLE = "whole"
+_WHOLE = "whole"
 """What stands in place of a strategy where all are left."""
 _ASKED_BEFORE = 0.5
 
@@ -53,7 +53,7 @@ def run(evaluation: Evaluation, strategies: Sequence[str] = (), sizes: Sequence[
             f"{unknown!r} is not a strategy.", f"There are {', '.join(STRATEGIES)}.", USAGE
         )
     sizes = sizes or SIZES
-    first = Row(WHOLE, evaluation.ks(METHODS["mac"])[0], evaluation.checkpoint.name)
+    first = Row(_WHOLE, evaluation.ks(METHODS["mac"])[0], evaluation.checkpoint.name)
     rows = [replace(first, at=100)] if 100 in sizes else []
     rows += [
         replace(first, method=strategy, at=percent)
@@ -92,7 +92,7 @@ def _measured(evaluation: Evaluation, row: Row, title: str) -> Row:
                     selected = pruned.candidates(question, k, "hybrid", evaluation.weights)
                     store.record_use({c.id: c.weight for c in selected})
             begun = time.perf_counter()
-            if row.method != WHOLE:
+            if row.method != _WHOLE:
                 target = Target(share=int(str(row.at)) / 100)
                 seed = abs(evaluation.plan.seed)
                 prune(store, row.method, target, seed=seed)  # type: ignore[arg-type]

@@ -16,19 +16,15 @@ from models.memory import checkpoint
 from models.paper.config import PaperConfig
 from models.paper.stack import PaperStack
 
-from .conftest import Ran
-from .test_eval import DOCUMENTS, QUESTIONS, write
+from ..conftest import Ran
+from ..evaluation.facts import DOCUMENTS, rows, write
 
 Mac = Callable[..., Ran]
 
 
 @pytest.fixture
 def data(work: Path) -> str:
-    rows = [
-        {"id": f"q{n}", "doc_id": f"d{n}", "doc": text, "question": asked, "answers": [answer]}
-        for n, (text, (asked, answer)) in enumerate(zip(DOCUMENTS, QUESTIONS, strict=True))
-    ]
-    return str(write(work / "facts.jsonl", rows))
+    return str(write(work / "facts.jsonl", rows()))
 
 
 @pytest.fixture
@@ -73,16 +69,16 @@ def encoder(folder: Path, start: Path, *modules: str, **pooling: Any) -> str:
 
 
 def answers(row: Any) -> list[str]:
-    return [one["prediction"] for one in row["predictions"]]
+    return [answer["prediction"] for answer in row["answers"]]
 
 
 def test_every_measure_of_the_papers_stack(mac: Mac, data: str, paper: str, work: Path) -> None:
     pytest.importorskip("matplotlib")
     asked = ("closed-book", "rag-hybrid", "mac", "mac-dense", "mac+text", "mac-oracle")
-    options = ("eval", "--data", data, "-m", paper, "--out", "result.json", "-k", "2", "-k", "all")
-    options += (*(part for method in asked for part in ("--method", method)), "--retention", "2")
-    options += ("--abstention", "--bank-sizes", "3,6", "--report", "page.html", "--plot", "a.svg")
-    ran = mac(*options, "--json")
+    methods = [part for method in asked for part in ("--method", method)]
+    given = ("--data", data, "-m", paper)
+    options = ("eval", *given, "--out", "result.json", "-k", "2", "-k", "all", *methods)
+    ran = mac(*options, "--report", "page.html", "--json")
     assert ran.code == 0, ran.err
     result = ran.json
     assert [(r["method"], r["k"]) for r in result["rows"]] == [
@@ -91,45 +87,49 @@ def test_every_measure_of_the_papers_stack(mac: Mac, data: str, paper: str, work
         *(("mac", 2), ("mac", "all"), ("mac-dense", 2), ("mac+text", 2), ("mac+text", "all")),
         ("mac-oracle", None),
     ]
-    rows = {(r["method"], r["k"]): r for r in result["rows"]}
+    measured = {(r["method"], r["k"]): r for r in result["rows"]}
+    costs = {key: row["costs"] for key, row in measured.items()}
     # As many prefix tokens for any number of documents.
-    assert rows["mac", 2]["prefix_tokens"] == rows["mac", "all"]["prefix_tokens"] == 2
-    assert rows["mac", "all"]["found"] == 100
+    assert costs["mac", 2]["prefix_tokens"] == costs["mac", "all"]["prefix_tokens"] == 2
+    assert costs["mac", "all"]["found"] == 100
     for k in (2, "all"):
-        assert rows["mac+text", k]["prompt_tokens"] > rows["mac", k]["prompt_tokens"]
-        assert len(set(answers(rows["mac+text", k]))) > 1
+        assert costs["mac+text", k]["prompt_tokens"] > costs["mac", k]["prompt_tokens"]
+        assert len(set(answers(measured["mac+text", k]))) > 1
     assert result["settings"]["group"] == 2
-    assert {r["method"] for r in result["retention"]} == {*asked} - {"closed-book", "mac-oracle"}
-    assert {(r["k"], r["size"]) for r in result["bank_sizes"]} == {(2, 3), (2, 6)}
-    assert result["abstention"]["wrongly_abstained"] == 0
     page = (work / "page.html").read_text()
-    assert (
-        "mac+text, k = all" in page and "<svg" in page and "mac+text" in Path("a.svg").read_text()
-    )
+    assert "mac+text, k = all" in page and "<svg" in page
     again = mac(*options, "--resume")
     assert again.code == 0
     assert re.search(r"\| mac\+text +\| all +\|", again.out)
+    kept = mac("study", "retention", *given, "-k", "2", "--first", "2", *methods, "--json")
+    assert kept.code == 0, kept.err
+    lasting = {*asked} - {"closed-book", "mac-oracle"}
+    assert {r["method"] for r in kept.json["rows"]} == lasting
+    sizes = mac("study", "bank-sizes", *given, "-k", "2", "--sizes", "3,6", *methods, "--json")
+    assert sizes.code == 0, sizes.err
+    assert {(r["method"], r["at"]) for r in sizes.json["rows"]} == {
+        (method, size) for method in lasting for size in (3, 6)
+    }
+    refused = mac("study", "abstention", *given, "-k", "2", "--json")
+    assert refused.json["rows"][0]["figures"]["wrongly"][0] == 0
 
 
-def test_all_documents_at_once_or_in_groups(mac: Mac, data: str, paper: str) -> None:
+def test_selecting_all_is_no_selection(mac: Mac, data: str, paper: str, work: Path) -> None:
+    config = json.loads((work / paper / "config.json").read_text())
+    (work / paper / "config.json").write_text(json.dumps({**config, "group": None}))
     options = ("eval", "--data", data, "-m", paper, "--method", "mac", "--json")
-    options += ("--store", "bank", "-k", "6", "-k", "all")
-    selected, whole = mac(*options, "--group", "all").json["rows"]
-    # Selecting as many as there are is no selection, in whatever order they are aggregated.
+    selected, whole = mac(*options, "-k", "6", "-k", "all").json["rows"]
+    # In whatever order documents are aggregated.
     assert selected["k"] == 6 and answers(selected) == answers(whole)
-    ran = mac(*options, "--group", "2", "--out", "two.json")
-    assert ran.json["settings"]["group"] == 2
-    refused = mac(*options, "--group", "3", "--out", "two.json", "--resume")
-    assert refused.code == 2 and "results of other settings: group 2, not 3." in refused.err
 
 
 @pytest.mark.parametrize("k", ["2", "all"])
 def test_the_papers_bank_is_pruned(mac: Mac, data: str, paper: str, k: str) -> None:
-    options = ("eval", "--data", data, "-m", paper, "--prune-curve", "-k", k, "--store", "bank")
+    options = ("study", "prune-curve", "--data", data, "-m", paper, "-k", k, "--store", "bank")
     options += ("--strategy", "nn-average", "--strategy", "random", "--strategy", "usage")
-    ran = mac(*options, "--size", "100", "--size", "50", "--json")
+    ran = mac(*options, "--percent", "100", "--percent", "50", "--json")
     assert ran.code == 0, ran.err
-    left = [(r["strategy"], r["modulations"]) for r in ran.json["rows"]]
+    left = [(r["method"], r["costs"]["modulations"]) for r in ran.json["rows"]]
     assert left == [("whole", 6), ("nn-average", 3), ("random", 3), ("usage", 3)]
 
 
@@ -140,8 +140,7 @@ def test_checkpoints_side_by_side(
     models = ("-m", paper, "-m", latent, "-m", other_base, "-m", latent)
     options = ("eval", "--data", data, *models, "--method", "closed-book", "--method", "mac")
     options += ("-k", "2", "-k", "all", "--store", "banks", "--out", "result.json")
-    studies = ("--bank-sizes", "6", "--plot", "a.svg", "--report", "page.html")
-    ran = mac(*options, *studies, "--json")
+    ran = mac(*options, "--report", "page.html", "--json")
     assert ran.code == 0, ran.err
     bases = ("tiny-llama", "tiny-qwen2")
     # What needs no checkpoint is measured once a base LM; only the paper's stack reads all.
@@ -153,13 +152,14 @@ def test_checkpoints_side_by_side(
         ("closed-book", None, None, bases[1]),
         ("mac", 2, "other", None),
     ]
-    assert [r["checkpoint"] for r in ran.json["bank_sizes"]] == ["paper", "latent", "other"]
     assert sorted(path.name.rpartition("-")[0] for path in (work / "banks").iterdir()) == [
         *("latent", "other", "paper"),
     ]
-    assert set(ran.json["ingests"]) == {"latent", "other", "paper"}
-    assert "mac [other]" in (work / "page.html").read_text()
-    assert "closed-book [tiny-qwen2]" in (work / "a.svg").read_text()
+    assert set(ran.json["ingest"]) == {"latent", "other", "paper"}
+    page = (work / "page.html").read_text()
+    assert "mac [other]" in page and "closed-book [tiny-qwen2]" in page
+    sizes = mac("study", "bank-sizes", "--data", data, *models, "--sizes", "6", "--json").json
+    assert [r["checkpoint"] for r in sizes["rows"]] == ["paper", "latent", "other"]
     again = mac(*options, "--resume")
     assert again.code == 0 and "| mac [latent] " in again.out
     alone = mac("eval", "--data", data, "-m", latent, "--out", "result.json", "--resume")
@@ -167,36 +167,21 @@ def test_checkpoints_side_by_side(
     one = mac("eval", "--data", data, "-m", latent, "--method", "mac", "-k", "2", "--json").json
     (mine,) = [r for r in ran.json["rows"] if r["checkpoint"] == "latent"]
     assert answers(one["rows"][0]) == answers(mine)
-    assert one["rows"][0]["checkpoint"] is None and "ingest" in one
+    assert one["rows"][0]["checkpoint"] is None and "store" in one["ingest"]
 
 
 def test_what_several_checkpoints_refuse_and_prune(
     mac: Mac, data: str, paper: str, latent: str
 ) -> None:
-    both = ("eval", "--data", data, "-m", paper, "-m", latent, "-k", "2", "--store", "banks")
-    curve = mac(*both, "--prune-curve", "--strategy", "random", "--size", "50", "--size", "100")
+    both = ("--data", data, "-m", paper, "-m", latent, "-k", "2", "--store", "banks")
+    sizes = ("--percent", "50", "--percent", "100")
+    curve = mac("study", "prune-curve", *both, "--strategy", "random", *sizes)
     assert curve.code == 0, curve.err
     assert "| random [paper] " in curve.out and "| whole [latent] " in curve.out
     # The first one abstains, the second has no threshold.
-    refused = mac(*both, "--abstention", "--out", "kept.json")
+    refused = mac("study", "abstention", *both, "--out", "kept.json")
     assert refused.code == 1 and "has no threshold" in refused.err
-    assert [r["checkpoint"] for r in json.loads(Path("kept.json").read_text())["abstention"]] == [
-        "paper"
-    ]
-
-
-def test_results_of_before_are_gone_on_with(mac: Mac, data: str, latent: str) -> None:
-    options = ("eval", "--data", data, "-m", latent, "--method", "mac", "-k", "2")
-    assert mac(*options, "--out", "result.json").code == 0
-    old = json.loads(Path("result.json").read_text())
-    del old["settings"]["group"]
-    for row in old["rows"]:
-        for name in ("checkpoint", "base_lm", "retriever"):
-            del row[name]
-    Path("result.json").write_text(json.dumps(old))
-    ran = mac(*options, "--out", "result.json", "--resume", "--method", "mac-dense", "--json")
-    assert ran.code == 0, ran.err
-    assert [r["method"] for r in ran.json["rows"]] == ["mac", "mac-dense"]
+    assert [r["checkpoint"] for r in json.loads(Path("kept.json").read_text())["rows"]] == ["paper"]
 
 
 def test_retrievers_of_others(
@@ -207,47 +192,44 @@ def test_retrievers_of_others(
     cls = encoder(
         work / "first", tiny_encoder, "Transformer", "Pooling", pooling_mode_cls_token=True
     )
-    found = ("--retriever", plain, "--retriever", f"{cls},{plain}")
-    options = ("eval", "--data", data, "-m", latent, "-m", paper, "-k", "1", "-k", "6", *found)
-    options += ("--method", "rag-dense", "--method", "mac", "--out", "result.json")
-    ran = mac(*options, "--bank-sizes", "6,4", "--report", "page.html", "--json")
+    found = [f"{reader}@{by}" for by in (plain, f"{cls},{plain}") for reader in ("rag", "mac")]
+    methods = [part for name in ("rag-dense", "mac", *found) for part in ("--method", name)]
+    given = ("--data", data, "-m", latent, "-m", paper, *methods)
+    options = ("eval", *given, "-k", "1", "-k", "6", "--out", "result.json")
+    ran = mac(*options, "--report", "page.html", "--json")
     assert ran.code == 0, ran.err
-    rows = {(r["method"], r["k"], r["checkpoint"]): r for r in ran.json["rows"]}
-    added = {name for name, _, _ in rows} - {"mac", "rag-dense"}
-    assert added == {"rag-plain", "mac-plain", "rag-first", "mac-first"}
+    measured = {(r["method"], r["k"], r["checkpoint"]): r for r in ran.json["rows"]}
+    added = {name for name, _, _ in measured} - {"mac", "rag-dense"}
+    assert added == {"rag@plain", "mac@plain", "rag@first", "mac@first"}
     for name in added:
-        row = rows[name, 6, "latent" if name.startswith("mac") else None]
-        assert row["found"] == 100 and row["retriever"] is not None
-        assert row["adaptation_seconds"] > 0 and row["adaptation_memory"] > 1e6
-    # What is found does not depend on who reads it, and with all found mac has the same bank.
+        row = measured[name, 6, "latent" if name.startswith("mac") else None]
+        costs = row["costs"]
+        assert costs["found"] == 100 and row["files"]["encoder"]
+        assert costs["adaptation_seconds"] > 0 and costs["adaptation_memory"] > 1e6
+    # What is found does not depend on who reads it, and with all found mac has the same store.
     hits = [
-        [p["found"] for p in rows[name, 1, whose]["predictions"]]
-        for name, whose in (("rag-plain", None), ("mac-plain", "latent"), ("mac-plain", "paper"))
+        [a["found"] for a in measured[name, 1, whose]["answers"]]
+        for name, whose in (("rag@plain", None), ("mac@plain", "latent"), ("mac@plain", "paper"))
     ]
     assert hits[0] == hits[1] == hits[2]
-    assert answers(rows["mac-plain", 6, "latent"]) == answers(rows["mac", 6, "latent"])
-    assert rows["rag-plain", 1, None]["bytes_a_document"] == pytest.approx(
-        sum(map(len, DOCUMENTS)) / 6 + 2 * 32
-    )
-    assert rows["mac-plain", 1, "paper"]["bytes_a_document"] > 2 * 32
-    sizes = [(r["method"], r["size"]) for r in ran.json["bank_sizes"] if r["k"] == 1]
-    assert ("rag-first", 4) in sizes and ("mac-plain", 6) in sizes
-    assert "rag-first, k = 6" in (work / "page.html").read_text()
+    assert answers(measured["mac@plain", 6, "latent"]) == answers(measured["mac", 6, "latent"])
+    each = {key: row["costs"]["bytes_a_document"] for key, row in measured.items()}
+    assert each["rag@plain", 1, None] == pytest.approx(sum(map(len, DOCUMENTS)) / 6 + 2 * 32)
+    assert each["mac@plain", 1, "paper"] > 2 * 32
+    assert "rag@first, k = 6" in (work / "page.html").read_text()
     again = mac(*options, "--resume")
-    assert again.code == 0 and "| mac-first [paper] " in again.out
+    assert again.code == 0 and "| mac@first [paper] " in again.out
+    sizes = mac("study", "bank-sizes", *given, "-k", "1", "--sizes", "6,4", "--json")
+    assert sizes.code == 0, sizes.err
+    rows_of = {(r["method"], r["at"]): r for r in sizes.json["rows"] if r["base_lm"] is None}
+    assert ("rag@first", 4) in rows_of and ("mac@plain", 6) in rows_of
 
 
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (("-k", "all"), 2, "-k all is of the paper's stack"),
-        (("--group", "4"), 2, "--group is of the paper's stack"),
-        (("-k", "0"), 2, "'0' is neither a number from 1 on nor all."),
-        (("--group", "1"), 2, "'1' is neither a number from 2 on nor all."),
-        (("--retriever", "nowhere"), 1, "no base model is called 'nowhere'"),
-        (("--retriever", "a,b,c"), 2, "'a,b,c' is no retriever."),
-        (("--retriever", "dense"), 2, "rag-dense would be the name of two methods."),
-        (("--retriever", "x", "--prune-curve"), 2, "--retriever does not go with --prune-curve."),
+        (("-k", "all"), 2, "-k all works with the paper's stack"),
+        (("--method", "mac@nowhere"), 1, "no base model is called 'nowhere'"),
     ],
 )
 def test_what_cannot_be_asked(
@@ -262,21 +244,21 @@ def test_constant_tokens_are_of_one_base_lm(
     mac: Mac, data: str, latent: str, paper: str, other_base: str
 ) -> None:
     Path("p.safetensors").write_bytes(b"")
-    options = ("--method", "rag-prefix-dense", "--rag-prefix", "p.safetensors")
+    options = ("--method", "rag-prefix-dense", "--with", "rag-prefix=p.safetensors")
     alone = mac("eval", "--data", data, "-m", paper, *options)
     assert alone.code == 1 and "the latent stack; paper is of the paper's" in alone.err
     two = mac("eval", "--data", data, "-m", latent, "-m", other_base, *options)
-    assert two.code == 2 and "belong to one base LM" in two.err
+    assert two.code == 2 and "each was trained with one base model" in two.err
 
 
 @pytest.mark.parametrize(
-    ("method", "option"),
-    [("rag-lora-dense", "--rag-lora"), ("uniform", "--qa-base"), ("camels", "--camels")],
+    ("method", "name"),
+    [("rag-lora-dense", "rag-lora"), ("uniform", "qa-base"), ("camels", "camels")],
 )
 def test_what_learned_on_one_base_lm_is_not_compared_on_two(
-    mac: Mac, data: str, latent: str, other_base: str, method: str, option: str
+    mac: Mac, data: str, latent: str, other_base: str, method: str, name: str
 ) -> None:
     both = ("eval", "--data", data, "-m", latent, "-m", other_base)
-    ran = mac(*both, "--method", method, option, latent)
+    ran = mac(*both, "--method", method, "--with", f"{name}={latent}")
     assert ran.code == 2
-    assert f"The files of {option} belong to one base LM" in ran.err
+    assert f"{name}: each was trained with one base model" in ran.err
