@@ -11,8 +11,8 @@ the same start, and measures
 - F1 on the dev questions, each reading a bank of all dev documents.
 
 Prints one Markdown table; `--plot` draws it, `--out` writes it as JSON. The base model, by
-default the pinned one, may be any folder; `--amortizer` is `t5` with `--t5-config tiny`, or
-`encoder`.
+default the pinned one, may be any folder; `--amortizer` is `t5`, a tiny one with random weights
+unless a model is named, or `encoder`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ import json
 import sys
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import process
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
+TINY_T5 = {
+    "model_type": "t5",
+    **{"d_model": 128, "d_kv": 32, "d_ff": 256, "num_heads": 4},
+    **{"num_layers": 2, "num_decoder_layers": 2, "decoder_start_token_id": 0},
+}
+"""A T5 that reads the base LM's tokens."""
 
 
 def main() -> None:
@@ -69,9 +76,9 @@ def main() -> None:
 def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train with this p and measure."""
     import torch
+    from maccli.evaluation.peak import peak
 
     from benchmarks import answers
-    from maccli.evaluation.peak import peak
     from models.base.device import choose_device, choose_dtype
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
@@ -93,11 +100,15 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     lm = BaseLM.load(weights.resolve(names["base_lm"]), device=device, dtype=choose_dtype(device))
     encoder = SentenceEncoder.load(weights.resolve(names["encoder"]), device=device)
     tiny = arguments.amortizer == "t5" and arguments.amortizer_model is None
-    choice = setup.Choice(arguments.amortizer, arguments.amortizer_model, tiny, arguments.tokens)
+    amortizer = "encoder" if tiny else arguments.amortizer
+    choice = setup.Choice(amortizer, arguments.amortizer_model, arguments.tokens)
     model = setup.describe(
         choice, lm, encoder, base_sha256=None, encoder_sha256=None,
         chunk_tokens=arguments.chunk_tokens, **names,
     )  # fmt: skip
+    if tiny:
+        network = {**TINY_T5, "vocab_size": len(lm.tokenizer)}
+        model = replace(model, amortizer="t5", network=network)
     config = TrainConfig(
         steps=arguments.steps, groups=arguments.batch // 2, documents=2,
         learning_rate=arguments.lr, backprop_dropout=p, seed=arguments.seed, save_minutes=1e9,

@@ -1,5 +1,5 @@
 """The `paper` stack: the method of arXiv 2403.04317 as its authors describe it.
 
-Every module gives the paper's section or equation beside what it computes; `docs/method.md` goes
-through them in order.
+Every module names the paper's section or equation for what it computes; `docs/method.md` follows
+them in order.
 """

@@ -1,8 +1,8 @@
-"""Many documents' modulations to the one that answers (h_psi of arXiv 2403.04317, section 3).
+"""Turns the modulations of many documents into a single one (h_psi of arXiv 2403.04317, section 3).
 
-Three ways through the same weights: all documents at once; block by block with a running softmax,
-which gives the same result in bounded memory at the price of reading the bank once a layer; and
-hierarchically, in groups of M documents, which reads it once and is an approximation.
+There are three ways through the same weights: all documents at once; block by block with a running
+softmax, which gives the same result in bounded memory but reads the bank once a layer; and
+hierarchically in groups of M documents, an approximation that reads the bank once.
 
 Letters: N questions, K documents in the bank, k of them in a block, T tokens a modulation, d latent
 size, M documents a group, A attention heads, C head size.
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from models.paper.layers import CrossBlock
 
 Blocks = Iterable[Tensor]
-"""The bank in pieces [k, T, d], k as it comes."""
+"""The bank in blocks [k, T, d]; k may differ."""
 
 
 class Aggregator(nn.Module):
-    """The question's tokens read the bank, through several blocks of cross-attention (section 3.2).
+    """Cross-attention, several blocks of it, from a question's tokens to the bank (section 3.2).
 
     Args:
         size: d.
-        blocks: how many; the paper has 4.
+        blocks: the number of blocks; 4 in the paper.
         heads: A; 8 in the paper.
         head_size: C; 96 in the paper.
     """
@@ -40,11 +40,11 @@ class Aggregator(nn.Module):
 
         Args:
             question: [N, T, d], the input encoder's tokens.
-            bank: [K, T, d], or [N, K, T, d] where each question has a bank of its own.
+            bank: [K, T, d], or [N, K, T, d] if each question has its own bank.
             visible: bool [N, K], the documents each question may read, at least one; None: all.
 
         Returns:
-            [N, T, d], whatever the order of the documents.
+            [N, T, d]; the order of the documents makes no difference.
         """
         _require_documents(bank.shape[-3])
         context = bank.flatten(-3, -2)
@@ -55,10 +55,10 @@ class Aggregator(nn.Module):
         return question
 
     def chunked(self, question: Tensor, read: Callable[[], Blocks]) -> Tensor:
-        """The result of `forward` for all documents, with one block of them in memory at a time.
+        """Return the result of `forward` with only one block of documents in memory at a time.
 
-        The softmax over the bank is kept as a running maximum, sum and weighted mean of values
-        (online softmax, arXiv 1805.02867), so nothing is approximated.
+        The softmax over the bank is computed with a running maximum, sum and weighted mean of
+        values (online softmax, arXiv 1805.02867), so nothing is approximated.
 
         Args:
             question: [N, T, d].
@@ -92,9 +92,9 @@ class Aggregator(nn.Module):
     def hierarchical(self, question: Tensor, bank: Blocks, group: int) -> Tensor:
         """Aggregate groups of M documents, then groups of M results, until one is left (3.3).
 
-        Groups are of neighbours in the bank. Each level has at most 1 / M as many entries as the
-        one below, rounded up, so it ends for every bank; a level hands a group on as soon as it
-        has to make room, so that at most M entries of each level are in memory. A bank of up to M
+        A group is of neighbours in the bank. Each level has at most 1 / M as many entries as the
+        level below, rounded up, so this ends for every bank. A level passes a group on as soon as
+        it has to make room, so that at most M entries a level are in memory. A bank of up to M
         documents gives the result of `forward`.
 
         Args:
@@ -115,7 +115,7 @@ class Aggregator(nn.Module):
             for document in part:
                 self._push(question, levels, 0, document, group)
         _require_documents(len(levels[0]))
-        for level, entries in enumerate(levels):  # grows while the rest is handed upwards
+        for level, entries in enumerate(levels):  # `levels` grows as groups are passed upwards
             merged: Tensor = self(question, torch.stack(entries, -3))
             if level + 1 == len(levels):
                 return merged
@@ -125,7 +125,7 @@ class Aggregator(nn.Module):
     def _push(
         self, question: Tensor, levels: list[list[Tensor]], level: int, entry: Tensor, group: int
     ) -> None:
-        """Put an entry [T, d] or [N, T, d] on a level, which first hands on a full group."""
+        """Put an entry [T, d] or [N, T, d] on a level, which first passes on a full group."""
         if level == len(levels):
             levels.append([])
         if len(levels[level]) == group:

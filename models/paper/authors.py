@@ -1,8 +1,7 @@
-"""Reads what the authors' published code (github.com/jihoontack/MAC) saves into a `PaperStack`.
+"""Converts checkpoints of the authors' code (github.com/jihoontack/MAC) to a `PaperStack`.
 
-Their file is a pickled `state_dict` of all networks but the base LM. All sizes are read off the
-tensors' shapes. Their T5 reads the padding of its inputs; for a text by itself, as here, that
-makes no difference.
+Their file is a pickled `state_dict` of all networks but the base LM. All sizes are taken from the
+shapes of the tensors. Their T5 reads the padding of its inputs; a single text, as here, has none.
 
 Letters: T tokens of a modulation, in and out the inputs and outputs of a layer.
 """
@@ -24,7 +23,7 @@ from models.paper.config import PaperConfig
 from models.paper.stack import PaperStack
 
 T5_STACKS = {"amortizer": "enc_decoder", "question": "aggregator.question_encoder"}
-"""Our name of each T5 and theirs."""
+"""The name of each T5: ours, and theirs."""
 MLPS = {"amortizer": "mlps", "question": "aggregator.mlps"}
 CROSS = {
     "norm1": "norm_query",
@@ -37,11 +36,11 @@ CROSS = {
     "mlp.net.0": "up",
     "mlp.net.3": "down",
 }
-"""Their name of each layer of a cross-attention block and ours."""
+"""The name of each layer of a cross-attention block: theirs, and ours."""
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of one of their files; nothing in it is executed.
+    """Return the tensors in one of their files; no code in it is executed.
 
     Raises:
         CheckpointError: it is not such a file.
@@ -57,19 +56,19 @@ def read(path: Path) -> dict[str, Tensor]:
     ) as error:
         raise CheckpointError(
             f"{path} is no checkpoint of the authors' code",
-            "it has to hold a `state_dict`, and nothing but tensors",
+            "the file must hold a `state_dict` with tensors only",
         ) from error
     return tensors
 
 
 def convert(theirs: Mapping[str, Tensor], shape: Shape, **named: Any) -> PaperStack:
-    """A stack of their weights.
+    """Return a stack with their weights.
 
     Args:
         theirs: their names and tensors.
-        shape: of the base LM that they were trained for.
+        shape: the shape of the base LM that they were trained for.
         named: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `key_size`, `tokenizer` and
-            what else a `PaperConfig` has that is no size of theirs.
+            other fields of a `PaperConfig` that the tensors do not tell.
 
     Raises:
         CheckpointError: a tensor is missing, is not known, or does not fit the base LM.
@@ -134,7 +133,7 @@ def convert(theirs: Mapping[str, Tensor], shape: Shape, **named: Any) -> PaperSt
 
 
 class _Source:
-    """Their tensors, each to be taken once."""
+    """Their tensors; it remembers which were taken."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors, self._left = tensors, set(tensors)
@@ -152,7 +151,7 @@ class _Source:
         return sorted(name for name in self._tensors if name.startswith(prefix + "."))
 
     def count(self, prefix: str) -> int:
-        """How many numbered modules stand below a name."""
+        """Return how many numbered modules are below a name."""
         numbers = {name.removeprefix(prefix + ".").split(".")[0] for name in self.below(prefix)}
         return len(numbers)
 
@@ -165,7 +164,7 @@ class _Source:
 
 
 def _t5_config(source: _Source, prefix: str) -> dict[str, Any]:
-    """A T5's sizes, read off its tensors."""
+    """Return the sizes of a T5, from its tensors."""
     block = f"{prefix}.encoder.block.0.layer"
     heads = source.peek(f"{block}.0.SelfAttention.relative_attention_bias.weight").shape
     gated = any(re.search(r"DenseReluDense\.wi_0\.", name) for name in source.below(prefix))
@@ -188,12 +187,12 @@ def _t5_config(source: _Source, prefix: str) -> dict[str, Any]:
 
 
 def _t5(source: _Source, prefix: str, ours: str) -> dict[str, Tensor]:
-    """A T5 and its learned prompts; embeddings that are stored three times are taken once."""
+    """Return a T5 with its learned prompts; its embedding is stored three times and taken once."""
     out = {}
     for name in source.below(prefix):
         tensor, rest = source.peek(name), name.removeprefix(prefix + ".")
         if not rest.startswith(("shared.", "encoder.", "decoder.", "learnable_prompts")):
-            continue  # what else stands below, if it is not taken elsewhere, is reported
+            continue  # anything else is reported if nobody takes it
         source.take(name)
         if rest == "learnable_prompts":
             out[ours + "prompts"] = tensor[0]
@@ -207,7 +206,7 @@ def _t5(source: _Source, prefix: str, ours: str) -> dict[str, Tensor]:
 def _per_token(
     source: _Source, theirs: str, count: int, ours: str, layers: tuple[str, str, str]
 ) -> dict[str, Tensor]:
-    """One MLP a token, stacked: their weights are [out, in], ours [T, in, out]."""
+    """Return one MLP a token, stacked: their weights are [out, in], ours [T, in, out]."""
 
     def stacked(name: str, change: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
         tensors = [change(source.take(f"{theirs}.{i}.{name}")) for i in range(count)]

@@ -1,4 +1,4 @@
-"""Sizes and choices that make a checkpoint of the `paper` stack. No torch."""
+"""The config of a checkpoint of the `paper` stack. torch is not imported."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ MODULATIONS = ("prefix", "lora")
 
 @dataclass(frozen=True, slots=True)
 class PaperConfig:
-    """A checkpoint of the paper's own stack (arXiv 2403.04317); saved as its config.json."""
+    """The config of a checkpoint of the paper's stack (arXiv 2403.04317); saved as config.json."""
 
     base_lm: str
     base_sha256: str | None
     encoder: str
-    """The sentence encoder: of the documents' keys, and what the amortizer `encoder` reads by."""
+    """The sentence encoder of the documents' keys; the amortizer `encoder` reads its states."""
     encoder_sha256: str | None
     layers: int
     kv_heads: int
     head_size: int
     hidden_size: int
-    """d, the base LM's hidden size and that of a latent."""
+    """d, the hidden size of the base LM and the size of a latent."""
     key_size: int
     amortizer: str = "t5"
     network: dict[str, Any] = field(default_factory=dict)
-    """The amortizer's network as transformers describes it; for `encoder` its `hidden_size`."""
+    """The amortizer's network as a transformers config; for `encoder` just its `hidden_size`."""
     question_network: dict[str, Any] = field(default_factory=dict)
-    """The input encoder's, where that is another than the amortizer's."""
+    """The input encoder's network, if it is not the same as the amortizer's."""
     tokenizer: str = ""
-    """Whose tokens the amortizer reads: a Hub id or a folder; empty: the base LM's."""
+    """The tokenizer of the amortizer: a Hub id or a folder; empty: the base LM's."""
     modulation: str = "prefix"
     tokens: int = 12
     """T, latents of a modulation; the paper has 12 for distilgpt2 and 24 for larger base LMs."""
     prefix_tokens: int = 2
-    """P, keys and values in front of each layer."""
+    """P, the number of keys and values in front of each layer."""
     r: int = 8
     """The rank of a `lora` modulation; named as in PEFT, as is `lora_alpha`."""
     lora_alpha: float = 16
     """The weights of a `lora` modulation are multiplied by alpha / r."""
     lora_targets: dict[str, Any] = field(default_factory=dict)
-    """The projections that it changes in every layer: name, and [inputs, outputs]."""
+    """The projections that a `lora` modulation changes in every layer: name, [inputs, outputs]."""
     blocks: int = 4
     heads: int = 8
     attention_size: int = 96
     """C, the size of each of the aggregator's heads."""
     decoder_blocks: int = 2
-    """Blocks of the small decoder that stands on a sentence encoder."""
+    """Blocks of the small decoder on top of a sentence encoder."""
     head_hidden: int = 768
     chunk_tokens: int = 192
     documents: int = 8
     """How many documents a question selects by default."""
     group: int = 16
-    """M, documents that are aggregated at once; more are aggregated hierarchically."""
+    """M, how many documents are aggregated at once; more are aggregated hierarchically."""
     lexical_weight: float = 0.0
     likelihood_weight: float = 0.0
     coverage_weight: float = 0.0
@@ -107,12 +107,12 @@ class PaperConfig:
 
     @property
     def targets(self) -> dict[str, tuple[int, int]]:
-        """`lora_targets`: inputs and outputs by name."""
+        """Inputs and outputs of each of the `lora_targets`."""
         return {name: (int(i), int(o)) for name, (i, o) in self.lora_targets.items()}
 
     @property
     def latent_size(self) -> int:
-        """D, see `hidden_size`."""
+        """The same as `hidden_size`."""
         return self.hidden_size
 
     @property
@@ -131,5 +131,5 @@ class PaperConfig:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """What goes into config.json."""
+        """Return what goes into config.json."""
         return asdict(self)

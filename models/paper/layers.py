@@ -1,4 +1,4 @@
-"""The two building blocks of the paper's networks: an MLP of each token's own, cross-attention.
+"""The two building blocks of the paper's networks: an MLP for each token, and cross-attention.
 
 Letters: N sequences, T tokens, S tokens attended to, I inputs, J hidden, O outputs, A attention
 heads, C head size.
@@ -17,16 +17,16 @@ from torch.nn import functional as F
 class PerToken(nn.Module):
     """T residual MLPs, one for each token: skip(x) + down(activation(up(norm(x)))).
 
-    What an amortization network reads out (arXiv 2403.04317, section 3.1), and what takes the
-    aggregated latents to the tokens of a prefix. The T networks are kept as stacked matrices, so
-    that they are one product.
+    They are the last layers of an amortization network (arXiv 2403.04317, section 3.1), and turn
+    the aggregated latents into the tokens of a prefix. The T networks are stored as stacked
+    matrices, so that all of them are one product.
 
     Args:
         tokens: T.
         inputs: I.
         hidden: J.
-        outputs: O; where it is not I, the skip connection is a learned matrix.
-        activation: between the two layers.
+        outputs: O; if it is not I, the skip connection is a learned matrix.
+        activation: the function between the two layers.
     """
 
     def __init__(
@@ -49,21 +49,23 @@ class PerToken(nn.Module):
             self.skip, self.skip_bias = _matrices(tokens, inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, T, O] of tokens [N, T, I], each through its own network."""
+        """Return [N, T, O] of tokens [N, T, I], each through its own network."""
         y = F.layer_norm(x, x.shape[-1:]) * self.norm + self.norm_bias
-        y = _each(self.activation(_each(y, self.up, self.up_bias)), self.down, self.down_bias)
-        return y + (x if self.skip is None else _each(x, self.skip, self.skip_bias))
+        y = _per_token(
+            self.activation(_per_token(y, self.up, self.up_bias)), self.down, self.down_bias
+        )
+        return y + (x if self.skip is None else _per_token(x, self.skip, self.skip_bias))
 
 
 def _matrices(tokens: int, inputs: int, outputs: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weights [T, I, O] and biases [T, O], drawn as `nn.Linear` draws its own."""
+    """Return weights [T, I, O] and biases [T, O], initialised as in `nn.Linear`."""
     bound = 1 / math.sqrt(inputs)
     weight = torch.empty(tokens, inputs, outputs).uniform_(-bound, bound)
     return nn.Parameter(weight), nn.Parameter(torch.empty(tokens, outputs).uniform_(-bound, bound))
 
 
-def _each(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """[N, T, O] of x [N, T, I], token by token with weight [T, I, O] and bias [T, O]."""
+def _per_token(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return [N, T, O] of x [N, T, I], a token at a time: weight [T, I, O], bias [T, O]."""
     y = x.transpose(0, 1) @ weight
     return (y if bias is None else y + bias[:, None]).transpose(0, 1)
 
@@ -71,12 +73,12 @@ def _each(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 class CrossBlock(nn.Module):
     """Pre-norm cross-attention and MLP, both residual (the blocks of h_psi, section 3.2).
 
-    The MLP is no wider than the attention. There are no positions: what the context's order is
-    makes no difference.
+    The MLP is no wider than the attention. There are no positions: the order of the context makes
+    no difference.
 
     Args:
-        size: of the tokens that ask.
-        context: of the tokens that are asked.
+        size: the width of the queries.
+        context: the width of the tokens that are attended to.
         heads: A.
         head_size: C.
     """
@@ -96,26 +98,26 @@ class CrossBlock(nn.Module):
         self.down = nn.Linear(min(size, inner), size)
 
     def queries(self, x: Tensor) -> Tensor:
-        """[N, A, T, C] of x [N, T, size]."""
+        """Return queries [N, A, T, C] of x [N, T, size]."""
         return self._split(self.query(self.norm_query(x)))
 
     def context(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values [..., A, S, C] of the context [..., S, context size]."""
+        """Return keys and values [..., A, S, C] of the context [..., S, context size]."""
         x = self.norm_context(x)
         return self._split(self.key(x)), self._split(self.value(x))
 
     def finish(self, x: Tensor, y: Tensor) -> Tensor:
-        """The block's output [N, T, size] of its input and what the heads read, [N, A, T, C]."""
+        """Return the output [N, T, size] of the input and of what the heads read, [N, A, T, C]."""
         x = x + self.out(y.transpose(1, 2).flatten(2))
         update: Tensor = self.down(F.gelu(self.up(self.norm_mlp(x))))
         return x + update
 
     def forward(self, x: Tensor, context: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Let x [N, T, size] read the context [N, S, context size], or [S, ...] shared by all.
+        """Return the output [N, T, size].
 
         Args:
-            x: the tokens that ask.
-            context: the tokens that are asked.
+            x: [N, T, size], the tokens that attend.
+            context: [N, S, context size], or [S, ...] for all N, the tokens attended to.
             visible: bool [N, S], which of them each sequence sees, at least one; None: all.
         """
         keys, values = self.context(context)

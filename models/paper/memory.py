@@ -1,9 +1,9 @@
 """A checkpoint of the paper's stack at work, see `models.memory.protocol.LoadedModel`.
 
-A modulation is stored as its T latents of size d, rounded as those of the `latent` stack are, with
-the document's sentence embedding as its key. A question selects documents by the key (the paper has
-no such step: k as large as the bank leaves it out), and the aggregator reads them, hierarchically
-where they are more than M.
+A modulation is stored as its T latents of size d, rounded like those of the `latent` stack, and
+the document's sentence embedding is its key. A question selects documents by their keys (the paper
+has no such step; with k as large as the bank nothing is left out), and the aggregator reads them,
+hierarchically if there are more than M.
 
 Letters: K selected documents, T tokens of a modulation, d latent size, E key size, M documents a
 group.
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from models.base.batching import batch_tokens, length_batches
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.base.lm import Prefix
 from models.memory.answering import Answerer
 from models.memory.base_models import BaseModels
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SHARPNESS = 20.0
-"""What cosines are multiplied by to be nats, as in an untrained `latent` stack."""
+"""The factor that turns cosines into nats, as in an untrained `latent` stack."""
 
 
 class PaperMemory(Answerer):
@@ -42,7 +42,7 @@ class PaperMemory(Answerer):
 
     Attributes:
         group: M, how many documents are aggregated at once, more hierarchically; None: all of
-            them, part by part, with the result of all at once.
+            them, block by block, with the result of all at once.
     """
 
     config: PaperConfig
@@ -65,12 +65,12 @@ class PaperMemory(Answerer):
         return self._reader or setup.reader(self.config, self.lm, self.encoder, self._base.progress)
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """None: a latent stands for no token in particular, so it points at no place in a text."""
+        """Return none: a latent belongs to no token in particular."""
         return []
 
     @torch.no_grad()
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """The modulation of each text, T latents (section 3.1)."""
+        """Return the modulation of each text, T latents (section 3.1)."""
         rows = self.reader.read(texts)
         keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
         latents = [np.empty(0, np.float32)] * len(rows)
@@ -82,35 +82,35 @@ class PaperMemory(Answerer):
 
     @torch.no_grad()
     def encode_question(self, question: str) -> NDArray[np.float32]:
-        """The query, float32 [E]: a document's relevance is its key times this."""
+        """Return the query, float32 [E]: a document's relevance is its key times this."""
         query: NDArray[np.float32] = self.encoder.encode([question])[0].cpu().numpy()
         return query * np.float32(SHARPNESS)
 
     def aggregate(self, question: str, selected: Sequence[Selected]) -> torch.Tensor:
-        """The question's modulation [1, T, d] of the selected documents' (sections 3.2, 3.3)."""
+        """Return the modulation [1, T, d] of the selected documents (sections 3.2, 3.3)."""
         return self.aggregate_whole([question], lambda: [selected])
 
     @torch.no_grad()
     def aggregate_whole(
         self, questions: Sequence[str], read: Callable[[], Iterable[Sequence[Selected]]]
     ) -> torch.Tensor:
-        """The modulation of each question, [N, T, d], of one bank that all of them read.
+        """Return the modulation of each question, [N, T, d], from a bank that all of them read.
 
         Args:
-            questions: N of them.
+            questions: N questions.
             read: starts reading the bank in parts of bounded size; called once, or once a layer
-                where all documents are aggregated at once.
+                if all documents are aggregated at once.
         """
         device = self.lm.device
 
         def blocks() -> Iterator[torch.Tensor]:
-            for part in read():
-                yield torch.from_numpy(np.stack([_latents(s) for s in part])).to(device)
+            for block in read():
+                yield torch.from_numpy(np.stack([_latents(s) for s in block])).to(device)
 
-        asked = self.stack.question(collate(self.reader.read(questions)))
+        queries = self.stack.question(collate(self.reader.read(questions)))
         if self.group is None:
-            return self.stack.aggregator.chunked(asked, blocks)
-        return self.stack.aggregator.hierarchical(asked, blocks(), self.group)
+            return self.stack.aggregator.chunked(queries, blocks)
+        return self.stack.aggregator.hierarchical(queries, blocks(), self.group)
 
     def answer_batch(
         self,
@@ -127,14 +127,14 @@ class PaperMemory(Answerer):
     def answer_aggregated(
         self, latents: torch.Tensor, prompts: Sequence[Sequence[int]], max_new_tokens: int
     ) -> list[list[int]]:
-        """Greedy answers' token ids to B prompts, each under its aggregated latents [B, T, d]."""
+        """Return greedy answers as token ids to B prompts, under aggregated latents [B, T, d]."""
         opening = self.opening()
-        with self.stack.head.worn(self.lm, latents) as prefix:
-            read = [[*opening, *prompt] for prompt in prompts]
-            return generate_batch(self.lm, read, prefix, max_new_tokens)
+        with self.stack.head.applied(self.lm, latents) as prefix:
+            rows = [[*opening, *prompt] for prompt in prompts]
+            return generate_batch(self.lm, rows, prefix, max_new_tokens)
 
     def prefix_size(self, selected: Sequence[Selected]) -> int:
-        """See `Answerer.prefix_size`; as many for any number of documents."""
+        """See `Answerer.prefix_size`; it is the same for any number of documents."""
         return self.config.prefix_tokens if self.config.modulation == "prefix" else 0
 
     @torch.no_grad()
@@ -143,19 +143,19 @@ class PaperMemory(Answerer):
     ) -> AbstractContextManager[Prefix | None]:
         """See `Answerer.applied`."""
         latents = torch.cat([self.aggregate(question, group) for group in groups])
-        return self.stack.head.worn(self.lm, latents)
+        return self.stack.head.applied(self.lm, latents)
 
     def opening(self) -> list[int]:
         """See `Answerer.opening`."""
         return self.stack.head.opening(self.lm)
 
     def _attended(self, selected: Sequence[Selected]) -> Sequence[Selected]:
-        """No documents: the prefix has no tokens that are one document's."""
+        """Return none: no token of the prefix belongs to a single document."""
         return ()
 
 
 def _latents(selected: Selected) -> NDArray[np.float32]:
-    """The T latents, float32 [T, d]; one that stands for several, in each one's place."""
+    """Return the T latents, float32 [T, d]; a merged one stands in the place of each."""
     scales = selected.scales.astype(np.float32)[:, None]
     latents: NDArray[np.float32] = selected.latents.astype(np.float32) * scales
     return latents if selected.rows is None else latents[selected.rows]

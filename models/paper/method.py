@@ -11,9 +11,9 @@ import torch
 
 from models.base.lm import BaseLM
 from models.paper.config import PaperConfig
-from models.paper.modulation import PrefixHead
+from models.paper.heads import PrefixHead
 from models.paper.networks import take_pretrained
-from models.paper.objective import keep, loss
+from models.paper.objective import draw_kept, loss
 from models.paper.reading import Reader
 from models.paper.stack import PaperStack
 from models.text.prompts import INSTRUCTION
@@ -23,21 +23,23 @@ from models.training.loss import Loss
 from models.training.settings import TrainConfig
 
 WARMUP = 0.01
-"""Share of the steps in which the learning rate rises; from then on it stays."""
+"""Share of the steps in which the learning rate rises; from then on it is constant."""
+_SMALL = 0.1
+"""Factor on the head's random weights: the start dominates, but the latents have an effect."""
 
 
 @dataclass(slots=True)
 class PaperMethod:
-    """The `paper` stack's `models.training.method.Method`: QA loss only, Adam, a constant learning rate.
+    """The `models.training.method.Method` of the paper: QA loss, Adam, a constant learning rate.
 
     Args:
-        config: the run.
-        model: sizes and identities of the checkpoint to make.
+        config: the settings of the run.
+        model: sizes and identities of the checkpoint to train.
         lm: the frozen base LM.
         reader: reads texts for the amortizer.
         pretrained: folder of the pretrained model that amortizer and input encoder start from.
-        start: networks to go on from, of the sizes in `model`.
-        asked: folder of the pretrained model that the input encoder starts from instead.
+        start: networks to train further, of the sizes in `model`.
+        pretrained_question: folder of another pretrained model for the input encoder.
     """
 
     config: TrainConfig
@@ -46,7 +48,7 @@ class PaperMethod:
     reader: Reader
     pretrained: Path | None = None
     start: PaperStack | None = None
-    asked: Path | None = None
+    pretrained_question: Path | None = None
     stack: PaperStack = field(init=False)
 
     def __post_init__(self) -> None:
@@ -65,35 +67,36 @@ class PaperMethod:
         if self.pretrained is not None:
             note(f"starting the amortizer from {self.pretrained}")
             take_pretrained(self.stack.amortizer.network, self.pretrained)
-            take_pretrained(self.stack.question.network, self.asked or self.pretrained)
+            question = self.pretrained_question or self.pretrained
+            take_pretrained(self.stack.question.network, question)
         if isinstance(self.stack.head, PrefixHead):
             instruction_prefix(self.stack.head, self.lm)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Adam over all weights."""
+        """Return Adam over all weights."""
         group = {"params": list(self.stack.parameters()), "peak": self.config.learning_rate}
         return torch.optim.Adam([group])
 
     def rate(self, step: int) -> float:
-        """Linear warm-up over a hundredth of the steps, then constant."""
+        """Return the share: linear warm-up over a hundredth of the steps, then constant."""
         return min(1.0, (step + 1) / max(1, round(WARMUP * self.config.steps)))
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """See `Method.loss`."""
         if rng is None:
             return loss(self.stack, self.lm, self.reader, corpus, batch)
-        kept = keep(sum(map(len, batch.chunks)), self.config.backprop_dropout, rng)
+        kept = draw_kept(sum(map(len, batch.chunks)), self.config.backprop_dropout, rng)
         noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
         return loss(self.stack, self.lm, self.reader, corpus, batch, kept, noise)
 
 
 @torch.no_grad()
 def instruction_prefix(head: PrefixHead, lm: BaseLM) -> None:
-    """Let the prefix start near the keys and values of a few tokens that the base LM knows.
+    """Make the prefix start near the keys and values of a few tokens that the base LM knows.
 
-    They are its begin-of-sequence token, on which it has learned to rest its attention, and the
+    They are its begin-of-sequence token, which it has learned to use as an attention sink, and the
     beginning of an instruction. The paper starts from random ones; a frozen LM cannot make sense
-    of those, and learning what it can takes most of a short training.
+    of those, and most of a short training would go into learning what it can read.
     """
     row = [lm.bos_id, *lm.tokenize([INSTRUCTION])[0]][: head.prefix_tokens]
     row += row[-1:] * (head.prefix_tokens - len(row))
@@ -107,7 +110,3 @@ def instruction_prefix(head: PrefixHead, lm: BaseLM) -> None:
     if mlps.skip is not None and mlps.skip_bias is not None:
         mlps.skip.mul_(_SMALL)
         mlps.skip_bias.zero_()
-
-
-_SMALL = 0.1
-"""What is left of the head's random weights: enough for the latents to be heard."""

@@ -1,9 +1,9 @@
-"""The networks that read a text into T tokens: what the paper compares as amortization networks.
+"""The networks that turn a text into T tokens: amortization networks (arXiv 2403.04317).
 
-`T5` is the one it chose, an encoder-decoder whose decoder reads T learned prompts; the encoder
-alone and a causal decoder are its alternatives (arXiv 2403.04317). `EncoderReader` stands
-on a frozen sentence encoder's token states, where no weights of a T5 are at hand. All take inputs
-padded on the right, which change nothing.
+The paper chose `T5`, an encoder-decoder whose decoder reads T learned prompts; it compares it with
+the encoder alone and with a causal decoder. `EncoderReader`, which is not in the paper, reads the
+token states of a frozen sentence encoder and needs no T5 weights. All take inputs padded on the
+right; the padding does not change the result.
 
 Letters: N texts, S input tokens, T tokens read out, W width of the network.
 """
@@ -27,7 +27,7 @@ class Inputs(NamedTuple):
 
     Attributes:
         values: token ids int64 [N, S], or a frozen encoder's states of them, float [N, S, E].
-        mask: bool [N, S], which tokens are no padding.
+        mask: bool [N, S], which tokens are not padding.
     """
 
     values: Tensor
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 class Network(nn.Module, ABC):
-    """Reads texts into T tokens of width W each, through T learned prompts.
+    """Turns texts into T tokens of width W, through T learned prompts.
 
     Attributes:
         width: W.
@@ -49,10 +49,10 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Tensor:
-        """[N, T, W] of N texts."""
+        """Return the tokens [N, T, W] of N texts."""
 
-    def asked(self, texts: int) -> Tensor:
-        """The prompts of each text, [N, T, W]."""
+    def expanded(self, texts: int) -> Tensor:
+        """Return the prompts for each text, [N, T, W]."""
         return self.prompts.expand(texts, -1, -1)
 
 
@@ -60,7 +60,7 @@ class T5(Network):
     """T5 encoder-decoder; the decoder's input is T learned prompts (section 3.1).
 
     Args:
-        settings: of a `T5Config`.
+        settings: the fields of a `T5Config`.
         tokens: T.
     """
 
@@ -70,7 +70,7 @@ class T5(Network):
         model: Any = T5Model(T5Config(**settings))
         super().__init__(tokens, model.config.d_model)
         self.embed, self.encoder, self.decoder = model.shared, model.encoder, model.decoder
-        # Embeddings are looked up here: the stacks' own references to them would be saved twice.
+        # Embeddings are looked up here; the references in the stacks would be saved twice.
         del self.encoder.embed_tokens, self.decoder.embed_tokens
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -79,7 +79,7 @@ class T5(Network):
             inputs_embeds=self.embed(inputs.values), attention_mask=inputs.mask
         ).last_hidden_state
         out: Tensor = self.decoder(
-            inputs_embeds=self.asked(len(states)),
+            inputs_embeds=self.expanded(len(states)),
             encoder_hidden_states=states,
             encoder_attention_mask=inputs.mask,
             use_cache=False,
@@ -90,7 +90,9 @@ class T5(Network):
 class T5Encoder(Network):
     """T5's encoder alone: the T learned prompts stand in front of the text.
 
-    Args: as of `T5`.
+    Args:
+        settings: the fields of a `T5Config`.
+        tokens: T.
     """
 
     def __init__(self, settings: dict[str, Any], tokens: int) -> None:
@@ -104,7 +106,7 @@ class T5Encoder(Network):
     def forward(self, inputs: Inputs) -> Tensor:
         """See `Network.forward`."""
         n, tokens = len(inputs.values), len(self.prompts)
-        embedded = torch.cat((self.asked(n), self.embed(inputs.values)), 1)
+        embedded = torch.cat((self.expanded(n), self.embed(inputs.values)), 1)
         mask = torch.cat((inputs.mask.new_ones(n, tokens), inputs.mask), 1)
         states: Tensor = self.encoder(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
         return states[:, :tokens]
@@ -114,7 +116,7 @@ class DecoderOnly(Network):
     """A causal language model: the T learned prompts stand behind the text and see all of it.
 
     Args:
-        settings: of a transformers config, with its `model_type`.
+        settings: the fields of a transformers config, with its `model_type`.
         tokens: T.
     """
 
@@ -130,9 +132,9 @@ class DecoderOnly(Network):
         """See `Network.forward`."""
         n, tokens = len(inputs.values), len(self.prompts)
         embed = self.model.get_input_embeddings()
-        embedded = torch.cat((embed(inputs.values), self.asked(n)), 1)
+        embedded = torch.cat((embed(inputs.values), self.expanded(n)), 1)
         mask = torch.cat((inputs.mask, inputs.mask.new_ones(n, tokens)), 1)
-        # The prompts follow a short text at once, whatever padding lies between them.
+        # The prompts follow a short text directly, however much padding is between them.
         places = (mask.cumsum(1) - 1).clamp_min(0)
         states: Tensor = self.model(
             inputs_embeds=embedded, attention_mask=mask, position_ids=places, use_cache=False
@@ -144,11 +146,11 @@ class EncoderReader(Network):
     """T learned queries that read a frozen sentence encoder's token states, block by block.
 
     Args:
-        settings: `hidden_size` of the sentence encoder, W.
+        settings: the `hidden_size` of the sentence encoder, W.
         tokens: T.
-        blocks: of cross-attention and MLP.
-        heads: of each block.
-        head_size: of each head.
+        blocks: the number of blocks of cross-attention and MLP.
+        heads: heads of a block.
+        head_size: size of a head.
     """
 
     def __init__(
@@ -158,28 +160,28 @@ class EncoderReader(Network):
         self.blocks = nn.ModuleList(
             CrossBlock(self.width, self.width, heads, head_size) for _ in range(blocks)
         )
-        # From 0.02 all queries would ask much the same for long: no encoder below tells them apart.
+        # With a deviation of 0.02 the queries would stay alike for long.
         nn.init.normal_(self.prompts)
 
     def forward(self, inputs: Inputs) -> Tensor:
         """See `Network.forward`."""
-        x = self.asked(len(inputs.values))
+        x = self.expanded(len(inputs.values))
         for block in self.blocks:
             x = block(x, inputs.values, inputs.mask)
         return x
 
 
-def build(config: PaperConfig, described: dict[str, Any] | None = None) -> Network:
-    """The network that a config names, randomly initialised, without dropout.
+def build(config: PaperConfig, network: dict[str, Any] | None = None) -> Network:
+    """Return the network that a config names, randomly initialised, without dropout.
 
     Args:
-        config: of the stack.
-        described: the network's own config; None: the amortizer's.
+        config: the config of the stack.
+        network: the description of the network; None or empty: the amortizer's.
 
     Raises:
-        CheckpointError: its description is not one of that kind.
+        CheckpointError: the description is not one of that kind.
     """
-    settings = dict(described or config.network)
+    settings = dict(network or config.network)
     settings |= _NO_DROPOUT.get(settings.get("model_type", ""), {})
     try:
         if config.amortizer == "t5":
@@ -201,11 +203,11 @@ _NO_DROPOUT: dict[str, dict[str, float]] = {
     "t5": {"dropout_rate": 0.0},
     "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
 }
-"""Runs repeat bit for bit and go on where they stopped, so nothing is drawn inside the networks."""
+"""Runs repeat bit for bit and can be resumed, so nothing random happens inside the networks."""
 
 
 def take_pretrained(network: Network, folder: Path) -> None:
-    """Give a network the weights of the pretrained model in a folder.
+    """Load the weights of the pretrained model in a folder into a network.
 
     Raises:
         WeightsError: the folder holds no readable model.

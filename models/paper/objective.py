@@ -1,4 +1,4 @@
-"""The meta-training loss of the paper's stack (arXiv 2403.04317, eq. 4) and what makes it cheap.
+"""The meta-training loss of the paper's stack (arXiv 2403.04317, eq. 4), and how it is made cheap.
 
 Letters: N questions, K documents of the batch, T tokens of a modulation, d latent size, p the share
 of documents without gradient.
@@ -20,15 +20,15 @@ from models.training.corpus import Corpus
 from models.training.loss import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
 
 
-def keep(documents: int, dropped: float, rng: random.Random) -> list[bool]:
-    """Which of K documents a gradient reaches, chosen at random (section 3.3).
+def draw_kept(documents: int, dropped: float, rng: random.Random) -> list[bool]:
+    """Draw which of K documents a gradient reaches (section 3.3).
 
-    Always the same number: (1 - p) K, rounded, at least one.
+    Their number is always the same: (1 - p) K, rounded, at least one.
 
     Args:
         documents: K.
         dropped: p, in [0, 1).
-        rng: chooses.
+        rng: the source of randomness.
     """
     count = max(1, round((1 - dropped) * documents))
     chosen = set(rng.sample(range(documents), count))
@@ -41,18 +41,18 @@ def amortize(
     kept: Sequence[bool],
     noise: torch.Generator | None = None,
 ) -> Tensor:
-    """Modulations [K, T, d] of K documents, with backpropagation dropout (section 3.3).
+    """Return the modulations [K, T, d] of K documents, with backpropagation dropout (section 3.3).
 
     Documents that are not kept are amortized under stop-gradient, so that the backward pass costs
     memory and time for the others only. The gradient that flows back into a kept document is
-    multiplied by K over the number kept: where each document is as likely to be kept, the
-    amortizer's gradient is then, in expectation, the one without dropout.
+    multiplied by K over the number kept. As every document is equally likely to be kept, the
+    gradient of the amortizer is then, in expectation, the one without dropout.
 
     Args:
-        stack: whose amortizer.
-        rows: of a `Reader`, one a document.
+        stack: the networks; only the amortizer is used.
+        rows: what a `Reader` read, a row for each document.
         kept: which documents a gradient may reach, at least one.
-        noise: draws the rounding error of a store, as in `models.latent.objective.amortize_batch`.
+        noise: draws the rounding error of a store, see `models.training.loss.as_rounded`.
     """
     out: list[Tensor] = [rows[0]] * len(rows)
     for wanted in (True, False):
@@ -71,10 +71,11 @@ def amortize(
 
 
 def visible(batch: Batch) -> Tensor:
-    """Which of the batch's K documents each question reads, bool [N, K].
+    """Return which of the batch's K documents each question reads, bool [N, K].
 
-    Of its own group what the batch says; the other groups' documents, too, unless it is to read
-    its own document alone. The paper's questions read the whole batch.
+    Of its own group a question reads what the batch says. It reads all documents of the other
+    groups, too, unless it is to read its own document alone. In the paper questions read the whole
+    batch.
     """
     groups = len(batch.chunks)
     n = len(batch.questions)
@@ -93,24 +94,24 @@ def loss(
     kept: Sequence[bool] | None = None,
     noise: torch.Generator | None = None,
 ) -> Loss:
-    """The answers' loss behind the aggregated modulations (eq. 4); there is no other term.
+    """Return the loss of the answers under the aggregated modulations (eq. 4), the only term.
 
     Args:
-        stack: what learns.
+        stack: the networks that learn.
         lm: the frozen base LM.
         reader: reads documents and questions for the amortizer.
-        corpus: of the batch.
-        batch: N questions and G groups of documents, K in all; together they are the bank.
+        corpus: the corpus that the batch was drawn from.
+        batch: N questions and G groups of documents, K in all, which together are the bank.
         kept: see `amortize`; by default all.
         noise: see `amortize`.
     """
     texts = [corpus.chunks[c] for group in batch.chunks for c in group]
     bank = amortize(stack, reader.read(texts), kept or [True] * len(texts), noise)
-    asked = [corpus.questions[q] for q in batch.questions]
-    questions = stack.question(collate(reader.read([q.text for q in asked])))
-    latents = stack.aggregator(questions, bank, visible(batch).to(lm.device))
-    pairs = [(q.text, q.answers[0]) for q in asked]
+    questions = [corpus.questions[q] for q in batch.questions]
+    queries = stack.question(collate(reader.read([q.text for q in questions])))
+    latents = stack.aggregator(queries, bank, visible(batch).to(lm.device))
+    pairs = [(q.text, q.answers[0]) for q in questions]
     ids, labels = supervised_rows(lm, pairs, start=stack.head.opening(lm))
-    with stack.head.worn(lm, latents, real_tokens(labels)) as prefix:
+    with stack.head.applied(lm, latents, real_tokens(labels)) as prefix:
         answer = rows_loss(lm, prefix, ids, labels)
     return Loss(answer, torch.zeros_like(answer))

@@ -1,4 +1,4 @@
-"""Texts to what an amortizer reads: token ids, or a frozen sentence encoder's states of them.
+"""Turns texts into the input of an amortizer: token ids, or states of a frozen sentence encoder.
 
 Letters: N texts, S input tokens, E width of the sentence encoder.
 """
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_TOKENS = 512
-"""Longer texts are cut: T5 was trained on no more."""
+"""The longest text; the rest is cut off. T5 was trained on no more."""
 
 
 class Reader(Protocol):
-    """Turns texts into an amortizer's inputs; nothing of it is trained."""
+    """Turns texts into an amortizer's inputs; it is not trained."""
 
     def read(self, texts: Sequence[str]) -> list[Tensor]:
-        """A row of each text: token ids [S], or states [S, E]."""
+        """Return a row for each text: token ids [S], or states [S, E]."""
 
 
 class TokenReader:
-    """The token ids of a tokenizer, with the special tokens that it adds by itself."""
+    """Reads texts as token ids, with the special tokens that the tokenizer adds by itself."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
         self.tokenizer, self.device = tokenizer, device
@@ -43,7 +43,7 @@ class TokenReader:
         """Load a tokenizer from a folder.
 
         Raises:
-            WeightsError: it holds none.
+            WeightsError: the folder holds none.
         """
         from transformers import AutoTokenizer
 
@@ -55,12 +55,12 @@ class TokenReader:
     def read(self, texts: Sequence[str]) -> list[Tensor]:
         """See `Reader.read`; int64 [S]."""
         rows = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
-        # A text of no tokens leaves something to attend to.
+        # An empty text is read as one token: there must be something to attend to.
         return [torch.tensor(row or [0], device=self.device) for row in rows]
 
 
 class StateReader:
-    """The token states of a frozen sentence encoder."""
+    """Reads texts as the token states of a frozen sentence encoder."""
 
     def __init__(self, encoder: SentenceEncoder) -> None:
         self.encoder = encoder
@@ -83,7 +83,7 @@ class StateReader:
 
 
 def collate(rows: Sequence[Tensor]) -> Inputs:
-    """A batch of rows [S] or [S, E], padded on the right."""
+    """Return rows [S] or [S, E] as a batch, padded on the right."""
     lengths = torch.tensor([len(row) for row in rows], device=rows[0].device)
     values = pad_sequence(list(rows), batch_first=True)
     places = torch.arange(values.shape[1], device=values.device)

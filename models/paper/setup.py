@@ -1,4 +1,4 @@
-"""From names of models to a config of the paper's stack, and to what reads texts for it."""
+"""Makes the config of a new `paper` stack from the names of models, its reader and its method."""
 
 from __future__ import annotations
 
@@ -12,43 +12,42 @@ from models.base.lora import default_targets, projections, sizes
 from models.errors import CheckpointError, WeightsError
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
-from models.paper.reading import MAX_TOKENS, Reader, StateReader, TokenReader
+from models.paper.reading import Reader, StateReader, TokenReader
 from models.paper.stack import PaperStack
 from models.training.settings import TrainConfig
 from models.weights import resolve as weights
 from models.weights.carriers import Transfer
 
 DEFAULT_MODEL = {"decoder-only": "distilbert/distilgpt2"}
-"""Pretrained models that an amortizer starts from; for the others it is T5."""
+"""The pretrained models that an amortizer starts from; for the others it is `T5`."""
 T5 = "google-t5/t5-small"
 TOKENS = 12
+"""The usual number of latents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a user says of a new `paper` stack.
+    """The settings of a new `paper` stack that a user chooses.
 
     Attributes:
         amortizer: see `PaperConfig`.
-        model: what amortizer and input encoder start from, a Hub id or a folder.
-        tiny: a small, randomly initialised network instead, which reads the base LM's tokens.
+        model: the model that amortizer and input encoder start from, a Hub id or a folder.
         tokens: T; None: 12, or as many as the base LM's layers take.
-        question: what the input encoder starts from instead, a model with the same vocabulary.
+        question: another model, with the same vocabulary, that the input encoder starts from.
         modulation: see `PaperConfig`.
         lora_rank: r of `lora`; alpha is twice that.
     """
 
     amortizer: str = "t5"
     model: str | None = None
-    tiny: bool = False
     tokens: int | None = None
     question: str | None = None
     modulation: str = "prefix"
     lora_rank: int = 8
 
     def name(self) -> str | None:
-        """The pretrained model that is needed; None for none."""
-        if self.tiny or self.amortizer == "encoder":
+        """Return the name of the pretrained model that is needed, if any."""
+        if self.amortizer == "encoder":
             return None
         return self.model or DEFAULT_MODEL.get(self.amortizer, T5)
 
@@ -62,25 +61,23 @@ def describe(
     progress: Transfer | None = None,
     **identities: Any,
 ) -> PaperConfig:
-    """The config of a new stack.
+    """Return the config of a new stack.
 
     Args:
-        choice: what the user says.
+        choice: the user's settings.
         lm: the base LM.
         encoder: the sentence encoder.
         progress: told about downloads.
         identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `chunk_tokens`.
 
     Raises:
-        WeightsError: the pretrained model cannot be had.
-        CheckpointError: it is none for this amortizer, or a size does not fit.
+        WeightsError: the pretrained model cannot be found or downloaded.
+        CheckpointError: it does not suit this amortizer, or a size does not fit.
     """
     name = choice.name()
     network = {"hidden_size": encoder.size}
     if name is not None:
         network = _description(choice.amortizer, name, progress)
-    elif choice.tiny and choice.amortizer != "encoder":
-        network = _tiny(choice.amortizer, len(lm.tokenizer))
     question: dict[str, Any] = {}
     if choice.question is not None:
         question = _description(choice.amortizer, choice.question, progress)
@@ -114,10 +111,10 @@ def describe(
 def reader(
     config: PaperConfig, lm: BaseLM, encoder: SentenceEncoder, progress: Transfer | None = None
 ) -> Reader:
-    """What reads texts for a config's amortizer.
+    """Return what reads texts for the amortizer of a config.
 
     Raises:
-        WeightsError: its tokenizer cannot be had.
+        WeightsError: its tokenizer cannot be found or downloaded.
     """
     if config.amortizer == "encoder":
         return StateReader(encoder)
@@ -136,32 +133,30 @@ def method(
     *,
     question: str | None = None,
 ) -> PaperMethod:
-    """What trains a stack of this config; `question` as in `Choice`.
+    """Return the method that trains a stack of this config; `question` as in `Choice`.
 
     Raises:
-        WeightsError: the pretrained model cannot be had.
+        WeightsError: a pretrained model cannot be found or downloaded.
         CheckpointError: the base LM is not the config's.
     """
-    pretrained = asked = None
+    pretrained = pretrained_question = None
     if start is None and config.tokenizer:
         pretrained = weights.resolve(config.tokenizer, progress=progress)
     if start is None and question is not None:
-        asked = weights.resolve(question, progress=progress)
+        pretrained_question = weights.resolve(question, progress=progress)
     reads = reader(config, lm, encoder, progress)
-    return PaperMethod(run, config, lm, reads, pretrained, start, asked)
+    return PaperMethod(run, config, lm, reads, pretrained, start, pretrained_question)
 
 
 def _description(amortizer: str, name: str, progress: Transfer | None) -> dict[str, Any]:
-    """A pretrained model's config, as config.json keeps it."""
+    """Return the sizes in a pretrained model's config.json."""
     from transformers import AutoConfig
 
     try:
         folder = weights.resolve(name, progress=progress)
         settings: dict[str, Any] = json.loads(AutoConfig.from_pretrained(folder).to_json_string())
     except WeightsError as error:
-        raise WeightsError(
-            str(error), f"{error.hint}; or use --amortizer encoder or --t5-config tiny"
-        ) from error
+        raise WeightsError(str(error), f"{error.hint}; or use --amortizer encoder") from error
     except (OSError, ValueError) as error:
         raise WeightsError(f"no readable config in {folder}: {error}") from error
     kind = settings["model_type"]
@@ -173,15 +168,3 @@ def _description(amortizer: str, name: str, progress: Transfer | None) -> dict[s
 _NOT_SIZES = frozenset(
     {"_name_or_path", "architectures", "dtype", "task_specific_params", "transformers_version"}
 )
-
-
-def _tiny(amortizer: str, vocabulary: int) -> dict[str, Any]:
-    """A network of a few layers; all of it can be learned from little data on a CPU."""
-    if amortizer == "decoder-only":
-        sizes = {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": MAX_TOKENS + 64}
-        return {"model_type": "gpt2", "vocab_size": vocabulary, **sizes}
-    return {
-        "model_type": "t5",
-        **{"vocab_size": vocabulary, "d_model": 128, "d_kv": 32, "d_ff": 256, "num_heads": 4},
-        **{"num_layers": 2, "num_decoder_layers": 2, "decoder_start_token_id": 0},
-    }

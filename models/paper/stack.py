@@ -15,35 +15,34 @@ from models.memory.stack import MemoryStack
 from models.paper import networks
 from models.paper.aggregator import Aggregator
 from models.paper.config import PaperConfig
+from models.paper.heads import LoraHead, ModulationHead, PrefixHead
 from models.paper.layers import PerToken
-from models.paper.lora import LoraHead
-from models.paper.modulation import ModulationHead, PrefixHead
 from models.paper.networks import Inputs
 
 
 class Amortizer(nn.Module):
-    """A text to T latents of size d (g_theta; for questions the input encoder; section 3.1)."""
+    """Turns a text into T latents of size d (g_theta; the input encoder, too; section 3.1)."""
 
-    def __init__(self, config: PaperConfig, described: dict[str, Any] | None = None) -> None:
+    def __init__(self, config: PaperConfig, network: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self.network = networks.build(config, described)
+        self.network = networks.build(config, network)
         size = config.hidden_size
         self.mlps = PerToken(config.tokens, self.network.width, size, size, torch.tanh)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """[N, T, d] of N texts."""
+        """Return the latents [N, T, d] of N texts."""
         latents: Tensor = self.mlps(self.network(inputs))
         return latents
 
 
 class PaperStack(MemoryStack[PaperConfig]):
-    """All that is trained of the paper's method; the base LM stands outside.
+    """All trained networks of the paper's method; the base LM is not among them.
 
     Attributes:
-        amortizer: documents to modulations (section 3.1).
+        amortizer: turns documents into modulations (section 3.1).
         question: the input encoder, the same network with weights of its own.
-        aggregator: a bank of modulations to one (section 3.2).
-        head: that one to what the base LM is run under.
+        aggregator: turns a bank of modulations into a single one (section 3.2).
+        head: runs the base LM under that one.
     """
 
     def __init__(self, config: PaperConfig) -> None:

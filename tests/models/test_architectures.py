@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from models.base.decode import Decoder
 from models.base.encoder import SentenceEncoder
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.base.lm import BaseLM, Prefix
 from models.errors import ModelError, UnsupportedModelError
 from models.latent.config import LatentConfig

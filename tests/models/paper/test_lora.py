@@ -11,16 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.base.decode import Decoder
-from models.base.draft import Draft
+from models.base.decode import generate_batch, stream
 from models.base.encoder import SentenceEncoder
-from models.base.generate import generate_batch
 from models.base.lm import BaseLM
 from models.base.lora import default_targets, projections, sizes
 from models.errors import CheckpointError
 from models.memory.base_models import BaseModels
 from models.memory.modulation import Selected
-from models.paper.lora import LoraHead
+from models.paper.heads import LoraHead
 from models.paper.memory import PaperMemory
 from models.paper.method import PaperMethod
 from models.paper.objective import loss
@@ -79,10 +77,10 @@ def test_every_sequence_wears_its_own(any_lm: BaseLM) -> None:
     real = torch.tensor([[t < len(row) for t in range(ids.shape[1])] for row in rows])
     with torch.no_grad():
         plain = lm.forward(ids)
-        with head.worn(lm, latents) as prefix:
+        with head.applied(lm, latents) as prefix:
             assert prefix is None
             padded = lm.forward(ids)
-        with head.worn(lm, latents, real):
+        with head.applied(lm, latents, real):
             packed = lm.forward(ids, real=real)
         for n, row in enumerate(rows):
             alone = merged(lm, head, latents[n : n + 1]).forward(torch.tensor([row]))[0]
@@ -101,7 +99,7 @@ def test_other_projections(names: Sequence[str], lm: BaseLM) -> None:
     prompt = lm.tokenize([QUESTIONS[1]])[0]
     with torch.no_grad():
         expected = merged(lm, head, latents).forward(torch.tensor([prompt]))
-        with head.worn(lm, latents):
+        with head.applied(lm, latents):
             close(lm.forward(torch.tensor([prompt])), expected)
 
 
@@ -110,11 +108,11 @@ def test_groups_share_one_and_others_are_refused(lm: BaseLM) -> None:
     latents = torch.randn(2, T, D)
     ids = torch.tensor([lm.tokenize(["Who opened it?"])[0]] * 4)
     with torch.no_grad():
-        with head.worn(lm, latents):
+        with head.applied(lm, latents):
             found = lm.forward(ids)
-        with head.worn(lm, latents[1:]):
+        with head.applied(lm, latents[1:]):
             close(found[2:], lm.forward(ids[2:]))
-        with head.worn(lm, latents), pytest.raises(ValueError, match="2 modulations"):
+        with head.applied(lm, latents), pytest.raises(ValueError, match="2 modulations"):
             lm.forward(ids[:3])
         assert not any(m._forward_hooks for m in lm.model.modules())
 
@@ -123,30 +121,18 @@ def test_answers_are_those_of_merged_weights(lm: BaseLM) -> None:
     head = make_head(lm)
     latents = torch.randn(3, T, D)
     prompts = lm.tokenize(QUESTIONS)
-    decoder = Decoder(lm)
-    with head.worn(lm, latents):
+    with head.applied(lm, latents):
         together = generate_batch(lm, prompts, None, 8)
     for n, prompt in enumerate(prompts):
         other = merged(lm, head, latents[n : n + 1])
         expected = generate_batch(other, [prompt], None, 8)[0]
-        with head.worn(lm, latents[n : n + 1]):
-            found = list(decoder.stream(prompt, None, 8))
+        with head.applied(lm, latents[n : n + 1]):
+            found = list(stream(lm, prompt, None, 8))
         assert [token for token, _ in found] == expected == together[n]
         close(
             torch.tensor([p for _, p in found]),
-            torch.tensor([p for _, p in Decoder(other).stream(prompt, None, 8)]),
+            torch.tensor([p for _, p in stream(other, prompt, None, 8)]),
         )
-
-
-def test_a_narrow_copy_of_the_lm_does_not_guess(
-    lm: BaseLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Draft, "suits", lambda lm: True)
-    monkeypatch.setattr(lm, "eos_id", -1)
-    decoder = Decoder(lm, patience=1)
-    with make_head(lm).worn(lm, torch.randn(1, T, D)):
-        assert len(list(decoder.stream([5, 6], None, 6))) == 6
-    assert decoder._draft is None
 
 
 def test_it_starts_as_the_base_lm_and_learns_from_the_second_step(
@@ -199,14 +185,14 @@ def test_padding_is_left_out_of_the_loss_and_changes_nothing(lm: BaseLM) -> None
     latents = torch.randn(2, T, D, requires_grad=True)
     pairs = [("Who opened the bridge over the Elm?", "Ida Brandt"), ("Who?", "Otto")]
     ids, labels = supervised_rows(lm, pairs, start=head.opening(lm))
-    with head.worn(lm, latents, real_tokens(labels)) as prefix:
+    with head.applied(lm, latents, real_tokens(labels)) as prefix:
         together = rows_loss(lm, prefix, ids, labels, reduction="sum")
     (gradient,) = torch.autograd.grad(together, latents)
     alone = []
     for n, pair in enumerate(pairs):
         own = latents[n : n + 1]
         ids, labels = supervised_rows(lm, [pair], start=head.opening(lm))
-        with head.worn(lm, own) as prefix:
+        with head.applied(lm, own) as prefix:
             alone.append(rows_loss(lm, prefix, ids, labels, reduction="sum"))
     torch.testing.assert_close(together, sum(alone))
     close(gradient, torch.autograd.grad(sum(alone), latents)[0])  # type: ignore[arg-type]
@@ -221,7 +207,7 @@ def test_layers_that_are_run_again_wear_it_again(any_lm: BaseLM) -> None:
     gradients = []
     for again in (False, True, True):
         lm.gradient_checkpointing = again
-        with head.worn(lm, latents, real_tokens(labels)):
+        with head.applied(lm, latents, real_tokens(labels)):
             loss_ = rows_loss(lm, None, ids, labels)
             if len(gradients) == 2:  # the backward pass inside the context
                 gradients += torch.autograd.grad(loss_, latents)
@@ -272,8 +258,8 @@ def test_a_question_is_answered_by_what_was_stored(memory: PaperMemory) -> None:
     pieces = [next(stream, "") for stream in streams]  # answers that take turns
     texts = [piece + "".join(stream) for piece, stream in zip(pieces, streams, strict=True)]
     assert texts[0] == texts[1]
-    for bank, stream, text in zip(banks, streams, texts, strict=True):
-        assert stream.prefix_tokens == 0 and stream.attention == []
+    for bank, answer, text in zip(banks, streams, texts, strict=True):
+        assert answer.prefix_tokens == 0 and answer.attention == []
         other = merged(lm, memory.stack.head, memory.aggregate(QUESTION, bank))  # type: ignore[arg-type]
         ids = generate_batch(other, [prompt], None, 6)[0]
         assert text == str(lm.tokenizer.decode(ids)).lstrip()

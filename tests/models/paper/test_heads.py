@@ -8,7 +8,7 @@ from transformers import DynamicCache
 
 from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.paper.modulation import PrefixHead
+from models.paper.heads import PrefixHead
 
 CPU = torch.device("cpu")
 T, D = 6, 40
@@ -28,7 +28,7 @@ def head(lm: BaseLM) -> PrefixHead:
 def test_the_lm_attends_to_the_prefix_as_to_past_tokens(lm: BaseLM, head: PrefixHead) -> None:
     latents = torch.randn(2, T, D)
     ids = torch.tensor(lm.tokenize(["Who opened the bridge?"]) * 2)
-    with torch.no_grad(), head.worn(lm, latents) as prefix:
+    with torch.no_grad(), head.applied(lm, latents) as prefix:
         found = lm.logits(lm.forward(ids, prefix))
         cache = DynamicCache()
         for i, (keys, values) in enumerate(head(latents)):
@@ -68,7 +68,7 @@ def test_more_latents_than_keys_and_values_are_refused(tiny_llama: Path) -> None
 def test_gradients_reach_the_latents_and_leave_the_lm(lm: BaseLM, head: PrefixHead) -> None:
     latents = torch.randn(1, T, D, requires_grad=True)
     ids = torch.tensor(lm.tokenize(["Who opened the bridge?"]))
-    with head.worn(lm, latents) as prefix:
+    with head.applied(lm, latents) as prefix:
         lm.logits(lm.forward(ids, prefix)).logsumexp(-1).sum().backward()
     assert latents.grad is not None and latents.grad.abs().max() > 0
     assert all(p.grad is None for p in lm.model.parameters())
