@@ -69,6 +69,9 @@ _CORRUPT_HINT = (
 )
 _FULL_HINT = "Free some space and run the same command again; what was stored before is kept."
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_UNICODE = "index.db holds text that is not valid UTF-8"
+# Our statements are right and keep every constraint, unless the schema or a row is not what it was.
+_IMPOSSIBLE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -86,6 +89,8 @@ def translated(path: Path) -> Iterator[None]:
         raise  # the latter is a mistake of the caller, such as using a closed store
     except sqlite3.Error as error:
         raise _from_sqlite(error, path) from error
+    except UnicodeDecodeError as error:
+        raise corrupt(path, _NOT_UNICODE) from error
     except OSError as error:
         raise _from_os(error, path) from error
 
@@ -93,7 +98,7 @@ def translated(path: Path) -> Iterator[None]:
 def _from_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
     # An extended code (SQLITE_IOERR_WRITE, ...) carries its family in the low byte.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    text = str(error)
+    text = " ".join(str(error).split())
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreBusyError(
             f"Another process is writing to the store {path} and did not finish in time",
@@ -107,15 +112,15 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
         return corrupt(path, "index.db is not a database")
     if code == sqlite3.SQLITE_CORRUPT:
         return corrupt(path, f"index.db: {text}")
-    if text.startswith(("no such table", "no such column")):
-        return corrupt(path, f"index.db has {text}")
-    if text.startswith("Could not decode to UTF-8"):
-        return corrupt(path, "index.db holds text that is not valid UTF-8")
     if text.startswith("no such module"):
         return StoreError(
             f"This Python's SQLite {sqlite3.sqlite_version} has {text}",
             hint="Use a Python whose SQLite was built with FTS5, as python.org's are.",
         )
+    if text.startswith("Could not decode to UTF-8"):
+        return corrupt(path, _NOT_UNICODE)
+    if code in _IMPOSSIBLE:
+        return corrupt(path, f"index.db: {text}")
     return StoreError(f"The store {path} could not be read or written: {text}")
 
 

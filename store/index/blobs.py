@@ -27,7 +27,7 @@ def read(
     """Yield those of the chunks `ids` that have a modulation, in any order.
 
     Raises:
-        BlobError: a modulation is damaged; the message says whose.
+        BlobError: a modulation is damaged or missing; the message says whose.
     """
     unshared: list[int] = []
     sharing: dict[int, list[int]] = {}
@@ -38,9 +38,10 @@ def read(
         else:
             sharing.setdefault(merged_id, []).append(chunk_id)
     query = "SELECT chunk_id, data FROM modulations WHERE chunk_id"
-    for chunk_id, blob in by_id(connection, query, unshared):
+    blobs = dict(by_id(connection, query, unshared))
+    for chunk_id in unshared:
         with _naming(f"the modulation of chunk {chunk_id}"):
-            modulation = StoredModulation(*codec.decode(blob))
+            modulation = StoredModulation(*codec.decode(_present(blobs.get(chunk_id))))
         yield chunk_id, modulation
     for merged_id, chunk_ids in sharing.items():
         latents, scales = read_shared(connection, codec, merged_id)
@@ -62,9 +63,7 @@ def read_own(
     query = "SELECT data FROM modulations WHERE chunk_id = ?"
     row = connection.execute(query, (chunk_id,)).fetchone()
     with _naming(f"the modulation of chunk {chunk_id}"):
-        if row is None:
-            raise BlobError("it is missing")
-        return codec.decode(row[0])
+        return codec.decode(_present(row and row[0]))
 
 
 def read_shared(
@@ -78,24 +77,29 @@ def read_shared(
     query = "SELECT data FROM merged WHERE id = ?"
     row = connection.execute(query, (merged_id,)).fetchone()
     with _naming(f"the merged modulation {merged_id}"):
-        if row is None:
-            raise BlobError("it is missing")
-        return codec.decode(row[0])
+        return codec.decode(_present(row and row[0]))
 
 
 def read_members(
     connection: sqlite3.Connection, merged_id: int, ids: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield those of the chunks `ids` that share this modulation: id and places int64 [T] in it.
+    """Yield the chunks `ids`, which share this modulation, with their places int64 [T] in it.
 
     Raises:
-        BlobError: a chunk's part is damaged.
+        BlobError: a chunk's part is damaged or missing.
     """
     query = f"SELECT chunk_id, data FROM members WHERE merged_id = {merged_id} AND chunk_id"
-    for chunk_id, blob in by_id(connection, query, ids):
+    blobs = dict(by_id(connection, query, ids))
+    for chunk_id in ids:
         with _naming(f"the modulation of chunk {chunk_id}"):
-            places = decode_member(blob)
+            places = decode_member(_present(blobs.get(chunk_id)))
         yield chunk_id, places
+
+
+def _present(blob: bytes | None) -> bytes:
+    if blob is None:
+        raise BlobError("it is missing")
+    return blob
 
 
 @contextmanager

@@ -131,6 +131,7 @@ def write(database: Database, old: Document | None, document: DocumentValues) ->
     Its sums are those of no chunks; call `count_again` when these are written.
     """
     time = now()
+    sums = dict.fromkeys(("chunks", "tokens", "bytes", "text_bytes"), 0)
     values: dict[str, Any] = {
         "source": document.source,
         "title": document.title,
@@ -140,14 +141,15 @@ def write(database: Database, old: Document | None, document: DocumentValues) ->
         "characters": document.characters,
         "media_type": document.media_type,
         "encoding": document.encoding,
+        "added_at": old.added_at if old else time,
         "updated_at": time,
+        **sums,
     }
     table = database.table("documents")
     if old is not None:
-        table.update(old.id, values)
+        table.upsert({"id": old.id, "date": old.date, **values}, pk="id")
         return old.id
-    sums = dict.fromkeys(("chunks", "tokens", "bytes", "text_bytes"), 0)
-    return int(table.insert({**values, **sums, "added_at": time}).last_rowid or 0)
+    return int(table.insert(values).last_rowid or 0)
 
 
 def write_chunks(

@@ -226,17 +226,18 @@ def decode(row: Row, key_size: int) -> Block:
     import numpy as np
 
     first, last, count, checksum, ids, keys = row
-    if not (isinstance(ids, bytes) and isinstance(keys, bytes)) or not (
-        0 < len(ids) == 8 * count and len(keys) == 2 * count * key_size
+    if not (isinstance(ids, bytes) and isinstance(keys, bytes) and ids) or (
+        (len(ids), len(keys)) != (8 * (size := len(ids) // 8), 2 * size * key_size)
     ):
         raise DamagedKeysError(f"the keys from chunk {first} on have another size")
     if _checksum(ids, keys) != checksum:
         raise DamagedKeysError(f"the keys from chunk {first} on have another checksum")
     numbers = np.frombuffer(ids, "<i8").astype(np.int64, copy=False)
-    if (numbers[0], numbers[-1]) != (first, last) or not np.all(numbers[1:] > numbers[:-1]):
+    right = (int(numbers[0]), int(numbers[-1]), size) == (first, last, count)
+    if not right or not np.all(numbers[1:] > numbers[:-1]):
         raise DamagedKeysError(f"the keys from chunk {first} on are of other chunks")
     values = np.frombuffer(keys, "<f2").astype(np.float16, copy=False)
-    return numbers, values.reshape(count, key_size)
+    return numbers, values.reshape(size, key_size)
 
 
 def _rows(connection: sqlite3.Connection) -> Iterator[Row]:
@@ -266,6 +267,7 @@ def _next_rows(
     )
     with closing(places):
         for first, last, count in places:
+            _check_place(first, last, count)
             if first <= after and last <= after:
                 continue
             if chosen is not None and not _overlap(chosen, first, last):
@@ -278,14 +280,22 @@ def _next_rows(
     return rows
 
 
+def _check_place(first: Any, last: Any, count: Any) -> None:
+    """Raise `DamagedKeysError` if a row cannot have these ids and this number of keys."""
+    numbers = all(isinstance(value, int) for value in (first, last, count))
+    if not numbers or not 0 < count <= last - first + 1:
+        raise DamagedKeysError(f"the keys from chunk {first} on are of other chunks")
+
+
 def _fold(connection: sqlite3.Connection, key_size: int) -> None:
     """Make full rows of the small ones at the end, once they hold enough keys for one."""
     import numpy as np
 
     first, total = 0, 0
-    places = connection.execute("SELECT first, count FROM key_blocks ORDER BY first DESC")
+    places = connection.execute("SELECT first, last, count FROM key_blocks ORDER BY first DESC")
     with closing(places):
-        for place, count in places:
+        for place, last, count in places:
+            _check_place(place, last, count)
             if count >= ROW:
                 break
             first, total = place, total + count

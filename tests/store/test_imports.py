@@ -8,13 +8,15 @@ from store import Store
 from tests.store import samples
 from tests.store.samples import put
 
-FORBIDDEN = "{'torch', 'click', 'models', 'maccli', 'transformers', 'sqlite_utils'}"
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = "{'torch', 'click', 'models', 'maccli', 'transformers'}"
+HEAVY = "{'numpy', 'zstandard', 'constriction', 'sqlite_utils', 'usearch'}"
 
 
 def run(code, *arguments):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, *map(str, arguments)],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )
@@ -32,8 +34,8 @@ def test_the_index_is_used_without_numpy(path):
         "    a, b = store.documents()\n"
         "    assert len(store.chunks(a.id)) == 2 and store.search('chunk')\n"
         "    assert store.document('b') == b and store.stats().documents == 2\n"
-        "    assert store.history() and store.remove('a')\n"
-        "assert not {'numpy', 'zstandard'} & set(sys.modules)\n",
+        "    assert store.remove('a')\n"
+        f"assert not {HEAVY} & set(sys.modules)\n",
         path,
     )
     with Store.open(path) as store:
@@ -46,12 +48,13 @@ def test_arrays_are_used_without_torch(path):
         "with samples.create(Path(sys.argv[1])) as store:\n"
         "    samples.put(store, 'a', count=2)\n"
         "    samples.verify(store)\n"
-        f"assert not {FORBIDDEN} & set(sys.modules)\n",
+        # sqlite-utils imports Click for a command line of its own.
+        f"assert not {FORBIDDEN} - {{'click'}} & set(sys.modules)\n",
         path,
     )
 
 
-@pytest.mark.parametrize("module", sorted(Path(__file__).parents[2].glob("store/*.py")))
+@pytest.mark.parametrize("module", sorted(ROOT.glob("store/**/*.py")))
 def test_every_module_is_imported_alone(module):
-    name = f"store.{module.stem}".removesuffix(".__init__")
+    name = ".".join(module.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
     run(f"import sys, {name}\nassert not {FORBIDDEN} & set(sys.modules)\n")

@@ -1,6 +1,5 @@
 """Tags and dates, and reading only the documents that have them."""
 
-import sqlite3
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import KeptChunk, Labels, Store, Within, schema
+from store import KeptChunk, Labels, Store, Within
 from store.labels import MAX_TAG, clean_tag
 from tests.store import samples
 from tests.store.samples import chunk, put, verify
@@ -91,14 +90,14 @@ def test_labels_outlive_a_new_version_and_go_with_the_document(store):
     assert labels_of(store, "a") == (("blue",), "2027-01-01")
     assert [d.tags for d in store.documents()] == [("blue",)]
     store.remove("a")
-    assert store._connection.execute("SELECT count(*) FROM document_tags").fetchone() == (0,)
+    assert store.connection.execute("SELECT count(*) FROM document_tags").fetchone() == (0,)
 
 
 def test_an_unchanged_document_needs_no_permission_to_write(store, path):
     put_labelled(store, "a", ["red"])
     with Store.open(path) as other:
         other.writable = False
-        other._connection.execute("PRAGMA query_only = ON")
+        other.connection.execute("PRAGMA query_only = ON")
         assert not other.relabel("a", Labels(tags=("red",)))
         with pytest.raises(OSError):
             other.relabel("a", Labels(tags=("blue",)))
@@ -127,10 +126,8 @@ CHOICES = [
 ]
 
 
-@pytest.mark.parametrize("sparse", [1, 1000], ids=["looked up", "scanned"])
 @pytest.mark.parametrize(("within", "expected"), CHOICES)
-def test_keys_search_and_lists_are_restricted_alike(bank, monkeypatch, within, expected, sparse):
-    monkeypatch.setattr("store.keyblock._SPARSE", sparse)
+def test_keys_search_and_lists_are_restricted_alike(bank, within, expected):
     assert [d.source for d in bank.documents(within=within)] == list(expected)
     assert bank.count(within) == len(expected)
     found = bank.search("chunk version", within=within)
@@ -156,7 +153,7 @@ def test_the_best_of_the_chosen_are_found_behind_better_ones(store):
     assert dict(store.search("bridge", 100))[found[0]] == found[1]
 
 
-def test_documents_that_change_meanwhile(bank, path, eager_compaction):
+def test_documents_that_change_meanwhile(bank, path, small_rows):
     within = Within(tags=("red",))
     with Store.open(path) as other:
         with other.snapshot():
@@ -173,42 +170,22 @@ def test_kept_chunks_out_of_order_are_still_found(store):
     put(store, "a", count=3)
     put(store, "b", count=3)
     rows = store.chunks(store.document("a").id)
-    kept = [KeptChunk(row.id, 0, 1, row.text) for row in reversed(rows)]
+    kept = [KeptChunk(row.id, n, 0, 1, row.text) for n, row in enumerate(reversed(rows))]
     store.put(
         "a",
         content_hash="",
         chunking="",
-        chunks=[*kept, chunk(5, "new")],
+        chunks=[*kept, chunk(5, "new", position=3)],
         labels=Labels(tags=("red",)),
     )
     ids = [int(i) for ids, _ in store.keys(within=Within(tags=("red",))) for i in ids]
     assert ids == sorted(row.id for row in store.chunks(store.document("a").id))
 
 
-def test_a_store_of_the_schema_before_is_migrated(path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:4])
-        patch.setattr(schema, "TABLES", {"meta", "documents", "key_file"})
-        samples.create(path).close()
-        with sqlite3.connect(path / "index.db") as connection:
-            connection.execute(
-                "INSERT INTO documents VALUES (1, 'a', NULL, 'h', 'c', 0, 0, 0, 0, 0, 't', 'u', "
-                "'2025-03-04T05:06:07+00:00', '2025-03-04T05:06:07+00:00')"
-            )
-            connection.execute("INSERT INTO history VALUES (1, '2025', 'added', 'a', 'h', 0, 0)")
-        connection.close()
-    with Store.open(path) as store:
-        assert labels_of(store, "a") == ((), None)
-        assert store.count(Within(until="2025-03-04")) == 1
-        assert store.history()[0].was is None
-        assert store.relabel("a", Labels(date="2024-01-01"))
-        assert store.count(Within(since="2025-01-01")) == 0
-
-
 def test_the_index_of_days_is_used(bank):
     condition, values = Within(since="2026-01-01").condition()
     query = f"EXPLAIN QUERY PLAN SELECT id FROM documents WHERE {condition}"
-    plan = bank._connection.execute(query, values).fetchall()
+    plan = bank.connection.execute(query, values).fetchall()
     assert any("documents_day" in row[-1] for row in plan), plan
 
 
@@ -222,20 +199,15 @@ TAGS = st.sets(st.sampled_from(["red", "blue", "green"]))
     documents=st.lists(st.tuples(TAGS, st.none() | st.integers(1, 9)), max_size=5),
     wanted=TAGS,
     days=st.tuples(st.none() | st.integers(1, 9), st.none() | st.integers(1, 9)),
-    sparse=st.sampled_from([1, 2, 1000]),
 )
-def test_a_restriction_is_what_it_says(documents, wanted, days, sparse, tmp_path_factory):
+def test_a_restriction_is_what_it_says(documents, wanted, days, tmp_path_factory, small_rows):
     def day(number):
         return None if number is None else f"2026-01-0{number}"
 
     within = Within(tuple(wanted), *map(day, days))
     since, until = (number and day(number) for number in days)
     expected = set()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        samples.create(tmp_path_factory.mktemp("any") / "bank") as store,
-    ):
-        patch.setattr("store.keyblock._SPARSE", sparse)
+    with samples.create(tmp_path_factory.mktemp("any") / "bank") as store:
         for n, (tags, number) in enumerate(documents):
             put_labelled(store, f"{n}", tags, day(number))
             at = day(number) or TODAY

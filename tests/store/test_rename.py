@@ -29,19 +29,17 @@ def test_a_renamed_document_keeps_its_chunks(store):
     assert (after.id, after.title, after.media_type) == (before.id, "B", "text/markdown")
     assert (after.added_at, after.updated_at) == (before.added_at, before.updated_at)
     assert after.tags == ("new",)
-    change = store.history()[0]
-    assert (change.action, change.source, change.was) == ("renamed", "b.md", "a")
 
 
-def test_it_takes_the_place_of_another(store, path, eager_compaction):
+def test_it_takes_the_place_of_another(store, small_rows):
     put(store, "a", count=3)
     put(store, "b", count=5)
     kept = ids(store, "a")
     assert store.rename("a", "b", content_hash=store.document("a").content_hash)
     assert ids(store, "b") == kept == list(samples.all_keys(store))
-    assert [c.action for c in store.history()] == ["renamed", "removed", "added", "added"]
     assert store.stats().chunks == 3
-    assert (path / "keys-000002.bin").exists()  # five of eight keys were dead
+    # Five of eight keys were dead.
+    assert store.connection.execute("SELECT count(*) FROM dead_keys").fetchone() == (0,)
 
 
 def test_only_what_it_was_seen_to_hold_is_renamed(store):

@@ -188,7 +188,9 @@ def test_wrong_arrays_are_refused_and_nothing_changes(store, change, message):
     good = chunk(5)
     parts = {name: getattr(good, name) for name in ("latents", "scales", "key")} | change
     with pytest.raises(ValueError, match=message):
-        store.put("a", content_hash="2", chunking="", chunks=[good, NewChunk(1, 0, 1, "x", **parts)])
+        store.put(
+            "a", content_hash="2", chunking="", chunks=[good, NewChunk(1, 0, 1, "x", **parts)]
+        )
     assert verify(store) == {"a": 1}
 
 

@@ -1,133 +1,240 @@
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from store.keys import HEADER_SIZE, DamagedKeysError, KeyFile, live
-
-STORE_ID = bytes(range(200, 216))
-ROWS = 10
-
-
-def make(path, key_size=6, generation=1, store_id=STORE_ID):
-    return KeyFile(path / "keys.bin", key_size, generation, store_id)
+from store import StoreCorruptError
+from store.index import keys
+from store.index.connection import writing
+from store.index.keys import DamagedKeysError
+from tests.store import samples
+from tests.store.samples import E, put, verify
 
 
-def rows(start, count, key_size=6):
-    keys = np.random.default_rng(start).standard_normal((count, key_size)).astype(np.float16)
-    return np.arange(start, start + count, dtype=np.int64), keys
+def rows(store):
+    query = "SELECT first, last, count FROM key_blocks ORDER BY first"
+    return store.connection.execute(query).fetchall()
+
+
+def dead(store):
+    query = "SELECT chunk_id FROM dead_keys ORDER BY chunk_id"
+    return [row[0] for row in store.connection.execute(query)]
+
+
+def test_small_rows_are_folded_when_they_hold_enough_for_a_full_one(store, small_rows):
+    for n in range(3):
+        put(store, f"d{n}", count=1)
+    assert rows(store) == [(1, 1, 1), (2, 2, 1), (3, 3, 1)]
+    put(store, "d3", count=1)
+    assert rows(store) == [(1, 4, 4)]
+    put(store, "d4", count=11)
+    assert rows(store) == [(1, 4, 4), (5, 8, 4), (9, 12, 4), (13, 15, 3)]
+    put(store, "d5", count=2)
+    assert rows(store)[-2:] == [(13, 16, 4), (17, 17, 1)]
+    assert len(verify(store)) == 6
+
+
+def test_a_full_row_is_written_once_however_many_documents_come(store):
+    """Small documents must not rewrite large blobs: what is written stays in proportion."""
+    for n in range(40):
+        put(store, f"d{n}", count=1)
+    assert len(rows(store)) == 40
+    assert len(samples.all_keys(store)) == 40
+
+
+def test_removing_only_lists_the_keys_until_many_are_dead(store):
+    put(store, "a", count=3)
+    put(store, "b", count=3)
+    before = store.connection.execute("SELECT * FROM key_blocks").fetchall()
+    store.remove("a")
+    assert dead(store) == [1, 2, 3]
+    assert store.connection.execute("SELECT * FROM key_blocks").fetchall() == before
+    assert list(samples.all_keys(store)) == [4, 5, 6]
+
+
+def test_dead_keys_are_folded_away_when_a_third_is_dead(store, small_rows):
+    for n in range(5):
+        put(store, f"d{n}", count=3)
+    store.remove("d0")
+    assert dead(store) == [1, 2, 3]
+    store.remove("d2")
+    assert dead(store) == []
+    assert rows(store) == [(4, 10, 4), (11, 14, 4), (15, 15, 1)]
+    assert len(verify(store)) == 3
+
+
+def test_keys_of_dropped_chunks_stay_until_they_are_dropped_for_good(store, small_rows):
+    for n in range(3):
+        put(store, f"d{n}", count=4)
+    dropped = [1, 2, 3, 4, 9, 10, 11, 12]
+    marks = ", ".join(map(str, dropped))
+    with writing(store.connection):
+        store.connection.execute(f"UPDATE chunks SET pruned = 7 WHERE id IN ({marks})")
+        assert not keys.discard(store.connection, dropped)
+    assert keys.useless(store.connection) == 0
+    store.compact_keys()
+    assert list(samples.all_keys(store)) == [5, 6, 7, 8]
+    with writing(store.connection):
+        store.connection.execute("UPDATE chunks SET pruned = NULL WHERE id < 5")
+        keys.restore(store.connection, [1, 2, 3, 4])
+        store.connection.execute("UPDATE chunks SET pruned = 0 WHERE id > 8")
+    assert list(samples.all_keys(store)) == list(range(1, 9))
+    assert keys.useless(store.connection) == 4
+    store.compact_keys()
+    assert dead(store) == [] and rows(store) == [(1, 4, 4), (5, 8, 4)]
+
+
+def test_blocks_are_of_at_most_the_size_and_may_begin_later(store, small_rows):
+    for n in range(4):
+        put(store, f"d{n}", count=5)
+    store.remove("d1")
+
+    def read(size, **options):
+        blocks = keys.live(store.connection, E, size, **options)
+        sizes = []
+        found = []
+        for ids, values in blocks:
+            assert len(ids) == len(values) <= size
+            sizes.append(len(ids))
+            found += ids.tolist()
+        return found
+
+    live = [1, 2, 3, 4, 5, *range(11, 21)]
+    for size in (1, 3, 4, 7, 100):
+        assert read(size) == live
+        assert read(size, after=4) == live[4:]
+        assert read(size, after=20) == read(size, after=99) == []
+        assert read(size, chosen=np.array([2, 7, 13, 20, 30])) == [2, 13, 20]
+        assert read(size, chosen=np.array([2, 7, 13, 20, 30]), after=2) == [13, 20]
+        assert read(size, chosen=np.empty(0, np.int64)) == []
+
+
+def test_the_rows_without_a_chosen_key_are_not_read(store, small_rows):
+    for n in range(4):
+        put(store, f"d{n}", count=4)
+    store.connection.execute("UPDATE key_blocks SET keys = x'' WHERE first = 5")
+    chosen = np.array([2, 9, 16])
+    found = [i for ids, _ in keys.live(store.connection, E, 99, chosen=chosen) for i in ids]
+    assert found == [2, 9, 16]
 
 
 @pytest.fixture
-def filled(tmp_path):
-    """A key file of 10 rows, with its tail."""
-    file = make(tmp_path)
-    file.create()
-    count, tail = file.append(0, 0, [rows(1, 4), rows(20, 6)])
-    assert count == ROWS
-    return file, tail
+def row(store):
+    put(store, "a", count=7)
+    query = "SELECT first, last, count, checksum, ids, keys FROM key_blocks"
+    return store.connection.execute(query).fetchone()
 
 
-def read(file, count, tail, size=3):
-    return [chunk_id for ids, _ in file.blocks(count, tail, size) for chunk_id in ids.tolist()]
+def test_any_changed_byte_is_noticed(row):
+    keys.decode(row, E)
+    for column in (4, 5):
+        for position in range(len(row[column])):
+            data = bytearray(row[column])
+            data[position] ^= 0x10
+            changed = [*row]
+            changed[column] = bytes(data)
+            with pytest.raises(DamagedKeysError, match="from chunk 1 on"):
+                keys.decode(tuple(changed), E)
 
 
-def test_appended_rows_are_read_back(filled):
-    file, tail = filled
-    expected = np.concatenate([rows(1, 4)[1], rows(20, 6)[1]])
-    for size in (1, 3, 10, 100):
-        assert read(file, ROWS, tail, size) == [1, 2, 3, 4, 20, 21, 22, 23, 24, 25]
-        keys = np.concatenate([keys for _, keys in file.blocks(ROWS, tail, size)])
-        np.testing.assert_array_equal(keys, expected)
-
-
-def test_blocks_have_memory_of_their_own(filled):
-    file, tail = filled
-    first, second = list(file.blocks(ROWS, tail, 5))
-    first[1][:] = 0
-    assert not np.shares_memory(first[1], second[1])
-    assert second[1].flags.writeable and second[1].any()
-
-
-def test_no_rows_need_no_file(tmp_path):
-    assert list(make(tmp_path).blocks(0, 0, 5)) == []
-
-
-def test_rows_that_were_not_committed_are_overwritten(filled):
-    file, tail = filled
-    file.append(ROWS, tail, [rows(100, 5)])
-    assert len(read(file, ROWS, tail)) == ROWS
-    count, new_tail = file.append(ROWS, tail, [rows(200, 2)])
-    assert count == ROWS + 2
-    assert read(file, count, new_tail)[-2:] == [200, 201]
-    assert read(file, ROWS, tail)[-1] == 25
-
-
-def test_any_changed_byte_is_noticed(filled):
-    file, tail = filled
-    good = file.path.read_bytes()
-    for position in range(len(good)):
-        damaged = bytearray(good)
-        damaged[position] ^= 0x10
-        file.path.write_bytes(damaged)
-        with pytest.raises(DamagedKeysError):
-            read(file, ROWS, tail)
-
-
-def test_any_cut_is_noticed(filled):
-    file, tail = filled
-    good = file.path.read_bytes()
-    for length in range(0, len(good), 7):
-        file.path.write_bytes(good[:length])
-        assert not file.usable(ROWS, tail)
-        with pytest.raises(DamagedKeysError):
-            read(file, ROWS, tail)
-
-
-def test_lost_pages_are_noticed(filled):
-    file, tail = filled
-    data = bytearray(file.path.read_bytes())
-    row = (len(data) - HEADER_SIZE) // ROWS
-    data[HEADER_SIZE + row : HEADER_SIZE + 3 * row] = bytes(2 * row)
-    file.path.write_bytes(data)
+@pytest.mark.parametrize("column", range(6))
+@pytest.mark.parametrize("value", [None, "text", b"", 8, 1.5, -1])
+def test_any_other_value_in_a_column_is_noticed(row, column, value):
+    changed = [*row]
+    changed[column] = value
     with pytest.raises(DamagedKeysError):
-        read(file, ROWS, tail)
+        keys.decode(tuple(changed), E)
 
 
-def test_a_file_of_another_history_is_noticed(filled, tmp_path):
-    file, tail = filled
-    good = file.path.read_bytes()
-    for other in (
-        make(tmp_path, generation=2),
-        make(tmp_path, store_id=bytes(16)),
-        make(tmp_path, key_size=7),
-    ):
-        assert not other.usable(ROWS, tail)
-        assert not other.usable(0, 0)
-    # The same store and generation, the same ids, one key another: as after mixing two backups.
-    ids, keys = rows(1, 4)
-    keys[1, 2] += 1
-    file.create()
-    file.append(0, 0, [(ids, keys), rows(20, 6)])
-    assert not file.usable(ROWS, tail)
-    file.path.write_bytes(good)
-    assert file.usable(ROWS, tail)
-    assert not file.usable(ROWS - 1, tail)
-
-
-def test_closing_early_closes_the_file(filled):
-    file, tail = filled
-    blocks = file.blocks(ROWS, tail, 2)
-    next(blocks)
-    blocks.close()  # an open file would be a ResourceWarning, which is an error here
-
-
-def test_live_against_a_slow_reference():
+def test_pages_in_another_order_are_noticed(store):
     rng = np.random.default_rng(0)
-    for _ in range(300):
-        edges = np.sort(rng.choice(60, size=2 * rng.integers(0, 5), replace=False))
-        first, last = edges[::2].astype(np.int64), edges[1::2].astype(np.int64)
-        ids = np.sort(rng.choice(60, size=rng.integers(1, 20), replace=False)).astype(np.int64)
-        expected = [
-            not any(a <= i <= b for a, b in zip(first, last, strict=True)) for i in ids.tolist()
+    values = rng.standard_normal((512, 384)).astype(np.float16)
+    ids = np.arange(1, 513)
+    keys._write(store.connection, ids, values)
+    row = store.connection.execute(f"SELECT {keys._COLUMNS} FROM key_blocks").fetchone()
+    keys.decode(row, 384)
+    page = 4096
+    swapped = row[5][page : 2 * page] + row[5][:page] + row[5][2 * page :]
+    with pytest.raises(DamagedKeysError, match="checksum"):
+        keys.decode((*row[:5], swapped), 384)
+
+
+def damage(store, first, statement="keys = zeroblob(length(keys))"):
+    store.connection.execute(f"UPDATE key_blocks SET {statement} WHERE first = ?", (first,))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["keys = zeroblob(length(keys))", "ids = keys", "keys = 'text'", "count = 0", "last = 99"],
+)
+def test_damaged_keys_are_one_clear_line(store, small_rows, statement):
+    for n in range(4):
+        put(store, f"d{n}", count=4)
+    damage(store, 5, statement)
+    with pytest.raises(StoreCorruptError, match="is damaged: the keys from chunk 5") as caught:
+        samples.all_keys(store)
+    assert "mac store verify --repair" in caught.value.hint and "\n" not in str(caught.value)
+    assert len(store.search("chunk")) == 16 and len(store.modulations([5, 6])) == 2
+
+
+def test_damaged_keys_stop_no_removal_but_are_not_folded(store, small_rows):
+    for n in range(2):
+        put(store, f"d{n}", count=3)
+    damage(store, 5)
+    with pytest.raises(StoreCorruptError, match="from chunk 5"):
+        put(store, "e", count=2)
+    assert store.document("e") is None
+    assert store.remove("d0")
+    with pytest.raises(StoreCorruptError):
+        samples.all_keys(store)
+
+
+def test_mending_keeps_what_is_whole_and_says_what_is_lost(store, small_rows):
+    for n in range(4):
+        put(store, f"d{n}", count=4)
+    store.remove("d0")
+    damage(store, 9)
+    store.connection.execute("DELETE FROM dead_keys")
+    with writing(store.connection):
+        assert keys.mend(store.connection, E) == [9, 10, 11, 12]
+        assert keys.mend(store.connection, E) == [9, 10, 11, 12]
+    assert list(samples.all_keys(store)) == [5, 6, 7, 8, 13, 14, 15, 16]
+    assert store.remove("d2")
+    assert len(verify(store)) == 2
+
+
+def test_mending_knows_dropped_chunks(store):
+    put(store, "a", count=6)
+    store.connection.execute("UPDATE chunks SET pruned = 1 WHERE id = 2")
+    store.connection.execute("UPDATE chunks SET pruned = 0 WHERE id = 3")
+    with writing(store.connection):
+        assert keys.mend(store.connection, E) == []
+        assert dead(store) == [2, 3]
+        store.connection.execute("DELETE FROM key_blocks")
+        assert keys.mend(store.connection, E) == [1, 2, 4, 5, 6]
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    counts=st.lists(st.integers(0, 9), max_size=9),
+    removed=st.sets(st.integers(0, 8)),
+    size=st.integers(1, 20),
+    after=st.integers(0, 40),
+)
+def test_reading_is_what_a_slow_reference_says(
+    counts, removed, size, after, tmp_path_factory, small_rows
+):
+    with samples.create(tmp_path_factory.mktemp("any") / "bank") as store:
+        for n, count in enumerate(counts):
+            put(store, f"d{n}", count=count)
+        for n in removed:
+            store.remove(f"d{n}")
+        expected = [r[0] for r in store.connection.execute("SELECT id FROM chunks ORDER BY id")]
+        found = [
+            i for ids, _ in keys.live(store.connection, E, size, after=after) for i in ids.tolist()
         ]
-        mask = live(ids, first, last)
-        assert (mask.tolist() if mask is not None else [True] * len(ids)) == expected
+        assert found == [i for i in expected if i > after]
+        assert list(samples.all_keys(store, size)) == expected
+        assert all(count <= 4 for _, _, count in rows(store))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import old_store
 from store import (
     FingerprintMismatchError,
     Store,
@@ -13,8 +12,8 @@ from store import (
     StoreError,
     StoreNotFoundError,
     StoreVersionError,
-    schema,
 )
+from store.index import schema
 from tests.store import samples
 from tests.store.samples import IDENTITY, put, verify
 
@@ -115,43 +114,72 @@ def test_another_size(path, name, value):
 
 def test_a_newer_schema(path):
     samples.create(path).close()
-    newer = len(schema.MIGRATIONS) + 1
+    newer = schema.VERSION + 1
     sql(path, f"PRAGMA user_version = {newer}")
     with pytest.raises(StoreVersionError, match=f"schema version {newer}; .* up to {newer - 1}"):
         samples.create(path)
+
+
+def next_migration(monkeypatch, body):
+    """Let there be a second migration, which calls `body` with the database."""
+    first = schema.migrate
+
+    def migrate(database):
+        done = schema.pragma(database.conn, "user_version")
+        first(database)
+        if done < 2:
+            body(database)
+        database.execute("PRAGMA user_version = 2")
+
+    monkeypatch.setattr(schema, "migrate", migrate)
+    monkeypatch.setattr(schema, "VERSION", 2)
 
 
 def test_pending_migrations_are_applied_once(path, monkeypatch):
     with samples.create(path) as store:
         put(store, "a", count=2)
     calls = []
-    known = len(schema.MIGRATIONS)
 
-    def next_mood(connection):
+    def mood(database):
         calls.append(1)
-        connection.execute("ALTER TABLE documents ADD COLUMN mood TEXT")
+        database["documents"].add_column("mood", str)
 
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, next_mood))
+    next_migration(monkeypatch, mood)
     for _ in range(2):
         with Store.open(path) as store:
             assert verify(store) == {"a": 1}
-            assert store.stats().schema_version == known + 1
+            assert store.stats().schema_version == 2
     assert calls == [1]
 
 
 def test_a_failing_migration_changes_nothing(path, monkeypatch):
     samples.create(path).close()
 
-    def next_half(connection):
-        connection.execute("ALTER TABLE documents ADD COLUMN mood TEXT")
+    def half(database):
+        database["documents"].add_column("mood", str)
         raise sqlite3.OperationalError("no such function: oops")
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, next_half))
+        next_migration(patch, half)
         with pytest.raises(StoreError, match="oops"):
             Store.open(path)
     with Store.open(path) as store:
-        assert store.stats().schema_version == len(schema.MIGRATIONS)
+        assert store.stats().schema_version == 1
+        assert "mood" not in store.database["documents"].columns_dict
+
+
+def test_the_migrations_of_sqlite_utils_are_noted(store):
+    applied = store.database["_sqlite_migrations"].rows
+    assert [(row["migration_set"], row["name"]) for row in applied] == [("store", "m001_store")]
+    assert not store.connection.in_transaction
+
+
+def test_every_column_of_chunks_but_text_changes_without_the_full_text_index(store):
+    """Else each prune would index the texts again: SQLite says how many rows it has changed."""
+    put(store, "a", count=1)
+    before = store.connection.total_changes
+    store.connection.execute("UPDATE chunks SET bytes = 1, position = 7, pruned = 1")
+    assert store.connection.total_changes == before + 1
 
 
 def all_at_once(path, names, statement):
@@ -168,7 +196,7 @@ def all_at_once(path, names, statement):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
         )
         for name in names
     ]
@@ -188,71 +216,11 @@ def test_several_processes_make_the_store_at_once(path):
         assert verify(store) == dict.fromkeys("abcd", 1)
 
 
-def test_the_index_went_missing(path):
+@pytest.mark.parametrize("left", ["index.db-wal", "near.usearch"])
+def test_the_index_went_missing(path, left):
     with samples.create(path) as store:
         put(store, "a", count=1)
-    (path / "index.db").unlink()
+    (path / "index.db").rename(path / left)
     for create in (False, True):
         with pytest.raises(StoreCorruptError, match="index.db is missing"):
             Store.open(path, **IDENTITY, create=create)
-
-
-def old_schema(path, sources="abcd"):
-    """A store as programs of schema version 4 made it."""
-    made = {source: ("1 3", samples.chunks(source, 1, 3)) for source in sources}
-    old_store.write(path, made, **IDENTITY)
-
-
-def test_a_migration_leaves_a_backup_and_needs_no_model(path):
-    old_schema(path)
-    before = [*path.glob("index.db.*"), path / "index.db"]
-    assert before == [path / "index.db"]
-    with Store.open(path) as store:
-        assert store.stats().schema_version == len(schema.MIGRATIONS)
-        assert list(store.verify()) == []
-        assert verify(store) == dict.fromkeys("abcd", 1)
-    backup = path / "index.db.backup-v4"
-    assert sorted(p.name for p in path.glob("index.db*")) == ["index.db", backup.name]
-    connection = sqlite3.connect(backup)
-    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
-    assert connection.execute("SELECT count(*) FROM modulations").fetchone() == (12,)
-    connection.close()
-    with Store.open(path) as store:  # once is enough
-        put(store, "a", 2)
-        store.vacuum()
-    assert not backup.exists()
-
-
-def test_a_backup_can_be_put_back(path):
-    old_schema(path)
-    Store.open(path).close()
-    (path / "index.db.backup-v4").replace(path / "index.db")
-    with Store.open(path) as store:
-        assert list(store.verify()) == []
-
-
-def test_a_new_or_empty_store_needs_no_backup(path, tmp_path):
-    old_schema(path, sources="")
-    Store.open(path).close()
-    samples.create(tmp_path / "new").close()
-    assert not list(tmp_path.rglob("*backup*"))
-
-
-def test_a_backup_that_cannot_be_made_stops_the_migration(path, monkeypatch):
-    old_schema(path)
-    with monkeypatch.context() as patch:
-        patch.setattr("store.disk.shutil.disk_usage", lambda _: type("U", (), {"free": 100}))
-        with pytest.raises(StoreError, match="Not enough space on the disk"):
-            Store.open(path)
-    assert [p.name for p in path.glob("index.db*")] == ["index.db"]
-    with Store.open(path) as store:
-        assert verify(store) == dict.fromkeys("abcd", 1)
-
-
-def test_several_processes_migrate_at_once(path):
-    old_schema(path)
-    all_at_once(path, "abyz", "samples.put(store, sys.argv[2], 2, count=2)")
-    with Store.open(path) as store:
-        assert list(store.verify()) == []
-        assert verify(store) == {"a": 2, "b": 2, "c": 1, "d": 1, "y": 2, "z": 2}
-    assert len(list(path.glob("*backup*"))) == 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from store.search import MAX_TERMS, match_expression, terms
+from store.index.search import MAX_TERMS, match_expression, terms
 from tests.store.samples import chunk
 
 TEXTS = [
@@ -21,7 +21,8 @@ def searched(tmp_path_factory):
     from tests.store import samples
 
     with samples.create(tmp_path_factory.mktemp("search") / "bank") as store:
-        store.put("doc", content_hash="", chunking="", chunks=[chunk(1, t) for t in TEXTS])
+        chunks = [chunk(1, text, position=n) for n, text in enumerate(TEXTS)]
+        store.put("doc", content_hash="", chunking="", chunks=chunks)
         yield store
 
 
@@ -59,7 +60,8 @@ def test_larger_is_better_and_sorted(searched):
 
 
 def test_ties_come_in_the_order_of_ids(store):
-    store.put("d", content_hash="", chunking="", chunks=[chunk(i, "same words") for i in range(9)])
+    chunks = [chunk(n, "same words", position=n) for n in range(9)]
+    store.put("d", content_hash="", chunking="", chunks=chunks)
     assert [chunk_id for chunk_id, _ in store.search("words")] == list(range(1, 10))
 
 
@@ -156,10 +158,10 @@ def test_coverage_is_the_share_of_the_words_rare_ones_first(searched):
 
 
 def test_coverage_counts_words_among_the_newest_chunks_only(store, monkeypatch):
-    from store import search
+    from store.index import search
 
     texts = ["bridge north", "bridge south", "bridge west", "tower east"]
-    chunks = [chunk(n, text) for n, text in enumerate(texts)]
+    chunks = [chunk(n, text, position=n) for n, text in enumerate(texts)]
     store.put("doc", content_hash="", chunking="", chunks=chunks)
     assert store.coverage("tower bridge", [4])[0] > 0.75
     monkeypatch.setattr(search, "SAMPLE", 2)
