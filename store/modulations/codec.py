@@ -16,6 +16,7 @@ those of the narrowest model first, by asymmetric numeral systems (Duda, arXiv 1
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from functools import cache
@@ -152,15 +153,17 @@ def _prices() -> NDArray[np.float64]:
 
 
 def _probabilities(number: int) -> NDArray[np.float64]:
-    """Return how likely each symbol is, float64 [256]: additions, products and quotients only.
+    """Return how likely each symbol is, float64 [256].
 
-    So every machine gets the same bits, and reads what any other wrote.
+    Only operations that IEEE 754 defines to the bit are used, so that every machine reads what any
+    other wrote.
     """
     decay = _DECAYS[number] / 65536
     powers = np.cumprod(np.array([decay, *[decay * decay] * 128]))  # decay ** (2m + 1)
     within = (1 - powers) / (1 + powers)
     outer = np.diff(within) / 2
     likely = np.concatenate((outer[::-1], within[:1], outer[:127]))
+    likely /= math.fsum(likely)  # int8 cuts off the ends
     return np.asarray(likely * (1 - 256 * _FLOOR) + _FLOOR)
 
 

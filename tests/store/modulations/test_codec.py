@@ -158,7 +158,7 @@ def test_the_models_are_probabilities_of_growing_width():
     for number in range(len(module._DECAYS)):
         likely = module._probabilities(number)
         assert likely.shape == (256,) and likely.min() > 0
-        assert 0.8 < likely.sum() <= 1  # the rest lies beyond int8
+        assert likely.sum() == pytest.approx(1)
         np.testing.assert_array_equal(likely[1:128], likely[:128:-1])
         widths.append((np.abs(np.arange(-128, 128)) * likely).sum())
     assert widths == sorted(widths)
