@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,8 @@ def test_killed_at_chosen_moments(tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_at_random_moments(path):
     chance = random.Random(0)
-    seen = {}
+    seen = set()
+    last = {}
     for seed in range(60):
         if seed >= 15 and len(seen) > 4:  # a slow machine writes less before it is killed
             break
@@ -56,45 +57,49 @@ def test_killed_at_random_moments(path):
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             time.sleep(chance.uniform(0, 0.06))
             process.send_signal(signal.SIGKILL)
+            output = process.stdout.read()
             process.wait()
+        begun = {}
+        for line in output.splitlines():
+            kind, source, version = line.split()
+            if kind == "done":
+                last[source] = version
+                begun = {}
+            else:
+                begun = {source: version}
         with Store.open(path) as store:
-            versions = verify(store)
-            assert not store._key_block.damaged
-            # Every change in the history is whole: the last one of each source is what is there.
-            last = {}
-            for change in store.history(limit=10**9):
-                last.setdefault(change.source, change)
-            there = {source for source, change in last.items() if change.action != "removed"}
-            assert there == set(versions)
-            seen |= versions
+            versions = {source: str(version) for source, version in verify(store).items()}
+            # What was said to be done is done; what was begun is done or not.
+            allowed = [
+                {source: version for source, version in states.items() if version != "None"}
+                for states in (last, last | begun)
+            ]
+            assert versions in allowed
+            last = dict(versions)
+            seen |= set(versions)
     assert len(seen) > 4
 
 
-def test_two_writers_queue_while_others_ask_verify_and_vacuum(path):
+def test_four_writers_queue_while_others_ask_verify_and_vacuum(path):
     with samples.create(path) as store:
         put(store, "first")
-    number = 40
-    with (
-        worker("ingest", path, "x", number) as x,
-        worker("ingest", path, "y", number) as y,
-        worker("follow", path) as reader,
-        worker("look", path) as verifier,
-    ):
-        for process in (x, y, reader, verifier):
+    number = 20
+    with ExitStack() as stack:
+        writers = [stack.enter_context(worker("ingest", path, name, number)) for name in "wxyz"]
+        reader = stack.enter_context(worker("follow", path))
+        verifier = stack.enter_context(worker("look", path))
+        for process in (*writers, reader, verifier):
             assert process.stdout.readline() == "ready\n", process.stderr.read()
-        for process in (x, y):
+        for process in writers:
             process.stdin.write("go\n")
             process.stdin.flush()
-        finish(x)
-        finish(y)
+        for process in writers:
+            finish(process)
         with Store.open(path) as store:
             put(store, "stop")
         assert int(finish(reader)) > 0
         assert int(finish(verifier)) > 0
     with Store.open(path) as store:
         versions = verify(store)
-        assert not store._key_block.damaged
-        actions = [change.action for change in store.history(limit=1000)]
-    own = {f"{name}-{n}": n for name in "xy" for n in range(number)}
+    own = {f"{name}-{n}": n for name in "wxyz" for n in range(number)}
     assert versions == own | {"first": 1, "stop": 1, "shared": number - 1}
-    assert actions.count("updated") == 2 * number - 1
