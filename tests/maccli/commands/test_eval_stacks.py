@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from models.memory import checkpoint
 from models.paper.config import PaperConfig
 from models.paper.stack import PaperStack
 
@@ -55,16 +54,17 @@ def other_base(work: Path, build_memory: Any, tiny_qwen2: Path) -> str:
     return "other"
 
 
-def encoder(folder: Path, start: Path, *modules: str, **pooling: Any) -> str:
+def encoder(folder: Path, start: Path, pooling: str) -> str:
     """A folder as sentence-transformers writes it, around the weights of another one."""
     shutil.copytree(start, folder)
-    listed = [{"type": f"sentence_transformers.models.{m}", "path": ""} for m in modules]
-    for module in listed:
-        if module["type"].endswith("Pooling"):
-            module["path"] = "1_Pooling"
-    (folder / "modules.json").write_text(json.dumps(listed))
+    modules = [
+        {"idx": i, "name": str(i), "type": f"sentence_transformers.models.{kind}", "path": path}
+        for i, (kind, path) in enumerate((("Transformer", ""), ("Pooling", "1_Pooling")))
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    config = {"word_embedding_dimension": 32, f"pooling_mode_{pooling}": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
     return folder.name
 
 
@@ -116,9 +116,11 @@ def test_every_measure_of_the_papers_stack(mac: Mac, data: str, paper: str, work
 
 def test_selecting_all_is_no_selection(mac: Mac, data: str, paper: str, work: Path) -> None:
     config = json.loads((work / paper / "config.json").read_text())
-    (work / paper / "config.json").write_text(json.dumps({**config, "group": None}))
+    (work / paper / "config.json").write_text(json.dumps({**config, "group": 64}))
     options = ("eval", "--data", data, "-m", paper, "--method", "mac", "--json")
-    selected, whole = mac(*options, "-k", "6", "-k", "all").json["rows"]
+    ran = mac(*options, "-k", "6", "-k", "all")
+    assert ran.code == 0, ran.err
+    selected, whole = ran.json["rows"]
     # In whatever order documents are aggregated.
     assert selected["k"] == 6 and answers(selected) == answers(whole)
 
@@ -188,10 +190,8 @@ def test_retrievers_of_others(
     mac: Mac, data: str, latent: str, paper: str, tiny_encoder: Path, work: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    plain = encoder(work / "plain", tiny_encoder, "Transformer", pooling_mode_mean_tokens=True)
-    cls = encoder(
-        work / "first", tiny_encoder, "Transformer", "Pooling", pooling_mode_cls_token=True
-    )
+    plain = encoder(work / "plain", tiny_encoder, "mean_tokens")
+    cls = encoder(work / "first", tiny_encoder, "cls_token")
     found = [f"{reader}@{by}" for by in (plain, f"{cls},{plain}") for reader in ("rag", "mac")]
     methods = [part for name in ("rag-dense", "mac", *found) for part in ("--method", name)]
     given = ("--data", data, "-m", latent, "-m", paper, *methods)
