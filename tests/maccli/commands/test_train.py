@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from maccli.evaluation.report import plots
 from maccli.training import train as service
-from maccli.training.train import Run
+from maccli.training.train import Run, Told
 from models.data.files import Source
 from models.training.settings import TrainConfig
-from models.training.trainer import Progress
+from models.training.trainer import StepReport
 
-from .conftest import Ran
+from ..conftest import Ran
 
 Mac = Callable[..., Ran]
 
@@ -27,13 +23,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, TrainConfig]]:
     """What was to be trained."""
     runs: list[tuple[Run, TrainConfig]] = []
 
-    def train(run: Run, config: TrainConfig, **tellers: Any) -> Path:
+    def train(run: Run, config: TrainConfig, told: Told) -> Path:
         runs.append((run, config))
-        run.out.mkdir(exist_ok=True)
-        steps = [Progress(n, 1.0 / n, 0.5, 16 * n, 8.0, 1e-4, 2.0) for n in (1, 2)]
-        run.log.write_text("".join(json.dumps(asdict(step)) + "\n" for step in steps))
-        for step in steps:
-            tellers["report"](step)
+        for n in (1, 2):
+            told.report(StepReport(n, 1.0 / n, 0.5, 16 * n, 8.0, 1e-4, 2.0))
         return run.out
 
     monkeypatch.setattr(service, "train", train)
@@ -49,12 +42,8 @@ def test_options_reach_the_trainer(mac: Mac, trained: list[tuple[Run, TrainConfi
     assert (ran.code, ran.out) == (0, "made\n")
     run, config = trained[0]
     assert run.sources == [Source(Path("a.jsonl"), 2.0), Source(Path("b.json"), 1.0)]
-    assert (run.rank, run.device, run.resume, run.log) == (
-        64,
-        "cpu",
-        True,
-        Path("made/log.jsonl"),
-    )
+    assert (run.rank, run.device, run.resume, run.out) == (64, "cpu", True, Path("made"))
+    assert "mac model default made" in ran.err and "mac store rebuild -m made" in ran.err
     assert (config.steps, config.groups, config.documents, config.seed) == (7, 3, 4, 3)
     assert config.learning_rate == 0.001
 
@@ -87,25 +76,7 @@ def test_options_may_stand_in_a_file(
 def test_wrong_options(mac: Mac, trained: list[tuple[Run, TrainConfig]]) -> None:
     ran = mac("train", "--data", "a", "--out", "b", "--batch", "10", "--documents", "4")
     assert (ran.code, trained) == (2, [])
-    assert "--batch 10 is no multiple of --documents 4." in ran.err
-
-
-def test_the_losses_are_drawn(mac: Mac, trained: list[tuple[Run, TrainConfig]], work: Path) -> None:
-    pytest.importorskip("matplotlib")
-    assert mac("train", "--data", "a", "--out", "made", "--plot", "loss.png").code == 0
-    assert (work / "loss.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_missing_extra_is_noticed_before_training(
-    mac: Mac, trained: list[tuple[Run, TrainConfig]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing() -> None:
-        raise ModuleNotFoundError("No module named 'matplotlib'", name="matplotlib")
-
-    monkeypatch.setattr(plots, "require", missing)
-    ran = mac("train", "--data", "a", "--out", "made", "--plot", "loss.png")
-    assert (ran.code, trained) == (1, [])
-    assert ran.err.endswith("Hint: pip install 'maccli[plot]'\n")
+    assert "--batch 10 is not a multiple of --documents 4." in ran.err
 
 
 def test_a_checkpoint_is_not_overwritten(mac: Mac, work: Path) -> None:

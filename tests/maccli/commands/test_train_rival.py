@@ -1,18 +1,18 @@
-"""The rivals that learn, from the command line, on tiny networks: trained, then evaluated."""
+"""`mac train-rival` on tiny networks: rivals are trained, then evaluated."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maccli.evaluation import rivals
 from models.rivals import adapter, camels, salient
 
-from .conftest import Ran
+from ..conftest import Ran
 
 Mac = Callable[..., Ran]
 
@@ -47,8 +47,19 @@ def data(work: Path) -> str:
 
 @pytest.fixture
 def train(mac: Mac, data: str, tiny_llama: Path, tiny_encoder: Path) -> Callable[..., Ran]:
-    def run(out: str, *more: str) -> Ran:
-        given = ("train", "--data", data, "--base", str(tiny_llama), "--steps", "2", "--batch", "4")
+    def run(name: str, out: str, *more: str) -> Ran:
+        given = (
+            "train-rival",
+            name,
+            "--data",
+            data,
+            "--base",
+            str(tiny_llama),
+            "--steps",
+            "2",
+            "--batch",
+            "4",
+        )
         given += ("--encoder", str(tiny_encoder), "--documents", "2", "--device", "cpu", "-q")
         return mac(*given, "--out", out, *more)
 
@@ -63,23 +74,24 @@ def by_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_adapters_and_weights_are_trained_and_evaluated(
     train: Callable[..., Ran], mac: Mac, data: str, tiny: Any, by_rule: None, work: Path
 ) -> None:
-    for out, more in (
-        ("reader", ("--qa-tune", "text", "--adapter-rank", "2", "--lr", "0.05")),
-        ("base", ("--qa-tune", "closed-book", "--rank", "8", "--lr", "0.05")),
-        ("weights", ("--camels", "--qa-base", "base", "--lr", "0.1")),
+    for name, out, more in (
+        ("rag-lora", "reader", ("--rank", "2", "--lr", "0.05")),
+        ("qa", "base", ("--lr", "0.05")),
+        ("camels", "weights", ("--qa-base", "base", "--lr", "0.1")),
     ):
-        ran = train(out, *more)
+        ran = train(name, out, *more)
         assert (ran.code, ran.out) == (0, f"{out}\n"), ran.err
         assert len((work / out / "log.jsonl").read_text().splitlines()) == 2
-    made = [adapter.load(work / name).config for name in ("reader", "base")]
+    made = [adapter.read_config(work / name) for name in ("reader", "base")]
     assert [(one.task, one.training["step"]) for one in made] == [("text", 2), ("closed-book", 2)]
     assert made[0].rank == 2 and made[1].base_sha256 is not None
     assert camels.load(work / "weights").config.training["qa_base"] == "base"
 
-    methods = ("rag-lora-dense", "rag-lora-oracle", "qa-base", "uniform", "salient-spans", "camels")
+    methods = ("rag-lora-dense", "rag-lora-oracle", "qa-base")
+    methods += ("uniform@0.01", "salient-spans@0.01", "camels@0.01")
     options = (
-        *("eval", "--data", data, "--rag-lora", "reader", "--qa-base", "base", "-k", "2"),
-        *("--camels", "weights", "--lr", "0.01", "--out", "result.json"),
+        *("eval", "--data", data, "--with", "rag-lora=reader", "--with", "qa-base=base"),
+        *("--with", "camels=weights", "--out", "result.json", "-k", "2"),
         *(part for name in methods for part in ("--method", name)),
     )
     ran = mac(*options, "--json")
@@ -87,81 +99,43 @@ def test_adapters_and_weights_are_trained_and_evaluated(
     rows = {row["method"]: row for row in ran.json["rows"]}
     assert list(rows) == list(methods)
     for name in methods:
-        assert len(rows[name]["predictions"]) == 4 and 0 <= rows[name]["f1"] <= 100
+        assert len(rows[name]["answers"]) == 4
+    assert rows["rag-lora-dense"]["files"].keys() == {"rag-lora"}
     for name in methods[3:]:
-        row = rows[name]
-        assert row["adaptation_seconds"] > 0 and row["adaptation_memory"] > 1e6
-        assert row["adaptation_device_memory"] is None and row["learning_rate"] == 0.01
-        assert row["adapter"] == rows["qa-base"]["adapter"] != rows["rag-lora-dense"]["adapter"]
-    assert rows["salient-spans"]["tagger"] == salient.FALLBACK
+        costs, files = rows[name]["costs"], rows[name]["files"]
+        assert costs["adaptation_seconds"] > 0 and costs["adaptation_memory"] > 1e6
+        assert costs["adaptation_device_memory"] is None
+        assert files["qa-base"] == rows["qa-base"]["files"]["qa-base"]
+    assert ran.json["tagger"] == salient.FALLBACK
     assert "regular expression; for a trained tagger" in ran.err
-    assert rows["camels"]["camels"] and not rows["uniform"]["camels"]
+    assert rows["camels@0.01"]["files"].keys() == {"qa-base", "camels"}
     # Nothing is measured twice; what was tuned differs from what it started from.
     assert mac(*options, "--resume", "-q").code == 0
     # A bare question is short; the few-shot prompt is not.
-    assert rows["qa-base"]["prompt_tokens"] == rows["uniform"]["prompt_tokens"] < 60
-    plain = mac("eval", "--data", data, "--method", "uniform", "--lr", "0.01", "--json").json
-    assert plain["rows"][0]["prompt_tokens"] > 100 and plain["rows"][0]["adapter"] is None
-
-
-def test_the_learning_rate_is_chosen_on_other_questions(
-    mac: Mac, data: str, tiny: Any, work: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = write(work / "other.jsonl", "dev")
-    options = ("eval", "--data", data, "--method", "uniform", "--out", "result.json")
-    options += ("--tune-on", other, "--lr", "1e-9", "--lr", "0.02", "--tune-documents", "3")
-    ran = mac(*options, "--json")
-    assert ran.code == 0, ran.err
-    swept = ran.json["learning_rates"]
-    assert [(row["learning_rate"], row["documents"], row["split"]) for row in swept] == [
-        (1e-9, 3, "dev"),
-        (0.02, 3, "dev"),
-    ]
-    best = max(swept, key=lambda row: (row["f1"], row["em"], -row["learning_rate"]))
-    assert [row["learning_rate"] for row in ran.json["rows"]] == [best["learning_rate"]]
-    shown = mac(*options, "--resume")
-    assert shown.code == 0
-    assert "each method's best rate is evaluated" in shown.out
-    # Another rate is measured beside those that are known already.
-    calls: list[float] = []
-    real = rivals.Rivals.tuned
-
-    def tuned(self: Any, method: Any, rate: float, *more: Any) -> Any:
-        calls.append(rate)
-        return real(self, method, rate, *more)
-
-    monkeypatch.setattr(rivals.Rivals, "tuned", tuned)
-    again = mac(*options, "--resume", "--lr", "0.003", "--json")
-    assert again.code == 0, again.err
-    assert calls[0] == 0.003 and len(again.json["learning_rates"]) == 3
-    missing = mac("eval", "--data", data, "--method", "uniform", "--tune-on", f"{other}:test")
-    assert missing.code == 1 and "no questions of split 'test'" in missing.err
-
-
-def test_a_file_and_its_split(work: Path) -> None:
-    (work / "a:b").write_text("")
-    assert rivals.parse("data.jsonl") == (Path("data.jsonl"), "dev")
-    assert rivals.parse("data.jsonl:val") == (Path("data.jsonl"), "val")
-    assert rivals.parse(str(work / "a:b")) == (work / "a:b", "dev")
+    tokens = {name: rows[name]["costs"]["prompt_tokens"] for name in methods}
+    assert tokens["qa-base"] == tokens["uniform@0.01"] < 60
+    plain = mac("eval", "--data", data, "--method", "uniform@0.01", "--json").json["rows"][0]
+    assert plain["costs"]["prompt_tokens"] > 100 and plain["files"] == {}
 
 
 def test_a_resumed_adapter(train: Callable[..., Ran], work: Path) -> None:
-    assert train("made", "--qa-tune", "text", "--adapter-rank", "2").code == 0
-    again = train("made", "--qa-tune", "text", "--adapter-rank", "2")
+    assert train("rag-lora", "made", "--rank", "2").code == 0
+    again = train("rag-lora", "made", "--rank", "2")
     assert again.code == 2 and "There is a checkpoint in made already." in again.err
-    other = train("made", "--qa-tune", "closed-book", "--adapter-rank", "2", "--resume")
-    assert other.code == 2 and "is of --qa-tune text, not closed-book." in other.err
-    rank = train("made", "--qa-tune", "text", "--adapter-rank", "3", "--resume")
+    other = train("qa", "made", "--rank", "2", "--resume")
+    assert other.code == 2 and "is of rag-lora, not qa." in other.err
+    rank = train("rag-lora", "made", "--rank", "3", "--resume")
     assert rank.code == 1 and "does not fit this run" in rank.err
 
 
 def test_an_adapter_of_another_base(
     mac: Mac, data: str, tiny: Any, train: Callable[..., Ran], work: Path
 ) -> None:
-    assert train("made-lora", "--qa-tune", "text", "--adapter-rank", "2").code == 0
+    assert train("rag-lora", "made-lora", "--rank", "2").code == 0
     notes = json.loads((work / "made-lora" / adapter.NOTES).read_text())
-    tiny.config = __import__("dataclasses").replace(tiny.config, base_sha256="f" * 64)
-    ran = mac("eval", "--data", data, "--method", "rag-lora-oracle", "--rag-lora", "made-lora")
+    tiny.config = replace(tiny.config, base_sha256="f" * 64)
+    options = ("--method", "rag-lora-oracle", "--with", "rag-lora=made-lora")
+    ran = mac("eval", "--data", data, *options)
     assert ran.code == 1
     assert f"SHA-256 {notes['base_sha256'][:12]}..." in ran.err and "not on" in ran.err
 
@@ -170,26 +144,14 @@ def test_options_that_do_not_go_together(
     mac: Mac, data: str, tiny: Any, train: Callable[..., Ran], work: Path
 ) -> None:
     (work / "folder").mkdir()
-
-    def refused(*args: str) -> str:
-        ran = mac("eval", "--data", data, *args)
-        assert ran.code == 2, ran.err
-        return ran.err
-
-    assert "need --rag-lora ADAPTER" in refused("--method", "rag-lora-bm25")
-    assert "needs --qa-base ADAPTER" in refused("--method", "qa-base")
-    assert "needs --camels FILE" in refused("--method", "camels")
-    assert "an option of --tune-on" in refused("--tune-documents", "3")
-    assert "does not go with" in refused("--prune-curve", "--tune-on", data)
-    for more, says in (
-        (("--qa-tune", "text", "--camels"), "name one"),
-        (("--adapter-rank", "3"), "--adapter-rank is an option of --qa-tune"),
-        (("--qa-base", "folder"), "--qa-base is an option of --camels"),
-        (("--qa-tune", "text", "--stack", "paper"), "does not go with --stack"),
+    for name, more, says in (
+        ("camels", ("--rank", "3"), "--rank is for adapters"),
+        ("qa", ("--qa-base", "folder"), "--qa-base is for camels"),
+        ("guess", (), "'guess' is not one of"),
     ):
-        ran = train("out", *more)
+        ran = train(name, "out", *more)
         assert ran.code == 2 and says in ran.err, ran.err
-    ran = mac("eval", "--data", data, "--method", "qa-base", "--qa-base", "folder")
+    ran = mac("eval", "--data", data, "--method", "qa-base", "--with", "qa-base=folder")
     assert ran.code == 1 and "adapter_model.safetensors: No such file" in ran.err
-    ran = mac("eval", "--data", data, "--method", "camels", "--camels", "folder", "-q")
+    ran = mac("eval", "--data", data, "--method", "camels", "--with", "camels=folder", "-q")
     assert ran.code == 1 and "camels.safetensors: No such file" in ran.err

@@ -10,16 +10,15 @@ import pytest
 
 from models.memory import checkpoint
 
-from .conftest import Ran
-from .test_end_to_end import FACTS
+from ..conftest import Ran
+from .facts import FACTS, write_facts
 
 Mac = Callable[..., Ran]
 
 
 @pytest.fixture
 def train(mac: Mac, work: Path, tiny_encoder: Path) -> Callable[..., Ran]:
-    rows = [{"doc": doc, "question": asked, "answers": [answer]} for doc, asked, answer in FACTS]
-    (work / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_facts(work / "facts.jsonl")
 
     def run(*options: str) -> Ran:
         return mac(
@@ -120,4 +119,4 @@ def test_4_bits_without_a_gpu(
         assert len(ran.err.splitlines()) <= 2
     ran = train("--from", "made", "--quantize", "4bit")
     assert ran.code == 2
-    assert "--quantize is that of the checkpoint to start --from." in ran.err
+    assert "--quantize is decided by the checkpoint to start --from." in ran.err

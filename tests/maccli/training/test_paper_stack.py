@@ -14,16 +14,25 @@ from maccli.training.train import Run
 from models.paper.setup import Choice
 from models.training.settings import TrainConfig
 
-from .conftest import Ran
-from .test_end_to_end import FACTS
+from ..conftest import Ran
+from .facts import FACTS, write_facts
 
 Mac = Callable[..., Ran]
 
 
+@pytest.fixture(autouse=True)
+def pretrained(work: Path, tiny_t5: Path, tiny_gpt2: Path) -> None:
+    """What networks start from, by short names."""
+    (work / "t5").symlink_to(tiny_t5)
+    (work / "gpt2").symlink_to(tiny_gpt2)
+
+
+T5 = ("--stack", "paper", "--amortizer-model", "t5", "--tokens", "8")
+
+
 @pytest.fixture
 def train(mac: Mac, work: Path, tiny_llama: Path, tiny_encoder: Path) -> Callable[..., Ran]:
-    rows = [{"doc": doc, "question": asked, "answers": [answer]} for doc, asked, answer in FACTS]
-    (work / "facts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_facts(work / "facts.jsonl")
 
     def run(*options: str, out: str = "made", start: bool = True) -> Ran:
         models = ("--base", str(tiny_llama), "--encoder", str(tiny_encoder)) if start else ()
@@ -38,9 +47,9 @@ def train(mac: Mac, work: Path, tiny_llama: Path, tiny_encoder: Path) -> Callabl
 @pytest.mark.parametrize(
     "amortizer",
     [
-        ("--t5-config", "tiny", "--backprop-dropout", "0.5"),
+        ("--amortizer-model", "t5", "--tokens", "8", "--backprop-dropout", "0.5"),
         ("--amortizer", "encoder", "--tokens", "6"),
-        ("--amortizer", "decoder-only", "--t5-config", "tiny"),
+        ("--amortizer", "decoder-only", "--amortizer-model", "gpt2", "--tokens", "8"),
     ],
 )
 def test_train_ingest_ask(
@@ -104,7 +113,7 @@ def test_lora_from_training_to_an_adapter(
 
 
 def test_train_further(train: Callable[..., Ran], work: Path) -> None:
-    assert train("--stack", "paper", "--t5-config", "tiny").code == 0
+    assert train(*T5).code == 0
     further = train("--from", "made", out="more", start=False)
     assert further.code == 0, further.err
     made, more = (json.loads((work / n / "config.json").read_text()) for n in ("made", "more"))
@@ -115,7 +124,7 @@ def test_train_further(train: Callable[..., Ran], work: Path) -> None:
 def test_a_store_of_another_stack_is_refused(
     train: Callable[..., Ran], mac: Mac, work: Path
 ) -> None:
-    assert train("--stack", "paper", "--t5-config", "tiny").code == 0
+    assert train(*T5).code == 0
     assert train("--rank", "16", out="other").code == 0
     (work / "0.txt").write_text(FACTS[0][0])
     assert mac("ingest", "0.txt", "-m", "made").code == 0
@@ -125,29 +134,35 @@ def test_a_store_of_another_stack_is_refused(
 
 
 def test_it_is_measured_without_selection(train: Callable[..., Ran], mac: Mac) -> None:
-    assert train("--stack", "paper", "--t5-config", "tiny").code == 0
-    options = ("--method", "mac", "-k", "all", "--group", "2", "--json")
+    assert train(*T5).code == 0
+    options = ("--method", "mac", "-k", "all", "--json")
     ran = mac("eval", "--data", "facts.jsonl", "-m", "made", *options)
     assert ran.code == 0, ran.err
     (row,) = ran.json["rows"]
-    assert (row["k"], row["found"], row["prefix_tokens"]) == ("all", 100, 2)
+    assert (row["k"], row["costs"]["found"], row["costs"]["prefix_tokens"]) == ("all", 100, 2)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--tokens", "4"), "--tokens is of the paper stack (--stack paper)."),
-        (("--stack", "paper", "--rank", "4"), "--rank is of the latent stack (--stack latent)."),
+        (("--tokens", "4"), "--tokens belongs to the paper stack (--stack paper)."),
+        (
+            ("--stack", "paper", "--rank", "4"),
+            "--rank belongs to the latent stack (--stack latent).",
+        ),
         (
             ("--stack", "paper", "--amortizer", "encoder", "--amortizer-model", "x"),
             "--amortizer encoder starts from no --amortizer-model.",
         ),
-        (("--lora-rank", "4"), "--lora-rank is of the paper stack (--stack paper)."),
+        (("--lora-rank", "4"), "--lora-rank belongs to the paper stack (--stack paper)."),
         (
             ("--stack", "paper", "--lora-rank", "4"),
-            "--lora-rank is of --modulation lora.",
+            "--lora-rank belongs to --modulation lora.",
         ),
-        (("--from", "x", "--stack", "paper"), "--stack is that of the checkpoint to start --from."),
+        (
+            ("--from", "x", "--stack", "paper"),
+            "--stack is decided by the checkpoint to start --from.",
+        ),
     ],
 )
 def test_wrong_options(options: tuple[str, ...], message: str, train: Callable[..., Ran]) -> None:
@@ -161,15 +176,15 @@ def test_the_example_of_settings_is_understood(
 ) -> None:
     runs: list[tuple[Run, TrainConfig]] = []
 
-    def train(run: Run, config: TrainConfig, **_: Any) -> Path:
+    def train(run: Run, config: TrainConfig, _: Any) -> Path:
         runs.append((run, config))
         return run.out
 
     monkeypatch.setattr(service, "train", train)
-    file = Path(__file__).parents[2] / "examples" / "train" / "paper-smollm2-135m.toml"
+    file = Path(__file__).parents[3] / "examples" / "train" / "paper-smollm2-135m.toml"
     assert mac("train", "--config", str(file), "--data", "a.jsonl", "--out", "made").code == 0
     ((run, config),) = runs
-    assert run.paper == Choice("encoder", None, False, 12)
+    assert run.paper == Choice(amortizer="encoder", tokens=12)
     assert (config.backprop_dropout, config.learning_rate, config.steps) == (0.5, 1e-4, 2000)
     assert (config.groups, config.documents, config.accumulate) == (2, 4, 1)
 
@@ -179,7 +194,7 @@ def test_models_that_do_not_fit(train: Callable[..., Ran], tiny_gpt2: Path, work
     for options, message in (
         (("--amortizer-model", str(tiny_gpt2)), "'t5' cannot use"),
         (("--amortizer-model", "empty"), "empty"),
-        (("--t5-config", "tiny", "--tokens", "9"), "tokens must be at most 8, not 9"),
+        (("--amortizer-model", "t5", "--tokens", "9"), "tokens must be at most 8, not 9"),
     ):
         ran = train("--stack", "paper", *options)
         assert ran.code == 1
