@@ -1,4 +1,6 @@
-"""What `mac` does, without a command line: the only modules that join `store` and `models`.
+"""What `mac` does, without a command line: the modules that join `store` and `models`.
 
-Importing them loads neither torch nor transformers; a model is loaded when it is first needed.
+A question is retrieved (`evidence`), answered (`ask`) and cited (`sources`). A document is read
+(`maccli.reading`), then cut, amortized and stored (`amortizing`). Importing these modules loads
+neither torch nor transformers; a model is loaded when it is first needed.
 """

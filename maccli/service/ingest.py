@@ -1,34 +1,26 @@
-"""Files into the store: what is new is amortized, what is unchanged costs a hash.
-
-Documents are collected into groups, amortized together (batches of equal length waste no padding)
-and written one by one, each in a transaction of its own.
-"""
+"""Files into the store: what is new is amortized, what is unchanged costs a hash."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from itertools import chain
+from typing import TYPE_CHECKING, Protocol
 
-from maccli.output import NoProgress, Progress
-from maccli.reading import loaders
+from maccli.reading import files, loaders
 from maccli.reading.files import Found, Unusable
 from maccli.reading.loaders import Empty, Loaded, Refused
-from maccli.service import pending
-from maccli.service.pending import Pending
+from maccli.service.amortizing import DocumentText, Written, amortize_documents, holds
 from maccli.service.report import Outcome, Report, Status
-from maccli.service.session import Session
-from models.text import chunking
-from store.errors import ChunksGoneError
 from store.labels import NO_CHANGE, Labels
 
 if TYPE_CHECKING:
+    from maccli.service.session import Session
+    from models.memory.protocol import Progress
     from store.records import Document
-
-GROUP_TOKENS = 8192
-"""Amortized together: enough for full batches, little enough to lose when interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +30,14 @@ class Piped:
     data: bytes
     name: str | None = None
 
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return len(self.data)
+
+
+Item = Found | Unusable | Piped
+
 
 class Gone(Protocol):
     """Documents of followed folders whose files are gone; a file that was renamed is among them."""
@@ -46,12 +46,25 @@ class Gone(Protocol):
         """Take out, and return, a document that now goes by the name `source`."""
 
     def empty(self, source: str) -> None:
-        """Add a document whose file is there but has no text any more."""
+        """Add a document whose file still exists but has no text any more."""
+
+
+def items_of(paths: Sequence[str], name: str | None = None) -> list[Item]:
+    """Return what to ingest: the files that paths, globs and folders mean, and stdin for "-".
+
+    Args:
+        paths: see `maccli.reading.files.find`.
+        name: of the document that is read from stdin.
+    """
+    items: list[Item] = [*files.find([path for path in paths if path != "-"])]
+    if "-" in paths:
+        items.append(Piped(sys.stdin.buffer.read(loaders.MAX_BYTES + 1), name))
+    return items
 
 
 def ingest(
     session: Session,
-    items: Iterable[Found | Unusable | Piped],
+    items: Iterable[Item],
     *,
     encoding: str | None = None,
     name: str | None = None,
@@ -63,9 +76,9 @@ def ingest(
 ) -> Report:
     """Add, update or leave each file, and report what was done.
 
-    Of a changed document only the chunks that its stored version does not have are amortized.
-
-    A file that fails does not stop the others. Ctrl-C ends the work; finished documents are kept.
+    Of a changed document only the chunks that its stored version does not have are amortized. A
+    file that fails does not stop the others. Ctrl-C ends the work; what was written is kept, and
+    the same call finishes a document of which a part was written.
 
     Args:
         session: the store, made if there is none, and the model, loaded if anything has changed.
@@ -83,21 +96,20 @@ def ingest(
         WeightsError: the base weights cannot be had.
         ModelError: the model cannot be used.
     """
-    how = _How(encoding, name, labels, gone, dry_run)
-    run = _Ingest(session, how, progress or NoProgress(), tell or (lambda _: None))
+    settings = _Settings(encoding, name, labels, gone, dry_run)
+    run = _Ingest(session, settings, progress, tell or (lambda _: None))
     begun = time.perf_counter()
     try:
-        for item in items:
-            run.take(item)
-        run.flush()
+        run.write(run.read(items))
     except KeyboardInterrupt:
         run.report.interrupted = True
+        run.end_partial()
     run.report.seconds = time.perf_counter() - begun
     return run.report
 
 
 @dataclass(frozen=True, slots=True)
-class _How:
+class _Settings:
     """What the caller of `ingest` asked for."""
 
     encoding: str | None
@@ -107,192 +119,163 @@ class _How:
     dry_run: bool
 
 
+@dataclass(slots=True)
+class _File:
+    """A file whose document is being amortized: its bytes, and how many the progress has got."""
+
+    size: int
+    remark: str | None
+    advanced: int = 0
+
+
 class _Ingest:
     """The state of one ingest."""
 
     def __init__(
-        self, session: Session, how: _How, progress: Progress, tell: Callable[[Outcome], None]
+        self,
+        session: Session,
+        settings: _Settings,
+        progress: Progress | None,
+        tell: Callable[[Outcome], None],
     ) -> None:
-        self.report = Report(dry_run=how.dry_run)
+        self.report = Report(dry_run=settings.dry_run)
         self._session = session
-        self._how = how
-        self._progress = progress
+        self._settings = settings
+        self._advance = progress.advance if progress else lambda _: None
         self._tell = tell
-        self._pending: list[Pending] = []
-        self._tokens = 0
-        self._amortized = 0
-        self._begun = time.perf_counter()
+        self._files: dict[DocumentText, _File] = {}
+        self._partial: dict[DocumentText, Written] = {}
 
-    def take(self, item: Found | Unusable | Piped) -> None:
-        """Read one item; amortize and write when enough has come together."""
-        if isinstance(item, Unusable):
-            self._end(Outcome(item.path, "failed", item.reason))
-            return
-        size = item.size if isinstance(item, Found) else len(item.data)
-        source = self._source(item)
-        try:
-            loaded = self._load(item)
-        except Refused as refusal:
-            self._refuse(item, source, refusal, size)
-            return
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            self._end(Outcome(source, "failed", f"cannot be read: {reason}"), size)
-            return
-        content_hash = hashlib.sha256(loaded.text.encode("utf-8", "surrogatepass")).hexdigest()
-        store = self._session.store
-        stored = store.document(source) if store else None
-        if stored is not None and _holds(stored, content_hash):
-            self._leave(stored, loaded, size)
-        elif not self._rename(source, loaded, content_hash, size):
-            if self._how.dry_run:
-                self._end(Outcome(source, "updated" if stored else "added"), size)
+    def read(self, items: Iterable[Item]) -> Iterator[DocumentText]:
+        """Yield the documents that are to be amortized; report the other items."""
+        for item in items:
+            if isinstance(item, Unusable):
+                self._end(Outcome(item.path, "failed", item.reason))
+                continue
+            source = self._source(item)
+            try:
+                loaded = self._load(item)
+            except Refused as refusal:
+                self._refuse(item, source, refusal)
+                continue
+            except OSError as error:
+                reason = (error.strerror or str(error)).lower()
+                self._end(Outcome(source, "failed", f"cannot be read: {reason}"), item.size)
+                continue
+            content_hash = hashlib.sha256(loaded.text.encode("utf-8", "surrogatepass")).hexdigest()
+            store = self._session.store
+            stored = store.document(source) if store else None
+            if stored is not None and holds(stored, content_hash):
+                self._leave(stored, loaded, item.size)
+            elif self._rename(source, loaded, content_hash, item.size):
+                pass
+            elif self._settings.dry_run:
+                self._end(Outcome(source, "updated" if stored else "added"), item.size)
             else:
-                self._cut(source, loaded, content_hash, size, stored)
+                document = DocumentText(
+                    source,
+                    loaded.text,
+                    content_hash,
+                    loaded.title,
+                    loaded.media_type,
+                    loaded.encoding,
+                    self._settings.labels,
+                )
+                self._files[document] = _File(item.size, loaded.remark)
+                yield document
 
-    def flush(self) -> None:
-        """Amortize what is pending, about `GROUP_TOKENS` at a time, and write each document."""
-        queue = [(document, i) for document in self._pending for i in document.missing]
-        self._pending, self._tokens = [], 0
-        start = 0
-        while start < len(queue):
-            end, tokens = start, 0
-            while end < len(queue) and (end == start or tokens < GROUP_TOKENS):
-                document, i = queue[end]
-                tokens += document.chunks[i].tokens
-                end += 1
-            group, start = queue[start:end], end
-            texts = [document.chunks[i].text for document, i in group]
-            modulations = self._session.memory.amortize(texts)
-            for (document, i), modulation in zip(group, modulations, strict=True):
-                document.done[i] = modulation
-            self._amortized += tokens
-            for document in dict.fromkeys(document for document, _ in group):
-                self._progress.advance(document.advance())
-                if document.complete:
-                    self._write(document)
-            speed = self._amortized / (time.perf_counter() - self._begun)
-            self._progress.tell(f"{self.report.chunks} chunks, {speed:.0f} tokens/s")
+    def write(self, documents: Iterator[DocumentText]) -> None:
+        """Amortize and store documents; without any, neither model nor store is needed."""
+        first = next(documents, None)
+        if first is None:
+            return
+        store = self._session.create_store()
+        for written in amortize_documents(self._session.model, store, chain([first], documents)):
+            document = written.document
+            file = self._files[document]
+            advanced = max(file.advanced, int(file.size * written.share))
+            self._advance(advanced - file.advanced)
+            file.advanced = advanced
+            self._partial[document] = written
+            if written.complete:
+                self._end(self._outcome(self._partial.pop(document), written.status))
+                del self._files[document]
 
-    def _refuse(self, item: Found | Piped, source: str, refusal: Refused, size: int) -> None:
+    def end_partial(self) -> None:
+        """Report the documents of which a part is stored."""
+        for written in self._partial.values():
+            self._end(self._outcome(written, "partial"))
+        self._partial.clear()
+
+    def _outcome(self, written: Written, status: Status) -> Outcome:
+        return Outcome(
+            written.document.source,
+            status,
+            remark=self._files[written.document].remark,
+            chunks=written.chunks,
+            tokens=written.tokens,
+            bytes=written.bytes,
+            reused=written.reused,
+            total=written.total,
+        )
+
+    def _refuse(self, item: Found | Piped, source: str, refusal: Refused) -> None:
         """Report a file that cannot be a document; what it held before may have to go."""
-        store, gone = self._session.store, self._how.gone
+        store, gone = self._session.store, self._settings.gone
         if gone and isinstance(refusal, Empty) and store and store.document(source):
             gone.empty(source)
-        # What was found in a folder was not asked for by name: leave it out, without alarm.
+        # A file in a folder was not asked for by name: leave it out, without alarm.
         skipped = isinstance(item, Found) and item.walked
-        self._end(Outcome(source, "skipped" if skipped else "failed", str(refusal)), size)
+        self._end(Outcome(source, "skipped" if skipped else "failed", str(refusal)), item.size)
 
     def _leave(self, stored: Document, loaded: Loaded, size: int) -> None:
         """Report a document that is stored as it is, after changing its tags and date."""
-        store, labels = self._session.store, self._how.labels
+        store, labels = self._session.store, self._settings.labels
         relabelled = labels.changes(stored.tags, stored.date)
-        if relabelled and store is not None and not self._how.dry_run:
+        if relabelled and store is not None and not self._settings.dry_run:
             store.relabel(stored.source, labels)
         status: Status = "updated" if relabelled else "unchanged"
         self._end(Outcome(stored.source, status, remark=loaded.remark), size)
 
     def _rename(self, source: str, loaded: Loaded, content_hash: str, size: int) -> bool:
-        """Rename the document that this file was before, if there is one; whether there was."""
-        store, gone = self._session.store, self._how.gone
+        """Rename the document that this file was before, if there is one.
+
+        Returns:
+            whether that is all: not where a part of it has yet to be amortized.
+        """
+        store, gone = self._session.store, self._settings.gone
         was = gone.claim(content_hash, source) if gone and store else None
         if was is None or store is None:
             return False
-        if not self._how.dry_run and not store.rename(
-            was,
-            source,
-            content_hash=content_hash,
-            title=loaded.title,
-            media_type=loaded.media_type,
-            encoding=loaded.encoding,
-            labels=self._how.labels,
-        ):
-            return False  # changed or removed by another process meanwhile
+        if not self._settings.dry_run:
+            renamed = store.rename(
+                was,
+                source,
+                content_hash=content_hash,
+                title=loaded.title,
+                media_type=loaded.media_type,
+                encoding=loaded.encoding,
+                labels=self._settings.labels,
+            )
+            # Another process may have changed or removed it meanwhile.
+            if not renamed or not holds(store.document(source), content_hash):
+                return False
         self._end(Outcome(source, "renamed", remark=loaded.remark, was=was), size)
         return True
 
-    def _cut(
-        self, source: str, loaded: Loaded, content_hash: str, size: int, stored: Document | None
-    ) -> None:
-        """Cut a new or changed document into chunks and put it among those to be amortized."""
-        memory = self._session.memory
-        chunks = chunking.split(loaded.text, memory.count_tokens, memory.config.chunk_tokens)
-        store = self._session.store
-        old = store.chunks(stored.id) if store and stored and not stored.damaged else []
-        kept = pending.kept(chunks, old)
-        document = Pending(source, loaded, content_hash, size, chunks, kept)
-        if document.complete:
-            self._progress.advance(size)
-            self._write(document)
-            return
-        self._pending.append(document)
-        self._tokens += sum(chunks[i].tokens for i in document.missing)
-        if self._tokens >= GROUP_TOKENS:
-            self.flush()
-
     def _source(self, item: Found | Piped) -> str:
-        if self._how.name is not None:
-            return self._how.name
+        if self._settings.name is not None:
+            return self._settings.name
         if isinstance(item, Found):
             return item.source
         return item.name or f"stdin-{hashlib.sha256(item.data).hexdigest()[:12]}"
 
     def _load(self, item: Found | Piped) -> Loaded:
         if isinstance(item, Found):
-            return loaders.load(item.path, self._how.encoding)
-        return loaders.from_bytes(item.data, item.name or "", self._how.encoding)
-
-    def _write(self, document: Pending) -> None:
-        try:
-            status = self._put(document)
-        except ChunksGoneError:
-            # Another process has replaced the version whose chunks were to be kept.
-            positions = list(document.kept)
-            document.kept.clear()
-            texts = [document.chunks[i].text for i in positions]
-            document.done |= zip(positions, self._session.memory.amortize(texts), strict=True)
-            status = self._put(document)
-        written = self._session.create_store().document(document.source)
-        kept_bytes = sum(row.bytes for row in document.kept.values())
-        self._end(
-            Outcome(
-                document.source,
-                status,
-                remark=document.loaded.remark,
-                chunks=len(document.done),
-                tokens=document.tokens,
-                bytes=written.bytes - kept_bytes if written else 0,
-                reused=len(document.kept),
-            )
-        )
-
-    def _put(self, document: Pending) -> Literal["added", "updated"]:
-        loaded = document.loaded
-        return self._session.create_store().put(
-            document.source,
-            content_hash=document.content_hash,
-            chunking=self._session.memory.chunking,
-            chunks=document.as_stored(),
-            title=loaded.title,
-            media_type=loaded.media_type,
-            encoding=loaded.encoding,
-            characters=len(loaded.text),
-            labels=self._how.labels,
-        )
+            return loaders.load(item.path, self._settings.encoding)
+        return loaders.from_bytes(item.data, item.name or "", self._settings.encoding)
 
     def _end(self, outcome: Outcome, size: int = 0) -> None:
         self.report.outcomes.append(outcome)
-        self._progress.advance(size)
+        self._advance(size)
         self._tell(outcome)
-
-
-def _holds(stored: Document, content_hash: str) -> bool:
-    """Tell whether a document is stored with this content, cut by today's rules."""
-    # The store has the checkpoint's fingerprint, which covers the size of chunks: only the rules of
-    # cutting remain to be compared. So an unchanged file needs no model.
-    return stored.content_hash == content_hash and is_current(stored.chunking)
-
-
-def is_current(rules: str) -> bool:
-    """Tell whether a document's `chunking` names the rules that are in force."""
-    return rules.split(":")[0] == chunking.VERSION

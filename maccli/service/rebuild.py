@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from maccli.errors import MacError
-from maccli.output import NoProgress, Progress
-from maccli.service.ingest import GROUP_TOKENS
-from maccli.service.session import Session
-from models.text import chunking
-from store import rebuilding
-from store.bank import Store
+from maccli.service.amortizing import DocumentText, amortize_documents
 from store.errors import FingerprintMismatchError
-from store.records import NewChunk
+from store.moving.rebuild import DRAFT, adopt, document_text
+from store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from maccli.service.session import Session
+    from models.memory.protocol import Progress
     from store.records import Document
-
-_Cut = tuple["Document", Sequence[chunking.Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +38,28 @@ class Plan:
 
 
 def plan(session: Session) -> Plan:
-    """Tell what `rebuild` would do, without loading the model.
+    """Return what `rebuild` would do, without loading the model.
 
     Raises:
         StoreError: there is no store, or it cannot be used.
     """
     with Store.open(session.place.store) as store:
-        number = store.count()
-        if store.fingerprint == session.fingerprint:
-            return Plan(number, 0, store.fingerprint)
-        try:
-            draft = Store.open(_draft(session), fingerprint=session.fingerprint)
-        except OSError:  # none, or one that cannot be gone on with
-            return Plan(number, number, store.fingerprint)
-        with draft:
-            left = sum(1 for _ in _missing(store, draft))
-        return Plan(number, left, store.fingerprint)
+        documents = store.count()
+        left = 0 if store.fingerprint == session.fingerprint else documents
+        if left:
+            with (
+                suppress(OSError),  # there is no draft, or it cannot be resumed
+                Store.open(_draft(session), fingerprint=session.fingerprint) as draft,
+            ):
+                left = sum(1 for _ in _missing(store, draft))
+        return Plan(documents, left, store.fingerprint)
 
 
 def rebuild(session: Session, progress: Progress | None = None) -> int:
-    """Amortize every document again and put the result in the place of what was there.
+    """Amortize every document again and put the result in the place of what was stored.
 
-    What is done is kept beside the store, so that a rebuild that was cut short goes on when it is
-    run again; until the end the store stays as it was.
+    What is done is kept beside the store, so that an interrupted rebuild is resumed when it is run
+    again; until the end the store stays as it was.
 
     Args:
         session: the store and the checkpoint that it shall be of.
@@ -78,8 +73,6 @@ def rebuild(session: Session, progress: Progress | None = None) -> int:
         WeightsError: the base weights cannot be had.
         MacError: there is no permission to write to it.
     """
-    progress = progress or NoProgress()
-    folder = _draft(session)
     done = 0
     with Store.open(session.place.store) as store:
         if not store.writable:
@@ -88,13 +81,15 @@ def rebuild(session: Session, progress: Progress | None = None) -> int:
                 "Copy it and rebuild the copy: mac store copy DIR",
             )
         while store.fingerprint != session.fingerprint:
-            with _open_draft(session, folder) as draft:
-                for group in _groups(session, store, _missing(store, draft)):
-                    _amortize(session, draft, group)
-                    done += len(group)
-                    progress.advance(len(group))
+            with _open_draft(session) as draft:
+                texts = _texts(store, _missing(store, draft))
+                for written in amortize_documents(session.model, draft, texts):
+                    if written.complete:
+                        done += 1
+                        if progress:
+                            progress.advance(1)
                 # Not if another process changed a document meanwhile: then once more.
-                if store.adopt(draft):
+                if adopt(store, draft):
                     break
     clean(session)
     return done
@@ -106,64 +101,45 @@ def clean(session: Session) -> None:
 
 
 def _draft(session: Session) -> Path:
-    return session.place.store / rebuilding.DRAFT
+    return session.place.store / DRAFT
 
 
-def _open_draft(session: Session, folder: Path) -> Store:
-    config = session.memory.config
+def _open_draft(session: Session) -> Store:
     try:
-        return _create(session, folder, config.key_size, config.latent_size)
+        return _create(session)
     except FingerprintMismatchError:  # begun for a third checkpoint
-        shutil.rmtree(folder)
-        return _create(session, folder, config.key_size, config.latent_size)
+        shutil.rmtree(_draft(session))
+        return _create(session)
 
 
-def _create(session: Session, folder: Path, key_size: int, latent_size: int) -> Store:
+def _create(session: Session) -> Store:
+    config = session.model.config
     return Store.open(
-        folder,
+        _draft(session),
         fingerprint=session.fingerprint,
         model=session.place.model,
-        key_size=key_size,
-        latent_size=latent_size,
+        key_size=config.key_size,
+        latent_size=config.latent_size,
         create=True,
     )
 
 
 def _missing(store: Store, draft: Store) -> Iterator[Document]:
+    """Yield the documents that the draft does not have as far as the store has them."""
     for document in store.documents():
-        made = draft.document(document.source)
-        if made is None or made.content_hash != document.content_hash:
+        drafted = draft.document(document.source)
+        if drafted is None or (drafted.content_hash, _lacking(drafted)) != (
+            document.content_hash,
+            _lacking(document),
+        ):
             yield document
 
 
-def _groups(session: Session, store: Store, documents: Iterator[Document]) -> Iterator[list[_Cut]]:
-    """Documents cut anew, as many at once as fill the amortizer's batches."""
-    memory = session.memory
-    group: list[_Cut] = []
-    tokens = 0
+def _texts(store: Store, documents: Iterator[Document]) -> Iterator[DocumentText]:
     for document in documents:
-        text = rebuilding.text(store.chunks(document.id))
-        cut = chunking.split(text, memory.count_tokens, memory.config.chunk_tokens)
-        group.append((document, cut))
-        tokens += sum(chunk.tokens for chunk in cut)
-        if tokens >= GROUP_TOKENS:
-            yield group
-            group, tokens = [], 0
-    if group:
-        yield group
+        text = document_text(store.chunks(document.id))
+        yield DocumentText(document.source, text, document.content_hash, lacking=_lacking(document))
 
 
-def _amortize(session: Session, draft: Store, group: Sequence[_Cut]) -> None:
-    texts = [chunk.text for _, cut in group for chunk in cut]
-    made = iter(session.memory.amortize(texts) if texts else [])
-    for document, cut in group:
-        chunks = [
-            NewChunk(c.start, c.end, c.text, m.latents, m.scales, m.key)
-            for c, m in zip(cut, islice(made, len(cut)), strict=True)
-        ]
-        draft.put(
-            document.source,
-            content_hash=document.content_hash,
-            chunking=session.memory.chunking,
-            chunks=chunks,
-        )
+def _lacking(document: Document) -> int:
+    return max(0, document.expected - document.chunks)

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Status = Literal["added", "updated", "renamed", "removed", "unchanged", "skipped", "failed"]
-STATUSES: tuple[Status, ...] = (
-    "added",
-    "updated",
-    "renamed",
-    "removed",
-    "unchanged",
-    "skipped",
-    "failed",
-)
+from maccli.reading.files import displayed
+
+Status = Literal[
+    "added", "updated", "renamed", "removed", "partial", "unchanged", "skipped", "failed"
+]
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file. `reason` says why it was skipped, removed or has failed.
+    """What became of one file.
 
-    `chunks`, `tokens` and `bytes` count what was amortized for it, `reused` the chunks that it took
-    over from its stored version; `was` is the name that a renamed one had.
+    Attributes:
+        source: the document.
+        status: "partial" if only some of its chunks were amortized before an interruption.
+        reason: why it was skipped or removed, or has failed.
+        remark: what the user should know about how it was read.
+        chunks: how many were amortized for it.
+        tokens: of these chunks.
+        bytes: of their modulations.
+        reused: how many chunks it took over from its stored version.
+        total: how many chunks it has.
+        was: the name that a renamed one had.
     """
 
     source: str
@@ -34,6 +39,7 @@ class Outcome:
     tokens: int = 0
     bytes: int = 0
     reused: int = 0
+    total: int = 0
     was: str | None = None
 
 
@@ -41,8 +47,12 @@ class Outcome:
 class Held:
     """Documents of a folder whose files are gone, so many that it looks like an accident.
 
-    They are kept until somebody says that they are to go. `documents` are their sources, and
-    whether there is still a file, but without text; `reason` stands after the folder's name.
+    They stay until somebody says that they are to go.
+
+    Attributes:
+        folder: the folder.
+        documents: the sources, and whether the file still exists, but without text.
+        reason: why it looks like an accident, to stand after the folder's name.
     """
 
     folder: str
@@ -67,7 +77,7 @@ class Report:
     @property
     def changed(self) -> bool:
         """Whether anything in the store was changed."""
-        return bool(self.number("added", "updated", "renamed", "removed"))
+        return bool(self.number("added", "updated", "renamed", "removed", "partial"))
 
     @property
     def chunks(self) -> int:
@@ -89,8 +99,19 @@ class Report:
         """Bytes of modulations written."""
         return sum(outcome.bytes for outcome in self.outcomes)
 
+    def interruption(self) -> str:
+        """Return what an interrupted ingest has kept and how it is finished, in one line."""
+        documents = self.number("added", "updated", "renamed")
+        parts = [f"{documents:,} document{'' if documents == 1 else 's'} kept"]
+        for outcome in self.outcomes:
+            if outcome.status == "partial":
+                share = 100 * (outcome.chunks + outcome.reused) // max(outcome.total, 1)
+                parts.append(f"{displayed(outcome.source)} is amortized to {share} %")
+        return f"{', '.join(parts)}; run the same command to finish it"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the report as `--json` shows it."""
+        shown = ("source", "status", "reason", "was", "chunks", "reused", "total", "tokens")
         return {
             **{status: self.number(status) for status in STATUSES},
             "chunks": self.chunks,
@@ -105,16 +126,7 @@ class Report:
                 for held in self.held
             ],
             "documents": [
-                {
-                    "source": outcome.source,
-                    "status": outcome.status,
-                    "reason": outcome.reason,
-                    "was": outcome.was,
-                    "chunks": outcome.chunks,
-                    "reused": outcome.reused,
-                    "tokens": outcome.tokens,
-                    "bytes": outcome.bytes,
-                }
+                {name: getattr(outcome, name) for name in (*shown, "bytes")}
                 for outcome in self.outcomes
             ],
         }

@@ -1,8 +1,8 @@
 """Make the store follow folders: what was added, changed, renamed or removed on the disk.
 
 What counts is what the files hold, not when they were written. Only documents below the followed
-folders are ever removed. Where so many files are gone that it looks like an accident (a disk that
-is not mounted, a folder moved away), their documents are held: they stay until somebody agrees.
+folders are ever removed. If so many files are gone that it looks like an accident (a disk that is
+not mounted, a folder moved away), their documents are held: they stay until somebody agrees.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from maccli.output import Progress
 from maccli.reading import files
 from maccli.reading.files import Found, Unusable
-from maccli.service.ingest import ingest, is_current
+from maccli.service.amortizing import is_current
+from maccli.service.ingest import ingest
 from maccli.service.report import Held, Outcome, Report
-from maccli.service.session import Session
 from store.labels import NO_CHANGE, Labels
+
+if TYPE_CHECKING:
+    from maccli.service.session import Session
+    from models.memory.protocol import Progress
 
 MANY_GONE = 10
 """At least so many documents, and more than half of a folder's, at once look like an accident."""
@@ -33,7 +37,7 @@ class Folder:
         trouble: why it cannot be looked into, to stand after its name.
         files: how many there are in it.
         documents: how many in the store came from it.
-        gone: those of them without a file, and whether there is one, but without text.
+        gone: those of them without a file, and those whose file has no text any more (True).
     """
 
     path: str
@@ -45,11 +49,11 @@ class Folder:
 
 @dataclass(slots=True)
 class Survey:
-    """What lies in the followed folders, and which of their documents have lost their files."""
+    """The files of the followed folders, and which of their documents have lost their files."""
 
     folders: list[Folder]
     items: list[Found | Unusable]
-    # Content hash to sources, of the documents that a file of another name may be.
+    # By content hash, the documents that a file of another name may be.
     _by_content: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
@@ -58,7 +62,7 @@ class Survey:
         return sum(item.size for item in self.items if isinstance(item, Found))
 
     def claim(self, content_hash: str, source: str) -> str | None:
-        """Take out a gone document with this content, best one of the same file name."""
+        """Take out a document with this content that is gone, at best of the same file name."""
         candidates = self._by_content.get(content_hash)
         if not candidates:
             return None
@@ -70,14 +74,14 @@ class Survey:
         return was
 
     def empty(self, source: str) -> None:
-        """Count a document among the gone ones because its file has no text any more."""
+        """Count a document as gone because its file has no text any more."""
         for folder in self.folders:
             if files.is_below(source, folder.path):
                 folder.gone[source] = True
 
 
 def survey(session: Session, paths: Sequence[str]) -> Survey:
-    """Look at folders and at the documents that came from them. Reads no file.
+    """Look at folders and at the documents that came from them, without reading a file.
 
     Args:
         session: the store.
@@ -87,17 +91,17 @@ def survey(session: Session, paths: Sequence[str]) -> Survey:
         StoreError: the store cannot be used.
     """
     store = session.store
-    bank = files.source_name(session.place.store)
+    own_folder = files.source_name(session.place.store)
     result = Survey([], [])
     for path in files.outermost(paths):
         name = files.source_name(path)
-        found: list[Found | Unusable] = []
+        items: list[Found | Unusable] = []
         trouble = None
         if os.path.isdir(path):
-            found = [item for item in files.below(path) if not files.is_below(_name(item), bank)]
+            items = [i for i in files.below(path) if not files.is_below(_name(i), own_folder)]
         else:
             trouble = "is missing" if files.is_gone(path) else "cannot be read"
-        seen = {_name(item) for item in found}
+        seen = {_name(item) for item in items}
         documents = store.below(name, os.sep) if store else []
         folder = Folder(name, trouble, 0, len(documents))
         for source, content_hash, rules in documents:
@@ -108,12 +112,12 @@ def survey(session: Session, paths: Sequence[str]) -> Survey:
                 if is_current(rules):
                     result._by_content[content_hash].append(source)
             elif isinstance(item := files.look(source), Found):
-                found.append(item)  # a hidden file, say, that was ingested by its name
-        folder.files = sum(isinstance(item, Found) for item in found)
+                items.append(item)  # a hidden file, say, that was ingested by its name
+        folder.files = sum(isinstance(item, Found) for item in items)
         if trouble and not documents:
             result.items.append(Unusable(name, "no such folder"))
         result.folders.append(folder)
-        result.items += found
+        result.items += items
     return result
 
 
@@ -130,7 +134,7 @@ def sync(
 ) -> Report:
     """Add, update, rename and remove, so that the store holds what the folders do.
 
-    Ctrl-C ends the work; finished documents are kept, and nothing is removed then.
+    Ctrl-C ends the work; what was written is kept, and nothing is removed then.
 
     Args:
         session: the store, made if there is none, and the model, loaded if anything has changed.
@@ -188,7 +192,7 @@ def _remove(
     tell: Callable[[Outcome], None] | None,
 ) -> None:
     for source, emptied in sorted(documents.items()):
-        # What has come back while the others were amortized is for the next time.
+        # A file that has come back while the others were amortized is for the next time.
         if not emptied and not files.is_gone(source):
             continue
         store = session.store

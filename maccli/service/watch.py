@@ -1,4 +1,4 @@
-"""When followed folders have changed: as soon as they have settled after a burst of changes."""
+"""Notices when followed folders have changed, as soon as a burst of changes has settled."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from maccli.reading.files import SKIPPED_FOLDERS, is_below
 
 SETTLED_MS = 500
-"""A burst has ended when nothing has changed for so long."""
+"""A burst has ended when nothing has changed for this time."""
 LONGEST_MS = 30_000
-"""A burst that does not end is taken up anyway after so long."""
+"""A burst that does not end is reported after this time."""
 _WAKE_MS = 1000
 _RETRY_SECONDS = 1.0
 
@@ -19,8 +19,8 @@ _RETRY_SECONDS = 1.0
 def bursts(folders: Sequence[str], store: str) -> Iterator[None]:
     """Yield once the folders are watched, then after every burst of changes in them, for ever.
 
-    What changes while the caller is at work is not missed: it is the next burst. A folder that goes
-    away ends a burst, too; when it is back it is watched again.
+    What changes while the caller is at work is the next burst. A folder that disappears ends a
+    burst, too; when it is back it is watched again.
 
     Args:
         folders: absolute paths.
@@ -52,7 +52,7 @@ def bursts(folders: Sequence[str], store: str) -> Iterator[None]:
                 ignore_permission_denied=True,
             ):
                 if [_identity(folder) for folder in folders] != watched:
-                    break  # moved away, or another disk is mounted there: nothing is heard of it
+                    break  # moved away, or another disk mounted: nothing is reported
                 if changes or not begun:
                     begun = True
                     yield
@@ -70,6 +70,6 @@ def _identity(folder: str) -> tuple[int, int] | None:
 
 
 def _is_skipped(path: str, folders: Sequence[str]) -> bool:
-    """Tell whether a walk of the folders would pass by this path."""
+    """Return whether a walk of the folders leaves this path out."""
     inside = next((path[len(f.rstrip(os.sep)) + 1 :] for f in folders if is_below(path, f)), "")
     return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in inside.split(os.sep))

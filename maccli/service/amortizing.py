@@ -1,0 +1,327 @@
+"""The way of a document into a store: it is cut, amortized and written, a part at a time.
+
+Chunks of several documents are amortized together, so that batches are full, and everything is
+written every few seconds: little is lost when the work is interrupted. A long document is written
+in parts; what is stored of it answers at once, and running the same work again finishes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from models.text import chunking
+from store.errors import ChunksGoneError
+from store.labels import NO_CHANGE, Labels
+from store.records import KeptChunk, NewChunk
+
+if TYPE_CHECKING:
+    from models.memory.modulation import Modulation
+    from models.memory.protocol import ModelConfig
+    from models.text.chunking import Chunk
+    from store.records import ChunkRow, Document
+    from store.store import Store
+
+SECONDS = 4.0
+"""A group of chunks is made as large as can be amortized in this time."""
+FIRST_GROUP = 1024
+"""Tokens of the first group, before the speed is known."""
+_SMALLEST_GROUP, _LARGEST_GROUP = 512, 2**17
+_GROWTH = 8
+
+
+class Amortizer(Protocol):
+    """What is needed of a loaded model; see `models.memory.protocol.LoadedModel`."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The checkpoint's config."""
+
+    @property
+    def chunking(self) -> str:
+        """The rules by which documents are cut."""
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text."""
+
+    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+        """Turn each text into its modulation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DocumentText:
+    """A document on its way into a store.
+
+    Attributes:
+        source: what identifies it, such as its path.
+        text: what is cut and amortized.
+        content_hash: of the document, by which it is told later whether it changed.
+        title: for people to read.
+        media_type: of what the text was read from.
+        encoding: of what the text was read from.
+        labels: what to change about its tags and date.
+        lacking: how many chunks the document has that are not in `text`.
+    """
+
+    source: str
+    text: str
+    content_hash: str
+    title: str | None = None
+    media_type: str = "text/plain"
+    encoding: str = "utf-8"
+    labels: Labels = NO_CHANGE
+    lacking: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is stored of a document after some or all of its chunks were amortized.
+
+    Attributes:
+        document: the document.
+        status: whether it was added to the store or updated.
+        chunks: how many were amortized for it.
+        tokens: of these chunks.
+        bytes: of their modulations on disk.
+        reused: how many were taken over from the stored version.
+        total: how many chunks its text has.
+    """
+
+    document: DocumentText
+    status: Literal["added", "updated"]
+    chunks: int
+    tokens: int
+    bytes: int
+    reused: int
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of its text is stored."""
+        return self.chunks + self.reused == self.total
+
+    @property
+    def share(self) -> float:
+        """How much of what had to be amortized is done, 0 to 1."""
+        return self.chunks / (self.total - self.reused) if self.total > self.reused else 1.0
+
+
+def is_current(rules: str) -> bool:
+    """Return whether a document's `chunking` names the rules that are in force."""
+    return rules.split(":")[0] == chunking.VERSION
+
+
+def holds(stored: Document | None, content_hash: str) -> bool:
+    """Return whether a document is stored whole, with this content, cut by the rules in force."""
+    # The store has the checkpoint's fingerprint, which covers the size of chunks: only the rules of
+    # cutting remain to be compared. So an unchanged document needs no model.
+    return (
+        stored is not None
+        and not stored.partial
+        and stored.content_hash == content_hash
+        and is_current(stored.chunking)
+    )
+
+
+def amortize_documents(
+    model: Amortizer,
+    store: Store,
+    documents: Iterable[DocumentText],
+    *,
+    group_tokens: int | None = None,
+) -> Iterator[Written]:
+    """Cut, amortize and store documents, in their order.
+
+    Of a document that is stored in part or in another version, only the chunks that are new are
+    amortized. What was yielded is stored, whatever happens afterwards.
+
+    Args:
+        model: cuts and amortizes.
+        store: where the documents go.
+        documents: read only as far as is needed to go on.
+        group_tokens: how many tokens are amortized together; None for as many as take `SECONDS` on
+            this machine. A given number makes modulations repeat bit for bit on a CPU.
+
+    Yields:
+        after each step what is stored of a document: once for a short one, several times for a
+        long one, the last time with `complete`.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    group = _GroupSize(group_tokens)
+    waiting = iter(documents)
+    queue: deque[tuple[_Job, int]] = deque()
+    while True:
+        for job in _collect(model, store, waiting, queue, group):
+            yield job.write(store, model.chunking)
+        if not queue:
+            return
+        batch = _take(queue, group.tokens)
+        begun = time.perf_counter()
+        modulations = model.amortize([job.chunks[i].text for job, i in batch])
+        tokens = sum(job.chunks[i].tokens for job, i in batch)
+        group.adapt(tokens, time.perf_counter() - begun)
+        for (job, i), modulation in zip(batch, modulations, strict=True):
+            job.ready[i] = modulation
+        for job in dict.fromkeys(job for job, _ in batch):
+            if not (job.complete or job.document.content_hash):
+                continue  # a document without a hash cannot be told from another: all or nothing
+            try:
+                written = job.write(store, model.chunking)
+            except ChunksGoneError:
+                # Another process has written this document: start again from what is stored now.
+                queue = deque((other, i) for other, i in queue if other is not job)
+                job = _Job.cut(model, store, job.document)
+                if job.complete:
+                    yield job.write(store, model.chunking)
+                queue.extendleft((job, i) for i in reversed(job.missing))
+            else:
+                yield written
+
+
+def _collect(
+    model: Amortizer,
+    store: Store,
+    waiting: Iterator[DocumentText],
+    queue: deque[tuple[_Job, int]],
+    group: _GroupSize,
+) -> Iterator[_Job]:
+    """Cut documents until the queue fills a group; yield those that need no amortizing."""
+    tokens = sum(job.chunks[i].tokens for job, i in queue)
+    begun = time.perf_counter()
+    while tokens < group.tokens:
+        if queue and group.adaptive and time.perf_counter() - begun > SECONDS:
+            return  # reading is slow: rather write what there is
+        document = next(waiting, None)
+        if document is None:
+            return
+        job = _Job.cut(model, store, document)
+        if job.complete:
+            yield job
+        queue.extend((job, i) for i in job.missing)
+        tokens += sum(job.chunks[i].tokens for i in job.missing)
+
+
+def _take(queue: deque[tuple[_Job, int]], tokens: int) -> list[tuple[_Job, int]]:
+    """Take chunks of about so many tokens from the queue, at least one."""
+    batch: list[tuple[_Job, int]] = []
+    total = 0
+    while queue and (not batch or total < tokens):
+        job, i = queue.popleft()
+        batch.append((job, i))
+        total += job.chunks[i].tokens
+    return batch
+
+
+class _GroupSize:
+    """How many tokens are amortized together: a power of two that takes about `SECONDS`."""
+
+    def __init__(self, fixed: int | None) -> None:
+        self.adaptive = fixed is None
+        self.tokens = fixed or FIRST_GROUP
+
+    def adapt(self, tokens: int, seconds: float) -> None:
+        """Go by how long the last group took."""
+        if self.adaptive:
+            most = int(min(tokens / max(seconds, 1e-6) * SECONDS, self.tokens * _GROWTH))
+            wanted = 1 << max(most, 1).bit_length() - 1
+            self.tokens = min(max(wanted, _SMALLEST_GROUP), _LARGEST_GROUP)
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """A document that is being amortized, apart from the chunks of its stored version.
+
+    Attributes:
+        document: the document.
+        chunks: what its text was cut into.
+        reused: by position, chunks of the stored version that have the same text.
+        ready: by position, what is amortized but not written yet.
+        status: whether it was added or updated; None as long as nothing of it is written.
+        amortized: how many chunks were amortized and written.
+        tokens: of these.
+    """
+
+    document: DocumentText
+    chunks: list[Chunk]
+    reused: dict[int, ChunkRow]
+    ready: dict[int, Modulation] = field(default_factory=dict)
+    status: Literal["added", "updated"] | None = None
+    amortized: int = 0
+    tokens: int = 0
+
+    @classmethod
+    def cut(cls, model: Amortizer, store: Store, document: DocumentText) -> _Job:
+        """Cut a document into chunks, and look which of them are stored already."""
+        chunks = chunking.split(document.text, model.count_tokens, model.config.chunk_tokens)
+        stored = store.document(document.source)
+        rows: dict[str, list[ChunkRow]] = {}
+        if stored is not None and not stored.damaged:
+            for row in reversed(store.chunks(stored.id)):
+                rows.setdefault(row.text, []).append(row)
+        same = {i: rows[c.text].pop() for i, c in enumerate(chunks) if rows.get(c.text)}
+        return cls(document, chunks, same)
+
+    @property
+    def missing(self) -> list[int]:
+        """The positions of the chunks that have to be amortized, in the order of the text."""
+        return [position for position in range(len(self.chunks)) if position not in self.reused]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is stored or ready."""
+        return len(self.reused) + self.amortized + len(self.ready) == len(self.chunks)
+
+    def write(self, store: Store, rules: str) -> Written:
+        """Write what is ready: the first time with the chunks that are reused.
+
+        Raises:
+            ChunksGoneError: another process has written the document meanwhile.
+            StoreError: the store cannot be written.
+        """
+        source, fresh = self.document.source, [self._new(i) for i in sorted(self.ready)]
+        stored: Document | None
+        if self.status is None:
+            self.status = store.put(
+                source,
+                content_hash=self.document.content_hash,
+                chunking=rules,
+                chunks=sorted([*self._kept(), *fresh], key=lambda chunk: chunk.position),
+                expected=len(self.chunks) + self.document.lacking,
+                title=self.document.title,
+                media_type=self.document.media_type,
+                encoding=self.document.encoding,
+                characters=len(self.document.text),
+                labels=self.document.labels,
+            )
+            stored = store.document(source)
+        else:
+            content_hash = self.document.content_hash
+            stored = store.extend(source, content_hash=content_hash, chunks=fresh)
+        self.amortized += len(fresh)
+        self.tokens += sum(len(chunk.scales) for chunk in fresh)
+        self.ready.clear()
+        reused_bytes = sum(row.bytes for row in self.reused.values())
+        return Written(
+            self.document,
+            self.status,
+            self.amortized,
+            self.tokens,
+            stored.bytes - reused_bytes if stored else 0,
+            len(self.reused),
+            len(self.chunks),
+        )
+
+    def _kept(self) -> Iterator[KeptChunk]:
+        for position, row in self.reused.items():
+            chunk = self.chunks[position]
+            yield KeptChunk(row.id, position, chunk.start, chunk.end, chunk.text)
+
+    def _new(self, position: int) -> NewChunk:
+        chunk, made = self.chunks[position], self.ready[position]
+        arrays = (made.latents, made.scales, made.key)
+        return NewChunk(position, chunk.start, chunk.end, chunk.text, *arrays)
