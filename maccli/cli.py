@@ -3,36 +3,16 @@
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
 from maccli import errors, output
-
-
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are needed, by `{name: "module:attribute"}`."""
-
-    def __init__(self, *args: Any, lazy: dict[str, str] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.lazy = lazy or {}
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which they are listed."""
-        return [*self.lazy, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the command `cmd_name`; None if there is none."""
-        if cmd_name not in self.lazy:
-            return super().get_command(ctx, cmd_name)
-        module, attribute = self.lazy[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+from maccli.commands.groups import LazyGroup
 
 
 def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -52,11 +32,14 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     lazy={
         "ingest": "maccli.commands.ingest:ingest",
         "ask": "maccli.commands.ask:ask",
+        "search": "maccli.commands.search:search",
         "store": "maccli.commands.store:store",
         "model": "maccli.commands.model:model",
         "train": "maccli.commands.train:train",
         "eval": "maccli.commands.eval:evaluate",
+        "study": "maccli.commands.study:study",
         "config": "maccli.commands.config:config",
+        "train-rival": "maccli.commands.train_rival:train_rival",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -72,15 +55,16 @@ def cli() -> None:
     """Ask a small local language model about your own files.
 
     \b
-    Example:
+    Examples:
       mac ingest notes/*.md
       mac ask "Who won the sailing race?"
+      mac search "sailing race"
     """
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run `mac` and exit; the single place where an exception becomes a message and a code."""
-    # A file name may hold what the terminal cannot show, a question what is no UTF-8.
+    # File names may hold characters that the terminal cannot show, questions invalid UTF-8.
     for stream, errors_handler in (
         (sys.stdin, "replace"),
         (sys.stdout, "backslashreplace"),
@@ -92,17 +76,19 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run `mac`, report what goes wrong on stderr and return the exit code."""
+    """Run `mac`, report failures on stderr and return the exit code."""
     try:
         result = cli.main(args=args, prog_name="mac", standalone_mode=False)
         return result if isinstance(result, int) else errors.DONE
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.possibilities:
+            del error.possibilities[1:]  # the nearest one says it best
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.error("Interrupted.")
         return errors.INTERRUPTED
-    except Exception as error:  # the boundary: whatever it is, no traceback reaches the user
+    except Exception as error:  # whatever it is, no traceback reaches the user
         if os.environ.get("MAC_DEBUG"):
             raise
         known = errors.explain(error)

@@ -1,7 +1,8 @@
 """Settings, and where things are kept. A flag beats the environment, which beats config.toml.
 
 Everything of a user lies in one folder: `$MAC_HOME`, or the data folder of the platform. In it are
-`config.toml`, the default `store` and the user's own `checkpoints`.
+`config.toml`, the default `store` and the user's own `checkpoints`. The command line reads
+config.toml as Click's `default_map` (`Defaults`), Python code through `resolve`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,27 +35,26 @@ class Setting:
     kind: type[str] | type[int] = str
 
     def parse(self, value: object, origin: str) -> Value:
-        """Return `value` as this setting's type, or refuse it with a line naming `origin`."""
+        """Return `value` as this setting's type.
+
+        Raises:
+            MacError: it is of another type or out of range; the message names `origin`.
+        """
         try:
             if isinstance(value, bool) or not isinstance(value, (str, self.kind)):
                 raise ValueError
             parsed = self.kind(value)
         except ValueError:
             wanted = "a whole number" if self.kind is int else "a string"
-            raise MacError(
-                f"{self.name} must be {wanted}, not {value!r} (from {origin}).", exit_code=USAGE
-            ) from None
+            raise self._wrong(f"must be {wanted}, not {value!r}", origin) from None
         if self.choices and parsed not in self.choices:
-            raise MacError(
-                f"{self.name} must be one of {', '.join(self.choices)}, "
-                f"not {value!r} (from {origin}).",
-                exit_code=USAGE,
-            )
+            raise self._wrong(f"must be one of {', '.join(self.choices)}, not {value!r}", origin)
         if isinstance(parsed, int) and parsed < 1:
-            raise MacError(
-                f"{self.name} must be at least 1, not {parsed} (from {origin}).", exit_code=USAGE
-            )
+            raise self._wrong(f"must be at least 1, not {parsed}", origin)
         return parsed
+
+    def _wrong(self, what: str, origin: str) -> MacError:
+        return MacError(f"{self.name} {what} (from {origin}).", exit_code=USAGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,12 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
     for setting in (
-        Setting("store", "MAC_STORE", None, "the folder of the memory"),
-        Setting("model", "MAC_MODEL", checkpoint.DEFAULT, "the checkpoint: a name or a folder"),
+        Setting("store", "MAC_STORE", None, "folder of the store"),
+        Setting("model", "MAC_MODEL", checkpoint.DEFAULT, "checkpoint, by name or folder"),
         Setting("device", "MAC_DEVICE", "auto", "where to compute", DEVICES),
-        Setting("k", "MAC_K", None, "how many chunks an answer uses (unset: as trained)", kind=int),
-        Setting("retriever", "MAC_RETRIEVER", "hybrid", "how they are found", RETRIEVERS),
-        Setting(
-            "max_new_tokens", "MAC_MAX_NEW_TOKENS", 32, "the longest answer, in tokens", kind=int
-        ),
+        Setting("k", "MAC_K", None, "passages used per question (unset: as trained)", kind=int),
+        Setting("retriever", "MAC_RETRIEVER", "hybrid", "how passages are found", RETRIEVERS),
+        Setting("max_new_tokens", "MAC_MAX_NEW_TOKENS", 32, "longest answer in tokens", kind=int),
     )
 }
 
@@ -96,6 +95,11 @@ def path() -> Path:
     return home() / "config.toml"
 
 
+def bundled_models() -> list[str]:
+    """Return the names of the checkpoints that come with `mac`."""
+    return [path.name for path in checkpoint.ls()]
+
+
 def read_file() -> dict[str, Value]:
     """Return the settings written in config.toml ({} without one), checked.
 
@@ -108,16 +112,54 @@ def read_file() -> dict[str, Value]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MacError(f"{file}: {error}", "Mend the file or remove it.", USAGE) from error
+        raise MacError(f"{file}: {error}", "Correct the file or remove it.", USAGE) from error
     for name in raw:
         if name not in SETTINGS:
             known = ", ".join(SETTINGS)
-            raise MacError(f"{file}: there is no setting {name!r}.", f"There are: {known}.", USAGE)
+            raise MacError(
+                f"{file}: there is no setting {name!r}.", f"The settings are: {known}.", USAGE
+            )
     return {name: SETTINGS[name].parse(value, str(file)) for name, value in raw.items()}
 
 
+class Defaults(Mapping[str, Any]):
+    """Settings in config.toml as Click's `default_map`, by parameter name.
+
+    The file is read when the first of them is looked up, so that commands without settings, such as
+    `mac config path`, work with a file that is wrong.
+
+    Args:
+        names: the settings that a command has options for.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
+    @cached_property
+    def _values(self) -> dict[str, Value]:
+        return {name: value for name, value in read_file().items() if name in self._names}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names and name in self._values
+
+    def __getitem__(self, name: str) -> Value:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
 def resolve(name: str, flag: Value | None = None) -> Resolved:
-    """Return the value of the setting `name` that counts, `flag` (None: not given) being first."""
+    """Return the value of the setting `name` that counts, `flag` (None: not given) being first.
+
+    Raises:
+        MacError: a value is wrong.
+    """
     setting = SETTINGS[name]
     if flag is not None:
         return Resolved(setting.parse(flag, f"--{name.replace('_', '-')}"), "flag")
@@ -141,14 +183,20 @@ def number(name: str, flag: int | None = None) -> int | None:
     return None if value is None else int(value)
 
 
-def folder(name: str, flag: str | None = None) -> Path:
+def folder(name: str, flag: str | Path | None = None) -> Path:
     """Return the value of a setting that is a folder, absolute; it need not exist."""
-    return Path(text(name, flag)).expanduser().absolute()
+    value = text(name, None if flag is None else str(flag))
+    return Path(value).expanduser().absolute()
 
 
 def write(changes: Mapping[str, str]) -> None:
-    """Set strings in config.toml, leaving every other line of it as it is."""
-    read_file()  # never build on a file that is wrong already
+    """Set strings in config.toml and leave every other line as it is.
+
+    Raises:
+        MacError: the file is wrong already.
+        OSError: it cannot be written.
+    """
+    read_file()
     file = path()
     content = file.read_text("utf-8") if file.exists() else ""
     for name, value in changes.items():
@@ -169,12 +217,12 @@ def show() -> list[dict[str, Any]]:
     """Return every setting with its value, origin, variable and meaning."""
     rows = []
     for setting in SETTINGS.values():
-        found = resolve(setting.name)
+        resolved = resolve(setting.name)
         rows.append(
             {
                 "name": setting.name,
-                "value": found.value,
-                "origin": found.origin,
+                "value": resolved.value,
+                "origin": resolved.origin,
                 "variable": setting.variable,
                 "about": setting.about,
             }

@@ -1,7 +1,7 @@
 """What a failure looks like to the user: one line says what is wrong, one says what to do.
 
 `MacError` is raised by this package. `explain` turns the exceptions of `store`, `models`, Python
-and its libraries into one; it is the only place that knows them all.
+and its libraries into one; its table is the only place that knows them all.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from dataclasses import dataclass
 
 DONE, FAILED, USAGE, NOTHING_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes. `FAILED` after an ingest means that some files failed and the others were kept."""
@@ -24,61 +25,104 @@ class MacError(Exception):
         self.exit_code = exit_code
 
 
-_HINTS: dict[str, str] = {
-    # By class name: looking an error up must not import the library that raised it.
-    "FingerprintMismatchError": "Use the model that wrote this store (-m MODEL), "
-    "ingest the files into another one (--store DIR), or amortize its texts again with this "
-    "model: mac store rebuild",
-    "StoreVersionError": "A newer mac wrote this store. Upgrade: pip install -U maccli",
-    "StoreCorruptError": "Restore the folder from a backup, "
-    "or ingest the files again into another one (--store DIR).",
-    "StoreBusyError": "Another mac is writing to this store. Try again when it is done.",
-    "WeightsError": "Bring them once with `mac model pull` (needs a network), "
-    "or name a folder that has them.",
-    "CheckpointError": "`mac model ls` shows the models that work; choose one with -m MODEL.",
-    "UnsupportedModelError": "Choose a base model of another family "
-    "(GPT-2, Llama, Mistral, Qwen, Gemma).",
-    "WatchfilesRustInternalError": "Watch fewer folders, or raise the system's limit "
-    "(Linux: sysctl fs.inotify.max_user_watches).",
-    "OutOfMemoryError": "Use the processor instead: --device cpu",
+@dataclass(frozen=True, slots=True)
+class Known:
+    """How an exception is explained. An error's own hint, if it has one, goes before `hint`.
+
+    Attributes:
+        hint: the next step.
+        message: what is wrong; None takes the first line of the exception's own message.
+        exit_code: of `mac`.
+    """
+
+    hint: str | None = None
+    message: str | None = None
+    exit_code: int = FAILED
+
+
+_DISK_FULL = Known(
+    "What was finished before is kept. Free some space and run the same command again.",
+    "The disk is full.",
+)
+
+# By class name, since looking an error up must not import the library that raised it. An exception
+# is explained by the first of its classes, from the most special one on, that stands here.
+_KNOWN: dict[str, Known] = {
+    # store
+    "FingerprintMismatchError": Known(
+        "Use the model that wrote this store (-m MODEL), another store (--store DIR), or "
+        "amortize the texts of this one again with this model: mac store rebuild"
+    ),
+    "StoreNotFoundError": Known("`mac ingest FILES` makes one; `mac store path` shows where."),
+    "StoreVersionError": Known("Another version of mac wrote this store. Use that version."),
+    "StoreCorruptError": Known(
+        "Run `mac store verify --repair`, restore the folder from a backup, or ingest the files "
+        "again into another store (--store DIR)."
+    ),
+    "StoreBusyError": Known("Another mac is writing to this store. Try again when it is done."),
+    "ChunksGoneError": Known("Another process changed the document. Run the same command again."),
+    "ExportFormatError": Known("`mac store export FILE` writes files that can be imported."),
+    "StoreError": Known(),
+    # models
+    "WeightsError": Known(
+        "Run `mac model pull` once with a network, or name a folder that has the weights."
+    ),
+    "CheckpointError": Known("`mac model ls` lists the models that work; choose one with -m."),
+    "UnsupportedModelError": Known(
+        "Choose a base model of another family (GPT-2, Llama, Mistral, Qwen, Gemma)."
+    ),
+    "HintedError": Known(),
+    # libraries
+    "WatchfilesRustInternalError": Known(
+        "Watch fewer folders, or raise the system's limit "
+        "(Linux: sysctl fs.inotify.max_user_watches)."
+    ),
+    "OutOfMemoryError": Known("Compute on the processor instead: --device cpu"),
+    "MemoryError": Known(
+        "Close other programs, or ingest fewer files at once.", "Not enough memory."
+    ),
 }
 
-_MISSING_EXTRAS = {
-    "matplotlib": "pip install 'maccli[plot]'",
-    "usearch": "pip install 'maccli[approximate]'",
-    "watchfiles": "pip install 'maccli[watch]'",
+_EXTRAS = {
+    "matplotlib": "plot",
+    "peft": "rivals",
+    "sentence_transformers": "rivals",
+    "usearch": "approximate",
+    "watchfiles": "watch",
 }
+"""The extra of `maccli` that installs each optional package."""
 
 
 def explain(error: BaseException) -> MacError | None:
-    """Return what to tell the user about `error`; None if it is no failure that a user can mend."""
+    """Return what to tell the user about `error`; None if it is a bug rather than a failure."""
     if isinstance(error, MacError):
         return error
     own_hint = getattr(error, "hint", None)
     hint = own_hint if isinstance(own_hint, str) else None
-    for name in (cls.__name__ for cls in type(error).__mro__):
-        if name in _HINTS:
-            return MacError(_first_line(error), hint or _HINTS[name])
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _told(error, _DISK_FULL, None)
     if isinstance(error, sqlite3.Error) and "full" in str(error):
-        return _no_space()
+        return _told(error, _DISK_FULL, None)
+    for name in (cls.__name__ for cls in type(error).__mro__):
+        if name in _KNOWN:
+            return _told(error, _KNOWN[name], hint)
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
-        if package in _MISSING_EXTRAS:
-            return MacError(f"{package} is not installed.", _MISSING_EXTRAS[package])
+        if package in _EXTRAS:
+            install = f"pip install 'maccli[{_EXTRAS[package]}]'"
+            return MacError(f"{package} is not installed.", install)
     if isinstance(error, OSError):
         return _explain_os_error(error, hint)
-    if isinstance(error, MemoryError):
-        return MacError(
-            "Not enough memory.", "Close other programs, or ingest fewer files at once."
-        )
     if hint is not None or (isinstance(error, ValueError) and _is_ours(error)):
-        return MacError(_first_line(error), hint)
+        return _told(error, Known(), hint)
     return None
 
 
+def _told(error: BaseException, known: Known, hint: str | None) -> MacError:
+    return MacError(known.message or _first_line(error), hint or known.hint, known.exit_code)
+
+
 def _explain_os_error(error: OSError, hint: str | None) -> MacError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _no_space()
     if error.errno is None:
         return MacError(_first_line(error), hint)
     where = error.filename
@@ -88,13 +132,6 @@ def _explain_os_error(error: OSError, hint: str | None) -> MacError:
     if isinstance(error, PermissionError):
         hint = hint or "Check who owns it and its permissions."
     return MacError(f"{os.fsdecode(where) if isinstance(where, bytes) else where}: {reason}", hint)
-
-
-def _no_space() -> MacError:
-    return MacError(
-        "The disk is full.",
-        "What was finished before is kept. Free some space and run the same command again.",
-    )
 
 
 def _first_line(error: BaseException) -> str:

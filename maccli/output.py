@@ -1,29 +1,30 @@
-"""The one place that writes: results to stdout in the form asked for, the rest to stderr."""
+"""The one place that writes: results to stdout, as text or JSON, and the rest to stderr."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import click
 
 
 class Progress(Protocol):
-    """What a long piece of work is told to call: how far it is, and a few words beside the bar."""
+    """What a long piece of work reports to; whoever shows it knows the total."""
 
     def advance(self, amount: int) -> None:
-        """Move on by `amount` units."""
+        """Count `amount` more units as done."""
 
     def tell(self, words: str) -> None:
         """Show `words` beside the bar."""
 
 
 class NoProgress:
-    """A progress nobody looks at."""
+    """A progress that nobody sees."""
 
     def advance(self, amount: int) -> None:
         """Ignore it."""
@@ -34,7 +35,7 @@ class NoProgress:
 
 @dataclass(slots=True)
 class Output:
-    """The form of the output: for people, as one JSON document, or as one JSON object a line."""
+    """The form of the output: text for people, one JSON document, or one JSON object a line."""
 
     json: bool = False
     nl: bool = False
@@ -46,9 +47,9 @@ class Output:
         """Whether a person reads it."""
         return not (self.json or self.nl)
 
-    def text(self, line: str = "", *, end: str = "\n") -> None:
-        """Write a result meant for people."""
-        click.echo(line + end, nl=False)
+    def text(self, line: str = "", *, end: str = "\n", color: bool | None = None) -> None:
+        """Write a result meant for people; with `color` escape codes stay in it in a pipe."""
+        click.echo(line + end, nl=False, color=color)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Write one object: indented with --json, on one line with --nl."""
@@ -72,17 +73,22 @@ class Output:
             self.text("  ".join(cells).rstrip())
 
     def note(self, line: str) -> None:
-        """Tell the user something that is no result; -q silences it."""
+        """Write a line that is no result to stderr; -q silences it."""
         if not self.quiet:
             self._stderr(line)
 
+    def tell(self, words: str) -> None:
+        """Say on a terminal what takes a while, such as "loading the model"."""
+        if self._shows_bars():
+            self._stderr(f"{words[:1].upper()}{words[1:]} ...")
+
     def warn(self, line: str) -> None:
-        """Tell the user that something is not as it should be."""
-        self._stderr(f"{click.style('Warning:', fg='yellow')} {line}")
+        """Write a warning to stderr."""
+        self._stderr(f"{_label('Warning:', fg='yellow')} {line}")
 
     def problem(self, line: str) -> None:
-        """Tell the user that a part of the work failed while the rest goes on."""
-        self._stderr(f"{click.style('Error:', fg='red', bold=True)} {line}")
+        """Write to stderr that a part of the work failed while the rest goes on."""
+        self._stderr(f"{_label('Error:', fg='red', bold=True)} {line}")
 
     @contextmanager
     def progress(self, total: int | None, unit: str, title: str) -> Iterator[Progress]:
@@ -99,9 +105,9 @@ class Output:
 
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:
-        """Give a function that shows downloads: (label, bytes so far, bytes in all if known).
+        """Provide a function that shows downloads: (label, bytes so far, total bytes if known).
 
-        Each label gets a bar of its own, or one line where there is no terminal.
+        Each label gets its own bar, or one line where there is no terminal.
         """
         bars: dict[str, Any] = {}
 
@@ -159,9 +165,24 @@ class _Bar:
 
 def error(message: str, hint: str | None = None) -> None:
     """Write an error and its hint: two lines on stderr."""
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{_label('Error:', fg='red', bold=True)} {message}", err=True)
     if hint:
-        click.echo(f"{click.style('Hint:', fg='cyan')} {hint}", err=True)
+        click.echo(f"{_label('Hint:', fg='cyan')} {hint}", err=True)
+
+
+def uses_color(stream: IO[str]) -> bool:
+    """Return whether a stream is a terminal that shows colors and nobody has switched them off.
+
+    NO_COLOR (not empty), CLICOLOR=0 and TERM=dumb switch them off.
+    """
+    environment = os.environ
+    off = environment.get("NO_COLOR") or environment.get("CLICOLOR") == "0"
+    return stream.isatty() and not off and environment.get("TERM") != "dumb"
+
+
+def _label(word: str, **style: Any) -> str:
+    """Return a word for stderr, styled if that shows colors."""
+    return click.style(word, **style) if uses_color(sys.stderr) else word
 
 
 def size(octets: int) -> str:

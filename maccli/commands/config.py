@@ -25,7 +25,9 @@ def config() -> None:
 
 @config.command("path")
 def path() -> None:
-    """Print the path of config.toml, whether or not it is there.
+    """Print the path of config.toml.
+
+    The file need not exist.
 
     \b
     Example:
@@ -37,7 +39,7 @@ def path() -> None:
 @config.command("show")
 @options.json_option
 def show(as_json: bool) -> None:
-    """Show every setting: its value, where that comes from, and its environment variable.
+    """Show every setting and where its value comes from.
 
     \b
     Examples:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_run: bool) -> None:
-    """Refuse what cannot be followed.
+    """Refuse paths and options that do not go with --sync or --watch.
 
     Raises:
         UsageError: a path is no folder, or an option does not go with --sync.
-        MacError: a folder to watch is not there.
+        MacError: a folder to watch does not exist.
     """
     option = "--watch" if watch else "--sync"
     if name is not None:
@@ -37,7 +37,7 @@ def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_
         if path == "-" or (os.path.exists(expanded) and not os.path.isdir(expanded)):
             raise click.UsageError(f"{option} takes folders; {path} is none.")
         if watch and not os.path.isdir(expanded):
-            raise errors.MacError(f"{path}: no such folder", "Make it first, then watch it.")
+            raise errors.MacError(f"{path}: no such folder", "Create it first, then watch it.")
 
 
 def follow(
@@ -54,7 +54,7 @@ def follow(
     """Bring the store up to date with the folders, with `watch` again and again.
 
     Returns:
-        the exit code.
+        The exit code.
 
     Raises:
         StoreError, WeightsError, ModelError: as `maccli.service.sync.sync`.
@@ -111,18 +111,18 @@ def _keep_following(teller: Teller, changes: Iterator[None], once: Callable[[], 
 
 
 def _agreed(teller: Teller, held: Sequence[Held]) -> bool:
-    """Ask whether to remove what looks like an accident, if there is somebody to ask."""
+    """Ask on a terminal whether to remove what looks like an accident."""
     if not teller.out.human or not sys.stdin.isatty():
         return False
-    for one in held:
-        teller.out.warn(f"{files.displayed(one.folder)} {one.reason}.")
-    number = sum(len(one.documents) for one in held)
+    for folder in held:
+        teller.out.warn(f"{files.displayed(folder.folder)} {folder.reason}.")
+    number = sum(len(folder.documents) for folder in held)
     return click.confirm(f"Remove {count(number, 'document')} from the store?", err=True)
 
 
 def _tell_held(teller: Teller, held: Sequence[Held]) -> None:
-    for one in held:
+    for folder in held:
         teller.out.problem(
-            f"{files.displayed(one.folder)} {one.reason}; kept "
-            f"{count(len(one.documents), 'document')} of it (--yes removes them)"
+            f"{files.displayed(folder.folder)} {folder.reason}; kept "
+            f"{count(len(folder.documents), 'document')} of it (--yes removes them)"
         )

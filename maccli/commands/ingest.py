@@ -3,7 +3,7 @@
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,33 +11,30 @@ import click
 from maccli import errors
 from maccli.commands import options
 from maccli.output import Output, count, size
+from maccli.reading.files import displayed
 
 if TYPE_CHECKING:
-    from maccli.reading.files import Found, Unusable
-    from maccli.service.ingest import Piped
     from maccli.service.report import Outcome, Report
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@click.option("-r", "--recursive", is_flag=True, help="Take the files in folders, too.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
 @click.option("--sync", is_flag=True, help="Follow folders: remove what is gone from them, too.")
-@click.option("--watch", is_flag=True, help="Go on with --sync at every change, until Ctrl-C.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be done, and do nothing.")
+@click.option("--watch", is_flag=True, help="Sync again after every change, until Ctrl-C.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Remove without asking, however much it is.")
 @options.apply(options.tag_option, options.untag_option, options.date_option)
-@click.option("--name", help="The document's name in the store (one file, or -).")
-@click.option("--encoding", help="The files' encoding.  [default: found out]")
+@click.option("--name", help="The document's name in the store (for one file, or -).")
+@click.option("--encoding", help="The files' encoding.  [default: detected]")
 @options.apply(
     options.store_option, options.model_option, options.device_option, options.json_option
 )
 @options.quiet_option
-@click.option("-v", "--verbose", is_flag=True, help="Tell what became of every file.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what became of every file.")
 @click.pass_context
 def ingest(
     ctx: click.Context,
     paths: tuple[str, ...],
-    recursive: bool,
     sync: bool,
     watch: bool,
     dry_run: bool,
@@ -47,7 +44,7 @@ def ingest(
     day: str | None,
     name: str | None,
     encoding: str | None,
-    store_folder: str | None,
+    store: Path | None,
     model: str | None,
     device: str | None,
     as_json: bool,
@@ -56,19 +53,19 @@ def ingest(
 ) -> None:
     """Read files into the store.
 
-    New ones are added, changed ones updated, and the others left alone. PATH is a file (text,
-    Markdown, reStructuredText, HTML), a glob, a folder, or - for standard input. Files that cannot
-    be read are reported and the others kept. It is safe to run the same command again at any time,
-    also after an interruption.
+    New files are added, changed ones updated, and the others left alone. PATH is a file, a glob, a
+    folder, which is taken with everything in it, or - for standard input. Files that cannot be read
+    are reported and do not stop the others. It is safe to run the same command again at any time.
+    After an interruption it goes on where it stopped, also within a long document.
 
-    With --sync every PATH is a folder, and documents from it whose files are gone are removed; a
-    renamed file keeps what was made of it. A folder that is missing, or has lost most of its files
-    at once, is asked about first (--yes: not).
+    With --sync every PATH is a folder, and documents whose files are gone from it are removed; a
+    renamed file keeps its modulations. If a folder is missing or has lost most of its files at
+    once, nothing is removed from it without a question or --yes.
 
     \b
     Examples:
-      mac ingest notes/*.md report.html
-      mac ingest --recursive ./docs --tag work --date 2026-03-01
+      mac ingest notes report.html "letters/*.md"
+      mac ingest docs --tag work --date 2026-03-01
       mac ingest --sync ~/notes
       curl -s https://example.com | mac ingest - --name example.html
     """
@@ -82,9 +79,10 @@ def ingest(
     teller = Teller(out, verbose=verbose, dry_run=dry_run)
     if sync or watch:
         check_folders(paths, name, watch=watch, dry_run=dry_run)
+    place = options.place(store, model, device)
     with (
         out.transfers() as transfer,
-        Session(options.place(store_folder, model, device), transfer=transfer) as session,
+        Session(place, transfer=transfer, tell=out.tell) as session,
     ):
         if sync or watch:
             code = follow(
@@ -98,10 +96,11 @@ def ingest(
                 yes=yes,
             )
             ctx.exit(code)
-        items = _items(paths, recursive, name)
+        items = service.items_of(paths, name)
         if name is not None and len(items) != 1:
             raise click.UsageError(f"--name needs exactly one document, not {len(items)}.")
-        with out.progress(sum(_size(item) for item in items), "B", "ingest") as progress:
+        total = sum(getattr(item, "size", 0) for item in items)
+        with out.progress(total, "B", "ingest") as progress:
             report = service.ingest(
                 session,
                 items,
@@ -116,7 +115,7 @@ def ingest(
 
 
 class Teller:
-    """Tells what becomes of each file, and at the end of all."""
+    """Reports what became of each file, and at the end of all."""
 
     def __init__(self, out: Output, *, verbose: bool = False, dry_run: bool = False) -> None:
         self.out = out
@@ -125,9 +124,7 @@ class Teller:
         self._told: set[tuple[str, str | None]] = set()
 
     def tell(self, outcome: Outcome) -> None:
-        """Tell what became of one file; of a trouble that lasts, only once."""
-        from maccli.reading.files import displayed
-
+        """Report what became of one file; the same trouble with it is reported once."""
         out = self.out
         name = displayed(outcome.source)
         trouble = outcome.reason if outcome.status in ("failed", "skipped") else outcome.remark
@@ -147,22 +144,17 @@ class Teller:
             if outcome.status in _VERBS and out.human and not out.quiet:
                 out.text(f"Would {_VERBS[outcome.status]} {name}{was}")
         elif self.verbose:
-            numbers = [count(outcome.chunks, "chunk")] if outcome.chunks else []
-            numbers += [f"{outcome.reused:,} reused"] if outcome.reused else []
-            chunks = f" ({', '.join(numbers)})" if numbers else ""
-            out.note(f"{outcome.status.capitalize()} {name}{was}{chunks}")
+            out.note(f"{_verb(outcome)} {name}{was}{_numbers(outcome)}")
 
     def finish(self, report: Report) -> int:
-        """Tell what was done in all; return the exit code."""
+        """Report what was done in all; return the exit code."""
         out = self.out
         if not out.human:
             out.record(report.as_dict())
         elif not out.quiet:
             out.text(_summary(report))
         if report.interrupted:
-            out.warn(
-                "interrupted; finished documents are kept. Run the same command again to go on."
-            )
+            out.warn(f"interrupted; {report.interruption()}.")
             return errors.INTERRUPTED
         return errors.FAILED if report.number("failed") or report.held else errors.DONE
 
@@ -170,26 +162,16 @@ class Teller:
 _VERBS = {"added": "add", "updated": "update", "renamed": "rename", "removed": "remove"}
 
 
-def _items(
-    paths: tuple[str, ...], recursive: bool, name: str | None
-) -> list[Found | Unusable | Piped]:
-    from maccli.reading import files, loaders
-    from maccli.service.ingest import Piped
-
-    items: list[Found | Unusable | Piped] = []
-    items += files.find([path for path in paths if path != "-"], recursive=recursive)
-    if "-" in paths:
-        data = sys.stdin.buffer.read(loaders.MAX_BYTES + 1)
-        items.append(Piped(data, name))
-    return items
+def _verb(outcome: Outcome) -> str:
+    if outcome.status != "partial":
+        return outcome.status.capitalize()
+    return f"Amortized {100 * (outcome.chunks + outcome.reused) // max(outcome.total, 1)} % of"
 
 
-def _size(item: Found | Unusable | Piped) -> int:
-    from maccli.reading.files import Found, Unusable
-
-    if isinstance(item, Found):
-        return item.size
-    return 0 if isinstance(item, Unusable) else len(item.data)
+def _numbers(outcome: Outcome) -> str:
+    numbers = [count(outcome.chunks, "chunk")] if outcome.chunks else []
+    numbers += [f"{outcome.reused:,} reused"] if outcome.reused else []
+    return f" ({', '.join(numbers)})" if numbers else ""
 
 
 def _summary(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""`mac model`: the checkpoints, and the base models that they need."""
+"""`mac model`: checkpoints, and the base models that they need."""
 
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
@@ -9,17 +9,19 @@ from typing import Any
 import click
 
 from maccli import config
-from maccli.commands import options, train_options
+from maccli.commands import options
+from maccli.commands.groups import LazyGroup
+from maccli.commands.train import base_model_option
 from maccli.output import Output, size
 from models.memory import checkpoint
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def model() -> None:
-    """Bring, list and choose models.
+    """Download, list, choose, convert and export models.
 
-    A checkpoint is what `mac train` makes and -m names; it works on a base language model and a
-    sentence encoder, which are brought once.
+    A checkpoint is what mac train writes and -m names. It works with a base language model and a
+    sentence encoder, which are downloaded once.
 
     \b
     Examples:
@@ -34,24 +36,25 @@ def model() -> None:
     "--from",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="A folder that has the files already.",
+    help="Take the files from this folder.",
 )
 @options.quiet_option
 def pull(names: tuple[str, ...], folder: Path | None, quiet: bool) -> None:
-    """Bring the base models into the cache, checked by their SHA-256; done once.
+    """Download base models into the cache.
 
-    NAMES default to those that the checkpoint in the box needs. `ingest`, `ask` and `train` do
-    this by themselves.
+    This is done once, and their SHA-256 is checked. NAMES default to those that the bundled
+    checkpoint needs. mac ingest, ask, search and train download what they need by themselves.
 
     \b
     Examples:
       mac model pull
       mac model pull --from /media/stick/weights
     """
+    from models.weights import pinned
     from models.weights import resolve as weights
 
     out = Output(quiet=quiet)
-    for name in names or (weights.DEFAULT_LM, weights.DEFAULT_ENCODER):
+    for name in names or (pinned.DEFAULT_LM, pinned.DEFAULT_ENCODER):
         with out.transfers() as transfer:
             path = weights.resolve(name, progress=transfer, local=folder)
         out.text(f"{name}  {path}")
@@ -60,7 +63,9 @@ def pull(names: tuple[str, ...], folder: Path | None, quiet: bool) -> None:
 @model.command("ls")
 @options.apply(options.json_option, options.nl_option)
 def ls(as_json: bool, as_nl: bool) -> None:
-    """List the checkpoints in the box and the base models in the cache.
+    """List checkpoints and the base models in the cache.
+
+    Checkpoints are the bundled ones and the default one.
 
     \b
     Examples:
@@ -87,12 +92,12 @@ def ls(as_json: bool, as_nl: bool) -> None:
 
 
 @model.command("show")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options.complete_checkpoints)
 @options.json_option
 def show(name: str | None, as_json: bool) -> None:
-    """Show what a checkpoint is made of and how it was trained.
+    """Show what a checkpoint consists of and how it was trained.
 
-    NAME is a checkpoint's name or folder; the default one if left out.
+    NAME is a checkpoint's name or folder. Without it, the default checkpoint is shown.
 
     \b
     Examples:
@@ -119,9 +124,11 @@ def show(name: str | None, as_json: bool) -> None:
 
 
 @model.command("path")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options.complete_checkpoints)
 def path(name: str | None) -> None:
-    """Print the folder of a checkpoint or of a base model; the default checkpoint's if left out.
+    """Print the folder of a checkpoint or of a base model.
+
+    Without NAME, it is that of the default checkpoint.
 
     \b
     Examples:
@@ -130,7 +137,7 @@ def path(name: str | None) -> None:
     """
     from models.weights import resolve as weights
 
-    base = {found.name: found.path for found in weights.installed()}
+    base = {installed.name: installed.path for installed in weights.installed()}
     out = Output()
     if name in base:
         out.text(str(base[name]))
@@ -144,30 +151,31 @@ def path(name: str | None) -> None:
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="The folder of the new checkpoint.",
+    help="Folder of the new checkpoint.",
 )
-@train_options.base_model_option(
+@base_model_option(
     "--base",
     required=True,
-    help="The base model that it was trained for.",
+    help="The base model that the checkpoint was trained for.",
 )
-@train_options.base_model_option(
+@base_model_option(
     "--encoder",
     help="The sentence encoder.  [default: the pinned one]",
 )
-@train_options.base_model_option(
+@base_model_option(
     "--tokenizer",
     default="google-t5/t5-base",
     show_default=True,
-    help="Whose tokens its T5 reads.",
+    help="The model whose tokenizer its T5 networks use.",
 )
 @options.quiet_option
 def convert(
     file: Path, out: Path, base: str, encoder: str | None, tokenizer: str, quiet: bool
 ) -> None:
-    """Make a checkpoint of the paper stack from FILE, one that the authors' code saved.
+    """Convert a checkpoint of the paper's published code.
 
-    That is the code published with arXiv 2403.04317; its files end in .pt.
+    FILE was saved by the code of arXiv 2403.04317 and ends in .pt. The new checkpoint is of the
+    paper stack.
 
     \b
     Examples:
@@ -191,9 +199,11 @@ def convert(
 
 
 @model.command("default")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=options.complete_checkpoints)
 def default(name: str | None) -> None:
-    """Print the default checkpoint, or make NAME the default (in config.toml).
+    """Print the default checkpoint, or make NAME the default.
+
+    The default is written to config.toml; MAC_MODEL and -m go before it.
 
     \b
     Examples:
@@ -204,22 +214,61 @@ def default(name: str | None) -> None:
     if name is None:
         out.text(config.text("model"))
         return
-    found = checkpoint.find(name)
-    kept = name if found.parent == checkpoint.SHIPPED else str(found.absolute())
-    config.write({"model": kept})
-    out.note(f"The default model is now {kept}.")
+    folder = checkpoint.find(name)
+    chosen = name if folder.parent == checkpoint.SHIPPED else str(folder.absolute())
+    config.write({"model": chosen})
+    out.note(f"The default model is now {chosen}.")
     now = config.resolve("model")
     if now.origin == "environment":
         out.warn(f"MAC_MODEL is set to {now.value} and goes before it.")
 
 
+@model.command("export")
+@click.argument("question")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@options.apply(
+    options.k_option, options.only_tag_option, options.since_option, options.until_option
+)
+@options.apply(options.store_option, options.model_option, options.device_option)
+@options.quiet_option
+def export(
+    question: str,
+    folder: Path,
+    k: int | None,
+    tags: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    store: Path | None,
+    model: str | None,
+    device: str | None,
+    quiet: bool,
+) -> None:
+    """Write the modulation that answers QUESTION into DIR.
+
+    DIR is a new folder, an adapter for the peft library. Loaded on the same base model, the adapter
+    gives the answer of mac ask.
+
+    \b
+    Example:
+      mac model export -k 1 "Who won the sailing race?" who-won
+    """
+    from maccli.service import ask as service
+    from maccli.service.session import Session
+
+    out = Output(quiet=quiet)
+    within = options.within(tags, since, until)
+    place = options.place(store, model, device)
+    with (
+        out.transfers() as transfer,
+        Session(place, transfer=transfer, tell=out.tell) as session,
+    ):
+        service.export_adapter(session, question, k, folder, within)
+    out.text(str(folder))
+
+
 def _checkpoints() -> list[dict[str, Any]]:
     chosen = config.text("model")
-    folders = {
-        folder.name: folder
-        for folder in sorted(checkpoint.SHIPPED.glob("*"))
-        if (folder / checkpoint.CONFIG).is_file()
-    }
+    folders = {folder.name: folder for folder in checkpoint.ls()}
     if chosen not in folders and (Path(chosen) / checkpoint.CONFIG).is_file():
         folders[chosen] = Path(chosen)
     return [
@@ -240,11 +289,11 @@ def _base_models() -> list[dict[str, Any]]:
     kinds = {"lm": "base model", "encoder": "sentence encoder"}
     return [
         {
-            "name": found.name,
-            "kind": kinds[found.kind],
+            "name": base.name,
+            "kind": kinds[base.kind],
             "default": False,
-            "bytes": found.bytes,
-            "path": str(found.path),
+            "bytes": base.bytes,
+            "path": str(base.path),
         }
-        for found in weights.installed()
+        for base in weights.installed()
     ]

@@ -1,0 +1,155 @@
+"""`mac search`: the passages that a question would be answered from."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from maccli import errors, output
+from maccli.commands import options
+from maccli.commands.ask import questions
+from maccli.output import Output
+from maccli.reading.files import displayed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maccli.service.search import Passage
+
+
+@click.command()
+@click.argument("question", nargs=-1, required=True)
+@options.apply(options.k_option, options.retriever_option)
+@options.apply(options.only_tag_option, options.since_option, options.until_option)
+@options.apply(options.store_option, options.model_option, options.device_option)
+@options.apply(options.json_option, options.nl_option)
+@click.option(
+    "--color/--no-color",
+    default=None,
+    help="Mark the matching part, or do not.  [default: on a terminal]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Write passages and errors only.")
+@click.pass_context
+def search(
+    ctx: click.Context,
+    /,
+    question: tuple[str, ...],
+    tags: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    store: Path | None,
+    model: str | None,
+    device: str | None,
+    as_json: bool,
+    as_nl: bool,
+    color: bool | None,
+    quiet: bool,
+    **how: Any,
+) -> None:
+    """Show the passages that a question would be answered from.
+
+    Each stands there whole, with its document, its place in it and its score, and with the part
+    that fits best marked. No language model is loaded. With -, questions are read from standard
+    input, one a line. The exit code is 3 if nothing was found.
+
+    \b
+    Examples:
+      mac search "prize for a children's book"
+      mac search -k 10 "bridge opening" --tag news
+      mac search --json "Who won?" | jq -r '.[].text'
+      mac search - --nl < questions.txt
+    """
+    from maccli.api import Mac
+
+    out = Output(json=as_json, nl=as_nl, quiet=quiet)
+    many = question == ("-",)
+    with (
+        out.transfers() as transfer,
+        Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
+    ):
+        run = partial(mac.search, tags=tags, since=since or None, until=until or None, **how)
+        writer = _Writer(out, _marks(color), many=many)
+        code = _search(run, questions() if many else iter([" ".join(question)]), writer)
+    ctx.exit(code)
+
+
+def _search(run: Callable[[str], list[Passage]], questions: Iterator[str], writer: _Writer) -> int:
+    """Search for each question; return the exit code."""
+    found = failed = False
+    for question in questions:
+        try:
+            passages = run(question)
+        except errors.MacError as error:
+            if not writer.many or error.exit_code == errors.NOTHING_FOUND:
+                raise
+            output.error(error.message, error.hint)
+            failed = True
+            continue
+        found = found or bool(passages)
+        writer.write(question, passages)
+    writer.finish()
+    if failed:
+        return errors.FAILED
+    return errors.DONE if found else errors.NOTHING_FOUND
+
+
+class _Writer:
+    """Writes the passages of one question or, with `many`, of several."""
+
+    def __init__(self, out: Output, marks: tuple[str, str], *, many: bool) -> None:
+        self.many = many
+        self._out = out
+        self._marks = marks
+        self._records: list[dict[str, Any]] = []
+
+    def write(self, question: str, passages: Sequence[Passage]) -> None:
+        """Write the passages, the best one first; a JSON document waits for `finish`."""
+        out = self._out
+        if not out.human:
+            asked = {"question": question} if self.many else {}
+            records = [{**asked, **passage.as_dict()} for passage in passages]
+            if out.nl:
+                out.records(records)
+            else:
+                self._records += records
+            return
+        if self.many:
+            out.text(f"> {question}")
+        if not passages:
+            out.note("Nothing found.")
+        for number, passage in enumerate(passages):
+            if number:
+                out.text()
+            self._passage(passage)
+        if self.many:
+            out.text()
+
+    def finish(self) -> None:
+        """Write what waits for the end."""
+        if self._out.json and not self._out.nl:
+            self._out.records(self._records)
+
+    def _passage(self, passage: Passage) -> None:
+        before, after = self._marks
+        start, end, text = passage.match_start, passage.match_end, passage.text
+        text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
+        title = f"  {passage.title}" if passage.title else ""
+        where = f"{displayed(passage.source)}[{passage.start}:{passage.end}]"
+        self._out.text(f"{where}  {passage.score:.2f}{title}")
+        self._out.text(text, color=True if before and before[0] == "\x1b" else None)
+
+
+def _marks(color: bool | None) -> tuple[str, str]:
+    """Return what stands before and after the matching part.
+
+    Bold and underlined where colors show, brackets on a terminal without them, nothing in a pipe.
+    """
+    if color or (color is None and output.uses_color(sys.stdout)):
+        return "\x1b[1;4m", "\x1b[0m"
+    return ("[", "]") if color is None and sys.stdout.isatty() else ("", "")

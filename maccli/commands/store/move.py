@@ -1,0 +1,103 @@
+"""`mac store export`, `import` and `copy`: a store elsewhere."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from maccli import config
+from maccli.commands import options
+from maccli.output import Output, count, size
+
+
+@click.command()
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@options.apply(options.store_option, options.quiet_option)
+def export(file: str, force: bool, store: Path | None, quiet: bool) -> None:
+    """Write the whole store into one FILE.
+
+    With -, it is written to standard output. FILE holds the texts, modulations and everything else
+    about the documents. mac store import reads it on any machine.
+
+    \b
+    Examples:
+      mac store export notes.mac
+      mac store export - | ssh other-machine mac store import -
+    """
+    from maccli.service import moving
+
+    out = Output(quiet=quiet)
+    with options.require_store(store) as opened:
+        numbers = opened.stats()
+        written = moving.export(opened, file, force=force)
+    amount = "" if written is None else f", {size(written)}"
+    documents, chunks = count(numbers.documents, "document"), count(numbers.chunks, "chunk")
+    out.note(f"Exported {documents}, {chunks}{amount}.")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(allow_dash=True))
+@click.option(
+    "--existing",
+    type=click.Choice(["replace", "skip"]),
+    default="replace",
+    show_default=True,
+    help="What to do with documents that the store has in another version.",
+)
+@options.apply(options.store_option, options.json_option, options.quiet_option)
+def import_(
+    file: str,
+    existing: Literal["replace", "skip"],
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Add the documents of an exported FILE to the store.
+
+    With -, it is read from standard input. A missing store is created. Documents that the store has
+    already are left alone, so the same command can be run again after an interruption.
+
+    \b
+    Examples:
+      mac store import notes.mac
+      mac store import notes.mac --store ./work --existing skip
+    """
+    from maccli.service import moving
+
+    out = Output(json=as_json, quiet=quiet)
+    total = None if file == "-" else os.stat(file).st_size
+    with out.progress(total, "B", "import") as progress:
+        done = moving.load(config.folder("store", store), file, existing, progress.advance)
+    numbers = {name: getattr(done, name) for name in ("added", "updated", "unchanged", "skipped")}
+    if out.json:
+        out.record(numbers)
+    else:
+        parts = [f"{number:,} {name}" for name, number in numbers.items() if number]
+        documents = count(sum(numbers.values()), "document")
+        out.text(f"{documents}{': ' if parts else ''}{', '.join(parts)}.")
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path())
+@options.apply(options.store_option, options.quiet_option)
+def copy(folder: str, store: Path | None, quiet: bool) -> None:
+    """Copy the store into DIR, which must not exist yet.
+
+    Other programs may use the store meanwhile.
+
+    \b
+    Example:
+      mac store copy /backup/notes
+    """
+    from store.moving.export import copy as run
+
+    out = Output(quiet=quiet)
+    with options.require_store(store) as opened:
+        run(opened, Path(folder).expanduser())
+        numbers = opened.stats()
+    out.note(f"Copied {count(numbers.documents, 'document')} to {folder}.")

@@ -1,0 +1,58 @@
+"""`mac store rebuild`: the store of another model."""
+
+# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from maccli import errors
+from maccli.commands import options
+from maccli.output import Output, count
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@options.apply(options.store_option, options.model_option, options.device_option)
+@options.quiet_option
+def rebuild(
+    dry_run: bool, store: Path | None, model: str | None, device: str | None, quiet: bool
+) -> None:
+    """Amortize every document again with another model.
+
+    Use it for a store that another model wrote. The texts come from the store. It takes as long as
+    ingesting the documents did. After an interruption, run the same command again; until it is done
+    the store stays as it was.
+
+    \b
+    Examples:
+      mac store rebuild --dry-run
+      mac store rebuild -m ./checkpoint
+    """
+    from maccli.service import rebuild as service
+    from maccli.service.session import Session
+
+    out = Output(quiet=quiet)
+    place = options.place(store, model, device)
+    with (
+        out.transfers() as transfer,
+        Session(place, transfer=transfer, tell=out.tell) as session,
+    ):
+        plan = service.plan(session)
+        name = f"{place.model} ({session.fingerprint})"
+        if plan.stored == session.fingerprint:
+            out.text(f"Nothing to do: {name} wrote the store.")
+            service.clean(session)
+            return
+        if dry_run:
+            documents = count(plan.left, "document")
+            out.text(f"Would amortize {documents} of {plan.documents:,} again with {name}.")
+            return
+        with out.progress(plan.left, "doc", "rebuild") as progress:
+            try:
+                done = service.rebuild(session, progress)
+            except KeyboardInterrupt:
+                out.warn("interrupted; what is done is kept. Run the same command again to go on.")
+                raise click.exceptions.Exit(errors.INTERRUPTED) from None
+    out.text(f"{count(plan.documents, 'document')}, {done:,} amortized now with {name}.")
