@@ -1,14 +1,16 @@
-"""How the store behaves as the bank grows: times, peak memory and bytes, without the base LM.
+"""How the store behaves as it grows: times, peak memory and bytes, without any model.
 
     python -m benchmarks.scale --articles FILE [--chunks 10000 --chunks 100000] [--folder DIR]
-        [--approximate]
 
 Texts are those of the articles, cut as `mac ingest` cuts them, over and over until there are
-enough; latents have a modulation's shape and the spread of real ones, keys lie on the unit sphere.
-There are only 512 different latents, and each is entropy-coded once: "stored a second" is what the
-store itself does, and the coder's time stands beside it.
-`--approximate` also makes the store's index and searches by it; what that finds among these keys
-says nothing (see benchmarks/approximate.py), what it costs does.
+enough. Latents have the shape and the spread of real ones, keys lie on the unit sphere. There are
+only 512 different modulations, and each is encoded once: "stored a second" is what the store
+itself does; the time to encode a modulation stands beside it.
+
+"Selecting" is what depends on the store's size when a question is asked: full-text search, reading
+and scoring all keys, reading the modulations of the best. Scoring takes turns with the same work on
+a plain file of the same keys, so that the ratio of the two does not depend on the machine.
+
 Every measure is a process of its own. Prints one Markdown table; `--out` writes it as JSON.
 """
 
@@ -17,31 +19,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import tempfile
 import time
-import unittest.mock
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-from benchmarks import process
+from benchmarks import process, synthetic
 from models.memory.modulation import quantise
 from models.memory.relevance import RelevanceWeights, select
-from models.text.chunking import split
-from store import NewChunk, Store, entropy
-from store.codec import Codec
+from store import NewChunk, Store
+from store.modulations.codec import Codec
 
 LATENT_SIZE, KEY_SIZE = 384, 384
-CHUNK_WORDS = 32
-"""A chunk's length: about the 45 tokens of a news snippet."""
-DOCUMENT_CHUNKS = 50
 POOL = 512
 """Different modulations; more would only cost time to make."""
+BLOCK = 4096
+"""Keys that are read together from the plain file."""
+WEIGHTS = RelevanceWeights(lexical=5.0)
 QUESTIONS = (
     "Who won the election in the north of the country?",
     "How many people were hurt when the bridge fell?",
@@ -49,11 +47,11 @@ QUESTIONS = (
     "What did the minister say about the price of bread?",
     "When will the team play in the final?",
 )
-COMMANDS = {
-    "store ls": ["store", "ls", "--limit", "20"],
-    "store stats": ["store", "stats"],
-    "store verify": ["store", "verify"],
-}
+COMMANDS = (("ls", "--limit", "20"), ("stats",), ("verify",))
+MEASURE = ("-m", "benchmarks.scale", "--measure")
+
+Latents = tuple[NDArray[np.int8], NDArray[np.float16]]
+Block = tuple[NDArray[np.int64], NDArray[np.float16]]
 
 
 def main() -> None:
@@ -61,165 +59,142 @@ def main() -> None:
     parser.add_argument("--articles", type=Path, help="JSON lines with `text`, maybe .zst")
     parser.add_argument("--chunks", type=int, action="append")
     parser.add_argument("--folder", type=Path, help="keep the stores here and use them again")
-    parser.add_argument("--approximate", action="store_true", help="make and use an index, too")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
-    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)  # a measured process
+    # A measured process: what it measures, and the store.
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.ask:
-        print(json.dumps(aggregate(arguments.ask)))
+    if arguments.measure:
+        name, store = arguments.measure
+        print(json.dumps({"select": selecting, "compare": comparing}[name](Path(store))))
         return
     if not arguments.articles:
         parser.error("--articles is needed to make texts of")
-    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="mac-scale-"))
-    rows = []
-    for chunks in arguments.chunks or (10_000, 100_000, 1_000_000):
-        place = folder / f"chunks-{chunks}"
-        row = measure(place, arguments.articles, chunks, approximate=arguments.approximate)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    print("\n| | " + " | ".join(f"{row['chunks']:,}" for row in rows) + " |")
-    print("|---|" + "---|" * len(rows))
-    for name in rows[0]:
-        if name != "chunks":
-            print(f"| {name} | " + " | ".join(f"{row[name]:,.4g}" for row in rows) + " |")
+    with tempfile.TemporaryDirectory(prefix="mac-scale-") as temporary:
+        folder = arguments.folder or Path(temporary)
+        rows = []
+        for chunks in arguments.chunks or (10_000, 100_000, 1_000_000):
+            rows.append(measure(folder / f"chunks-{chunks}", arguments.articles, chunks))
+            print(json.dumps(rows[-1]), flush=True)
+    print("\n| chunks | " + " | ".join(f"{row['chunks']:,}" for row in rows) + " |")
+    print("|---|" + "---:|" * len(rows))
+    for name in dict.fromkeys(name for row in rows for name in row if name != "chunks"):
+        cells = [f"{row[name]:,.4g}" if name in row else "" for row in rows]
+        print(f"| {name} | " + " | ".join(cells) + " |")
     if arguments.out:
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def measure(
-    folder: Path, articles: Path, chunks: int, *, approximate: bool = False
-) -> dict[str, float]:
-    """All figures of one size."""
+def measure(folder: Path, articles: Path, chunks: int) -> dict[str, float]:
+    """Return all figures of a store of one size; it is made unless it is there."""
     row: dict[str, float] = {"chunks": chunks}
-    begun = time.perf_counter()
-    if fill(folder, articles, chunks):
+    if not folder.exists():
+        begun = time.perf_counter()
+        made = itertools.islice(synthetic_chunks(articles), chunks)
+        synthetic.fill(folder, made, key_size=KEY_SIZE, latent_size=LATENT_SIZE)
         row["stored a second"] = chunks / (time.perf_counter() - begun)
-        row["to encode one, ms"] = encoding()
-    if approximate:
-        indexed = process.run(["-m", "maccli", "store", "index", "--store", str(folder)])
-        row["mac store index, s"] = indexed.seconds
-        row["peak MB of that"] = indexed.megabytes
+        row["encoding a modulation, ms"] = encoding()
     with Store.open(folder) as store:
         stats = store.stats()
-    if stats.graph_bytes:
-        row["bytes a chunk of the index"] = stats.graph_bytes / stats.chunks
     row["bytes a chunk on disk"] = stats.total_bytes / stats.chunks
-    row["of it modulation"] = stats.modulation_bytes / stats.chunks
-    said, _, peak = process.run(["-m", "benchmarks.scale", "--ask", str(folder)])
-    row.update(json.loads(said))
-    row["peak MB of it"] = peak
-    for name, command in COMMANDS.items():
-        measured = process.run(["-m", "maccli", *command, "--store", str(folder)])
-        row[f"mac {name}, s"] = measured.seconds
+    row["of these, modulation"] = stats.modulation_bytes / stats.chunks
+    row["of these, key"] = stats.key_bytes / stats.chunks
+    for name in ("select", "compare"):
+        measured = process.run([*MEASURE, name, str(folder)])
+        row |= json.loads(measured.output)
+        if name == "select":
+            row["peak memory of selecting, MB"] = measured.megabytes
+    for command in COMMANDS:
+        measured = process.run(["-m", "maccli", "store", *command, "--store", str(folder)])
+        row[f"mac store {command[0]}, s"] = measured.seconds
+        row[f"peak memory of {command[0]}, MB"] = measured.megabytes
     return row
 
 
-def encoding() -> float:
-    """Median milliseconds in which a modulation becomes bytes, outside of the store."""
-    codec, key = Codec(LATENT_SIZE, KEY_SIZE), np.zeros(KEY_SIZE, np.float16)
-    seconds = []
-    for latents, scales in itertools.islice(_modulations(np.random.default_rng(2)), 64):
-        begun = time.perf_counter()
-        codec.encode(latents, scales, key)
-        seconds.append(time.perf_counter() - begun)
-    return 1000 * float(np.median(seconds))
-
-
-def aggregate(folder: Path) -> dict[str, float]:
-    """Median seconds of the parts of `mac ask` that depend on the bank's size."""
-    rng = np.random.default_rng(1)
-    seconds: dict[str, list[float]] = {"search, s": [], "relevance, s": [], "reading, s": []}
-    near: list[float] = []
-    with Store.open(folder) as store:
-        for question in QUESTIONS:
-            query = rng.normal(0, 1, KEY_SIZE).astype(np.float32)
-            times = [time.perf_counter()]
-            lexical = dict(store.search(question, 100))
-            times.append(time.perf_counter())
-            found = select(query, store.keys(), 3, lexical, weights=RelevanceWeights(5.0))
-            times.append(time.perf_counter())
-            store.modulations([c.id for c in found])
-            times.append(time.perf_counter())
-            if store.indexed():
-                times.append(time.perf_counter())
-                blocks = store.near_keys(query, 16, lexical)
-                select(query, blocks, 3, lexical, weights=RelevanceWeights(5.0))
-                near.append(time.perf_counter() - times.pop())
-            for part, begin, end in zip(seconds.values(), times, times[1:], strict=False):
-                part.append(end - begin)
-    medians = {name: float(np.median(part)) for name, part in seconds.items()}
-    if near:
-        medians["relevance by the index, s"] = float(np.median(near))
-    exact = sum(medians[name] for name in seconds)
-    return {"ask's aggregation, s": exact, **medians}
-
-
-@contextmanager
-def remembering() -> Iterator[None]:
-    """Entropy-code what is the same only once."""
-    encode, known = entropy.encode, dict[bytes, bytes]()
-
-    def remembered(values: NDArray[np.int8], sizes: NDArray[np.int64]) -> bytes:
-        key = values.tobytes()
-        if key not in known:
-            known[key] = encode(values, sizes)
-        return known[key]
-
-    with unittest.mock.patch.object(entropy, "encode", remembered):
-        yield
-
-
-@remembering()
-def fill(folder: Path, articles: Path, chunks: int) -> bool:
-    """Make the store, or fill it up; whether there was anything to do."""
+def synthetic_chunks(articles: Path) -> Iterator[NewChunk]:
+    """Yield chunks without end: texts of articles, drawn keys, one of 512 drawn modulations."""
     rng = np.random.default_rng(0)
-    with Store.open(
-        folder,
-        fingerprint="scale",
-        model="benchmark",
-        key_size=KEY_SIZE,
-        latent_size=LATENT_SIZE,
-        create=True,
-    ) as store:
-        first = store.stats().chunks
-        if first >= chunks:
-            return False
-        pool = list(_modulations(rng))
-        texts = itertools.islice(_texts(articles), first, None)
-        for start in range(first, chunks, DOCUMENT_CHUNKS):
-            keys = rng.normal(0, 1, (DOCUMENT_CHUNKS, KEY_SIZE))
-            keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-            made = []
-            for key, text in zip(keys.astype(np.float16), texts, strict=False):
-                latents, scales = pool[int(rng.integers(POOL))]
-                made.append(NewChunk(0, len(text), text, latents, scales, key))
-                if start + len(made) == chunks:
-                    break
-            store.put(f"made-{start}", content_hash=str(start), chunking="scale", chunks=made)
-    return True
+    pool = list(itertools.islice(modulations(rng), POOL))
+    for text in synthetic.texts(articles):
+        key = rng.normal(0, 1, KEY_SIZE)
+        key /= np.linalg.norm(key)
+        latents, scales = pool[int(rng.integers(POOL))]
+        yield NewChunk(0, 0, len(text), text, latents, scales, key.astype(np.float16))
 
 
-def _modulations(rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    """Quantised latents: components fall off as those of the shipped checkpoint do."""
+def modulations(rng: np.random.Generator) -> Iterator[Latents]:
+    """Draw modulations whose components differ in width as those of the bundled checkpoint do."""
     spread = np.geomspace(4.0, 0.7, LATENT_SIZE)
-    for _ in range(POOL):
-        tokens = int(rng.integers(30, 61))
-        z = rng.normal(0, 1, (tokens, LATENT_SIZE)) * spread
+    while True:
+        z = rng.normal(0, 1, (int(rng.integers(30, 61)), LATENT_SIZE)) * spread
         yield quantise(z.astype(np.float32))
 
 
-def _texts(articles: Path) -> Iterator[str]:
-    """Chunks of the articles, for ever; each round differs in a number."""
-    for turn in itertools.count():
-        with _open(articles) as lines:
-            for line in lines:
-                text = json.loads(line)["text"]
-                for chunk in split(text, lambda ts: [len(t.split()) for t in ts], CHUNK_WORDS):
-                    yield f"{chunk.text} ({turn})" if turn else chunk.text
+def encoding() -> float:
+    """Return the median milliseconds in which a modulation becomes bytes."""
+    codec = Codec(LATENT_SIZE)
+    seconds = []
+    for latents, scales in itertools.islice(modulations(np.random.default_rng(2)), 64):
+        begun = time.perf_counter()
+        codec.encode(latents, scales)
+        seconds.append(time.perf_counter() - begun)
+    return 1000 * statistics.median(seconds)
 
 
-def _open(path: Path) -> Any:
-    return zstandard.open(path, "rt") if path.suffix == ".zst" else path.open()
+def selecting(folder: Path) -> dict[str, float]:
+    """Return the median seconds of each step of a question that depends on the store's size."""
+    steps: dict[str, list[float]] = {name: [] for name in ("search", "scores", "modulations")}
+    with Store.open(folder) as store:
+        for question, query in zip(QUESTIONS, queries(), strict=True):
+            times = [time.perf_counter()]
+            lexical = dict(store.search(question, 100))
+            times.append(time.perf_counter())
+            best = select(query, store.keys(), 3, lexical, weights=WEIGHTS)
+            times.append(time.perf_counter())
+            store.modulations([candidate.id for candidate in best])
+            times.append(time.perf_counter())
+            for step, (begin, end) in zip(steps, itertools.pairwise(times), strict=True):
+                steps[step].append(end - begin)
+    medians = {name: statistics.median(seconds) for name, seconds in steps.items()}
+    of_these = {f"of these, {name}, s": seconds for name, seconds in medians.items()}
+    return {"selecting, s": sum(medians.values()), **of_these}
+
+
+def comparing(folder: Path) -> dict[str, float]:
+    """Return the median seconds to score all keys, from the store and from a plain file.
+
+    The two take turns, and must find the same.
+    """
+    ours: list[float] = []
+    plain: list[float] = []
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name, Store.open(folder) as store:
+        files = Path(name, "ids"), Path(name, "keys")
+        with files[0].open("wb") as ids_file, files[1].open("wb") as keys_file:
+            for ids, keys in store.keys():  # noqa: SIM118 - not a dictionary
+                ids.tofile(ids_file)
+                keys.tofile(keys_file)
+        for query in (queries()[0], *queries()):  # the first turn warms up
+            found = []
+            for seconds, blocks in ((ours, store.keys()), (plain, plain_keys(*files))):
+                begun = time.perf_counter()
+                best = select(query, blocks, 3, {}, weights=WEIGHTS)
+                seconds.append(time.perf_counter() - begun)
+                found.append([candidate.id for candidate in best])
+            assert found[0] == found[1]
+    one, other = statistics.median(ours[1:]), statistics.median(plain[1:])
+    return {"scores from a plain file, s": other, "store over plain file": one / other}
+
+
+def plain_keys(ids_file: Path, keys_file: Path) -> Iterator[Block]:
+    """Read the keys of a plain file in blocks: ids int64 [n] and keys float16 [n, E]."""
+    with ids_file.open("rb") as ids, keys_file.open("rb") as keys:
+        while len(numbers := np.fromfile(ids, np.int64, BLOCK)):
+            yield numbers, np.fromfile(keys, np.float16, BLOCK * KEY_SIZE).reshape(-1, KEY_SIZE)
+
+
+def queries() -> list[NDArray[np.float32]]:
+    """Draw a query float32 [E] for each question."""
+    rng = np.random.default_rng(1)
+    return [rng.normal(0, 1, KEY_SIZE).astype(np.float32) for _ in QUESTIONS]
 
 
 if __name__ == "__main__":
