@@ -163,6 +163,7 @@ def live(
     *,
     after: int = 0,
     chosen: NDArray[np.int64] | None = None,
+    dropped: bool = False,
 ) -> Iterator[Block]:
     """Yield keys in the order of ids, at most `size` at a time: ids int64 [n], keys float16 [n, E].
 
@@ -175,6 +176,7 @@ def live(
         size: of a block.
         after: only of chunks with larger ids.
         chosen: only of these chunks, int64 [n], growing; None for all.
+        dropped: also of chunks that a prune dropped, as long as it can be undone.
 
     Raises:
         DamagedKeysError: a row is damaged.
@@ -182,7 +184,8 @@ def live(
     import numpy as np
 
     with reading(connection):
-        dead = _sorted_ids(connection, "SELECT chunk_id FROM dead_keys")
+        query = _USELESS if dropped else "SELECT chunk_id FROM dead_keys"
+        dead = _sorted_ids(connection, query)
         (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
     while True:
         with reading(connection):

@@ -1,0 +1,238 @@
+"""Approximate search: a cache file that proposes near keys. E: key size, n: keys.
+
+`near.usearch` is an HNSW graph (arXiv 1603.09320) over the directions of the keys as int8, made and
+searched by usearch, an extra that only this module imports. The graph proposes chunks; relevance is
+then computed from their keys in the database, exactly as without it. Behind the graph stands a
+trailer: a token that the database knows too, up to which chunk keys are in it, how many, the
+graph's length and digest, and a checksum. The cache fits the store if the tokens are equal and the
+store is still of the checkpoint that it was made for. Keys added since are read besides it, those
+of removed chunks are left out, and without a cache that fits everything is read as usual; so the
+file may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from store.errors import StoreError, corrupt, forbidden, translated
+from store.index import keys
+from store.index.connection import NEAR_NAME, reading, require_space, sync_folder, writing
+from store.records import Indexed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from store.index.keys import Block
+    from store.store import Store
+
+_MAGIC = b"mac-near"
+_FIELDS = struct.Struct("<8s16sQQQ32s")
+_CHECKSUM = struct.Struct("<I")
+_TRAILER = _FIELDS.size + _CHECKSUM.size
+_NEIGHBOURS = 16  # of a key in the graph; twice as many in its lowest layer
+_TRIED_TO_ADD = 64
+_TRIED_TO_FIND = 256
+# Components of a unit vector are about 1 / sqrt(E); what is five times that is cut off.
+_WIDEST = 5.0
+_BLOCK = 4096
+_BYTES_A_KEY = 256  # beside the key: its neighbours, twice over
+
+
+class _Cache(NamedTuple):
+    """A cache file that fits the store; `last` is the newest chunk in it."""
+
+    map: mmap.mmap
+    last: int
+    number: int
+    length: int
+    digest: bytes
+
+
+def near_keys(
+    store: Store, query: NDArray[np.float32], wanted: int, extra_ids: Iterable[int] = ()
+) -> Iterator[Block] | None:
+    """Return the keys among which those with the largest product with a query very likely are.
+
+    Args:
+        store: the store.
+        query: float32 [E].
+        wanted: how many the graph is to propose; a few times what is needed.
+        extra_ids: other chunks whose keys are wanted.
+
+    Returns:
+        blocks of ids int64 [n], growing, and keys float16 [n, E]: what the graph proposes, and all
+        that were added since it was made. None where all keys had better be read: there is no cache
+        that fits, usearch is not installed, or `wanted` is no small part of the store.
+
+    Raises:
+        StoreCorruptError: some of the keys are damaged.
+    """
+    with translated(store.path), reading(store.connection):
+        cache = _open(store)
+        graph = _view(cache, store.key_size) if cache else None
+        if cache is None or graph is None:
+            return None
+        others = np.array([i for i in extra_ids if i <= cache.last], np.int64)
+        needed = wanted
+        while 4 * wanted <= cache.number:
+            graph.expansion_search = max(_TRIED_TO_FIND, 2 * wanted)
+            matches = graph.search(_directions(query[None])[0], wanted, threads=1)
+            proposed = np.sort(np.asarray(matches.keys, np.int64))
+            chosen = np.union1d(proposed, others)
+            blocks = list(_live(store, chosen=chosen))
+            alive = sum(int(np.isin(ids, proposed).sum()) for ids, _ in blocks)
+            if alive >= needed:
+                return _then(blocks, store, cache.last)
+            wanted *= 4  # too many of them were removed
+    return None
+
+
+def build(
+    store: Store, *, threads: int = 1, advance: Callable[[int], None] | None = None
+) -> Indexed:
+    """Make the cache file, or add to it what is new; without keys there is none.
+
+    The store can be read and written meanwhile. With one thread the same keys give the same graph.
+
+    Args:
+        store: the store.
+        threads: to work with.
+        advance: called with the number of keys put in since the last call.
+
+    Raises:
+        ModuleNotFoundError: usearch is not installed.
+        StoreError: no permission to write, not enough space, or the store's keys are damaged.
+    """
+    if not store.writable:
+        raise forbidden(store.path)
+    path = store.path / NEAR_NAME
+    graph, last = _empty(store.key_size), 0
+    with translated(store.path):
+        cache = _open(store)
+        if cache is not None and _intact(cache):
+            graph.load(memoryview(cache.map)[: cache.length])
+            graph.expansion_add = _TRIED_TO_ADD
+            last = cache.last
+        # Keys of dropped chunks too: undoing the prune brings them back.
+        for ids, values in _live(store, after=last, dropped=True):
+            graph.add(ids.astype(np.uint64), _directions(values), threads=threads)
+            last = int(ids[-1])
+            if advance is not None:
+                advance(len(ids))
+        if not len(graph):
+            path.unlink(missing_ok=True)
+            return Indexed(0, 0, 0)
+        require_space(store.path, len(graph) * (store.key_size + _BYTES_A_KEY))
+        with writing(store.connection):
+            token = os.urandom(16)
+            _write(path, graph, token, last)
+            store.connection.execute(
+                "INSERT OR REPLACE INTO meta (key, value) VALUES ('near', ?)",
+                (f"{token.hex()} {store.fingerprint}",),
+            )
+            query = "SELECT count(*) FROM chunks WHERE pruned IS NULL AND id > ?"
+            (later,) = store.connection.execute(query, (last,)).fetchone()
+        return Indexed(len(graph), later, path.stat().st_size)
+
+
+def _then(blocks: list[Block], store: Store, last: int) -> Iterator[Block]:
+    yield from blocks
+    yield from _live(store, after=last)
+
+
+def _live(store: Store, **which: Any) -> Iterator[Block]:
+    with translated(store.path):
+        try:
+            yield from keys.live(store.connection, store.key_size, _BLOCK, **which)
+        except keys.DamagedKeysError as error:
+            raise corrupt(store.path, str(error)) from error
+
+
+def _open(store: Store) -> _Cache | None:
+    """Return the cache file, if there is one that fits the store."""
+    query = "SELECT value FROM meta WHERE key IN ('near', 'fingerprint') ORDER BY key DESC"
+    values = [str(row[0]) for row in store.connection.execute(query)]
+    if len(values) < 2:
+        return None
+    try:
+        with open(store.path / NEAR_NAME, "rb") as file:
+            # Mapped, so that it stays the same file if another one takes its name.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):  # the latter if it is empty
+        return None
+    if len(mapped) <= _TRAILER:
+        return None
+    fields = mapped[-_TRAILER : -_CHECKSUM.size]
+    magic, token, last, number, length, digest = _FIELDS.unpack(fields)
+    right = magic == _MAGIC and values[0] == f"{token.hex()} {values[1]}"
+    (checksum,) = _CHECKSUM.unpack(mapped[-_CHECKSUM.size :])
+    if not right or length != len(mapped) - _TRAILER or checksum != zlib.crc32(fields):
+        return None
+    return _Cache(mapped, last, number, length, digest)
+
+
+def _intact(cache: _Cache) -> bool:
+    """Return whether the graph is the one that was written. Reads all of it."""
+    with memoryview(cache.map) as view:
+        return hashlib.blake2b(view[: cache.length], digest_size=32).digest() == cache.digest
+
+
+def _view(cache: _Cache, key_size: int) -> Any:
+    """Return the graph, searched where it lies; None if usearch is missing or cannot read it."""
+    try:
+        graph = _empty(key_size)
+        graph.view(memoryview(cache.map)[: cache.length])
+    except (ModuleNotFoundError, RuntimeError):
+        return None
+    return graph if (len(graph), graph.ndim) == (cache.number, key_size) else None
+
+
+def _write(path: Path, graph: Any, token: bytes, last: int) -> None:
+    """Write the cache file; it appears under its name when it is whole, and on the disk."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        try:
+            graph.save(os.fspath(partial))
+        except RuntimeError as error:
+            raise StoreError(f"{partial} cannot be written: {error}") from error
+        with open(partial, "r+b") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).digest()
+            fields = _FIELDS.pack(_MAGIC, token, last, len(graph), file.tell(), digest)
+            file.write(fields + _CHECKSUM.pack(zlib.crc32(fields)))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _empty(key_size: int) -> Any:
+    from usearch.index import Index
+
+    return Index(
+        ndim=key_size,
+        metric="ip",
+        dtype="i8",
+        connectivity=_NEIGHBOURS,
+        expansion_add=_TRIED_TO_ADD,
+        expansion_search=_TRIED_TO_FIND,
+    )
+
+
+def _directions(vectors: NDArray[np.floating[Any]]) -> NDArray[np.int8]:
+    """Return directions as int8 [n, E]: what makes a sentence's key is not its length."""
+    values = vectors.astype(np.float32)
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True).clip(min=1e-6)
+    steps = np.rint(unit * (127 * np.sqrt(vectors.shape[1]) / _WIDEST))
+    small: NDArray[np.int8] = np.clip(steps, -127, 127).astype(np.int8)
+    return small
