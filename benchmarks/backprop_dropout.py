@@ -88,7 +88,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     from models.paper import setup
     from models.paper.memory import PaperMemory
     from models.training.settings import TrainConfig
-    from models.training.trainer import Progress, Trainer
+    from models.training.trainer import StepReport, Trainer
     from models.weights import pinned
     from models.weights import resolve as weights
 
@@ -129,7 +129,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     second = ExitStack()
     step_peak = None
 
-    def report(now: Progress) -> None:
+    def report(now: StepReport) -> None:
         nonlocal step_peak
         kept.append(sum(left.values()))
         left.clear()

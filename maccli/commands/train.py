@@ -18,7 +18,7 @@ from maccli.training import presets
 if TYPE_CHECKING:
     from maccli.training.train import Told
     from models.training.settings import TrainConfig
-    from models.training.trainer import Progress
+    from models.training.trainer import StepReport
 
 PRECISIONS = ("fp32", "bf16")
 """As in `models.training.settings`, which takes a second to import."""
@@ -316,7 +316,7 @@ def watched(
         ):
             seen = 0
 
-            def report(now: Progress) -> None:
+            def report(now: StepReport) -> None:
                 nonlocal seen
                 progress.advance(now.step - seen)  # after --resume the first step is not the first
                 seen = now.step

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Select = Callable[["Example", int], list[Candidate]]
 """Returns the k chunks that a method answers a question from."""
-Done = Callable[[int], None]
-"""Told how many answers are done so far."""
 
 
 @dataclass(slots=True)
@@ -97,16 +95,15 @@ def answer(
                 chosen.append(select(example, 1))
         progress.advance(1)
     questions = [example.question for example in examples]
-    done = _Advance(progress).to
     if not method.modulated:
         texts = [store.texts(candidates) for candidates in chosen]
-        answered = _from_texts(store.model, questions, texts, readers, done)
+        answered = _from_texts(store.model, questions, texts, readers, progress)
     else:
         best = [store.texts(c[:1]) for c in chosen] if method.reader == "both" else None
         if k == ALL:
-            answered = _from_all(store, questions, best, done)
+            answered = _from_all(store, questions, best, progress)
         else:
-            answered = _from_selected(store, questions, chosen, best, done)
+            answered = _from_selected(store, questions, chosen, best, progress)
     answered.found = found
     # Amortizing is adaptation, not answering, whenever it is done.
     answered.seconds = time.perf_counter() - begun - (_lazy_seconds(store) - amortized)
@@ -136,7 +133,7 @@ def answer_without_documents(
     else:
         prompts = [prompt_tokens(lm, example.question) for example in examples]
     progress.advance(len(prompts))
-    predictions = prompt_many(lm, prompts, None, progress=_Advance(progress).to)
+    predictions = prompt_many(lm, prompts, None, progress=progress)
     return Answered(predictions, [], _mean_length(prompts), 0.0, time.perf_counter() - begun)
 
 
@@ -145,7 +142,7 @@ def _from_texts(
     questions: Sequence[str],
     texts: Sequence[Sequence[str]],
     readers: Readers,
-    done: Done,
+    progress: Progress,
 ) -> Answered:
     """Answer each question from texts in the prompt."""
     pairs = list(zip(questions, texts, strict=True))
@@ -156,7 +153,7 @@ def _from_texts(
         prompts = lm.tokenize([text_prompt(question, read) for question, read in pairs])
     else:
         prompts = [model.rag_prompt(question, read) for question, read in pairs]
-    predictions = prompt_many(lm, prompts, prefix, progress=done)
+    predictions = prompt_many(lm, prompts, prefix, progress=progress)
     size = prefix.bias.shape[1] if prefix is not None else 0.0
     return Answered(predictions, [], _mean_length(prompts), size, 0.0)
 
@@ -166,7 +163,7 @@ def _from_selected(
     questions: Sequence[str],
     chosen: Sequence[Sequence[Candidate]],
     best: Sequence[Sequence[str]] | None,
-    done: Done,
+    progress: Progress,
 ) -> Answered:
     """Answer each question from the modulations that it selects.
 
@@ -177,9 +174,9 @@ def _from_selected(
     prompts = _prompts(model, questions, best, places)
     selected = [store.selected(chosen[i]) for i in places]
     answers = answer_many(
-        model, [questions[i] for i in places], selected, prompts=prompts, progress=done
+        model, [questions[i] for i in places], selected, prompts=prompts, progress=progress
     )
-    done(len(questions))
+    progress.advance(len(questions) - len(places))
     predictions = [""] * len(questions)
     for i, text in zip(places, _first_lines(answers, best), strict=True):
         predictions[i] = text
@@ -191,12 +188,12 @@ def _from_all(
     store: EvaluationStore,
     questions: Sequence[str],
     best: Sequence[Sequence[str]] | None,
-    done: Done,
+    progress: Progress,
 ) -> Answered:
     """Answer each question from all modulations of the store."""
     model = cast("PaperMemory", store.model)
     prompts = _prompts(model, questions, best, range(len(questions)))
-    answers = answer_from_whole(model, questions, store.whole, prompts=prompts, progress=done)
+    answers = answer_from_whole(model, questions, store.whole, prompts=prompts, progress=progress)
     size = float(model.prefix_size(()))
     return Answered(_first_lines(answers, best), [], _mean_length(prompts), size, 0.0)
 
@@ -261,14 +258,3 @@ def scored(examples: Sequence[Example], answered: Answered) -> dict[str, Any]:
             )
         ],
     }
-
-
-class _Advance:
-    """Turns "so many are done" into "so many more are done"."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress, self._done = progress, 0
-
-    def to(self, done: int) -> None:
-        self._progress.advance(done - self._done)
-        self._done = done

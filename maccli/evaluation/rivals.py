@@ -131,7 +131,7 @@ class Rivals:
             self.__dict__.pop(copied, None)
         with peak_memory(self._model.lm.device.type == "cuda") as used:
             tuner = self.tuner(method)
-            seconds = tuner.learn(documents, lambda: progress.advance(1))
+            seconds = tuner.learn(documents, progress)
         return tuner, adaptation(seconds, used.process, used.device, None)
 
 

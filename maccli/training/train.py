@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.paper.stack import PaperStack
     from models.training.method import Method
     from models.training.settings import TrainConfig
-    from models.training.trainer import Progress
+    from models.training.trainer import StepReport
 
 LOG = "log.jsonl"
 """The file beside a checkpoint with a JSON line a step."""
@@ -81,7 +81,7 @@ class Told:
         transfer: told about downloads.
     """
 
-    report: Callable[[Progress], None]
+    report: Callable[[StepReport], None]
     note: Callable[[str], None]
     transfer: Transfer | None = None
 
@@ -292,7 +292,7 @@ def fit(
     run.out.mkdir(parents=True, exist_ok=True)
     with (run.out / LOG).open("a" if run.resume else "w", encoding="utf-8") as log:
 
-        def keep(progress: Progress) -> None:
+        def keep(progress: StepReport) -> None:
             if is_main_process():
                 print(json.dumps(asdict(progress)), file=log, flush=True)
             told.report(progress)

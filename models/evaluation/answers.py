@@ -1,4 +1,4 @@
-"""Answers to many questions at once, and their scores: what `mac eval` stands on.
+"""Answers many questions at once, and scores the answers.
 
 Letters: B questions a batch, N questions.
 """
@@ -6,30 +6,29 @@ Letters: B questions a batch, N questions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.base.lm import BaseLM, Prefix
 from models.evaluation.metrics import bootstrap_interval, exact_match, f1, prefix_match
 from models.memory.answering import Answerer
 from models.memory.modulation import Selected
+from models.memory.protocol import Progress
+from models.paper.memory import PaperMemory
 from models.text.prompts import question_prompt
 
-if TYPE_CHECKING:
-    from models.paper.memory import PaperMemory
-
 MAX_NEW_TOKENS = 24
-"""The longest answer that is scored, in tokens."""
+"""The most tokens of an answer that is scored."""
 BATCH = 8
-"""Questions that are decoded together."""
+"""The number of questions that are decoded together."""
 WHOLE_BATCH = 64
-"""Questions that read a whole bank together: their tokens attend to all of it at once."""
+"""The number of questions that read a whole bank together: their tokens attend to all of it."""
 
 
 class Score(NamedTuple):
-    """Of one answer, in [0, 1]: SQuAD's strict exact match, prefix match, F1; see `metrics`."""
+    """The scores of an answer, in [0, 1]: strict exact match, prefix match, F1; see `metrics`."""
 
     exact: float
     prefix: float
@@ -37,7 +36,7 @@ class Score(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A mean over questions in percent, and its bootstrap 95 % interval."""
+    """The mean over questions in percent, and its bootstrap 95 % interval."""
 
     value: float
     low: float
@@ -45,14 +44,14 @@ class Figure(NamedTuple):
 
 
 def score(predicted: str, answers: Sequence[str]) -> Score:
-    """Score one answer."""
+    """Score an answer."""
     return Score(
         exact_match(predicted, answers), prefix_match(predicted, answers), f1(predicted, answers)
     )
 
 
 def figure(values: Sequence[float]) -> Figure:
-    """The mean of scores in [0, 1], [N], in percent; the same values give the same interval.
+    """Return the mean of scores in [0, 1], [N], in percent; equal values give equal intervals.
 
     Raises:
         ValueError: there are none.
@@ -69,24 +68,28 @@ def answer_many(
     prompts: Sequence[Sequence[int]] | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch: int = BATCH,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[str]:
-    """Greedy answers to many questions, each from its own selected modulations.
+    """Return greedy answers to many questions, each from its own selected modulations.
 
     Args:
         memory: the checkpoint, of any stack.
         questions: the questions.
-        banks: for each question at least one modulation.
-        prompts: token ids that the LM reads behind the modulations; None: the bare questions.
-        max_new_tokens: the longest answer.
-        batch: B, questions decoded together; those with prefixes of similar size are.
-        progress: told how many answers are done.
+        banks: at least one modulation for each question.
+        prompts: token ids that the LM reads under the modulations; None: the bare questions.
+        max_new_tokens: the most tokens of an answer.
+        batch: B, questions decoded together, those with prefixes of similar size.
+        progress: is advanced by each answer.
     """
-    read = _bare(memory.lm, questions) if prompts is None else prompts
+    ids = _bare(memory.lm, questions) if prompts is None else prompts
 
     def run(rows: list[int]) -> list[list[int]]:
-        asked, own = [questions[i] for i in rows], [banks[i] for i in rows]
-        return memory.answer_batch(asked, own, [read[i] for i in rows], max_new_tokens)
+        return memory.answer_batch(
+            [questions[i] for i in rows],
+            [banks[i] for i in rows],
+            [ids[i] for i in rows],
+            max_new_tokens,
+        )
 
     sizes = [sum(len(s.latents) for s in bank) for bank in banks]
     return _by_size(memory.lm, sizes, batch, run, progress)
@@ -100,23 +103,23 @@ def answer_from_whole(
     prompts: Sequence[Sequence[int]] | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch: int = BATCH,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[str]:
-    """Greedy answers to many questions from one bank that all of them read whole.
+    """Return greedy answers to many questions, each from all modulations of a bank.
 
-    The paper's own setting: nothing is selected (arXiv 2403.04317, sections 3.2 and 3.3). The bank
-    is read once, or once a layer, for every `WHOLE_BATCH` questions.
+    This is the paper's setting: nothing is selected (arXiv 2403.04317, sections 3.2 and 3.3). The
+    bank is read once, or once a layer, for every `WHOLE_BATCH` questions.
 
     Args:
         memory: a checkpoint of the paper's stack.
         questions: the questions.
         read: starts reading the bank in parts of bounded size.
-        prompts: as for `answer_many`.
-        max_new_tokens: the longest answer.
+        prompts: see `answer_many`.
+        max_new_tokens: the most tokens of an answer.
         batch: B, questions decoded together.
-        progress: told how many answers are done.
+        progress: is advanced by each answer.
     """
-    behind = _bare(memory.lm, questions) if prompts is None else prompts
+    ids = _bare(memory.lm, questions) if prompts is None else prompts
     parts = [
         memory.aggregate_whole(questions[start : start + WHOLE_BATCH], read)
         for start in range(0, len(questions), WHOLE_BATCH)
@@ -124,9 +127,9 @@ def answer_from_whole(
     latents = torch.cat(parts) if parts else torch.empty(0)
 
     def run(rows: list[int]) -> list[list[int]]:
-        return memory.answer_aggregated(latents[rows], [behind[i] for i in rows], max_new_tokens)
+        return memory.answer_aggregated(latents[rows], [ids[i] for i in rows], max_new_tokens)
 
-    return _by_size(memory.lm, list(map(len, behind)), batch, run, progress)
+    return _by_size(memory.lm, list(map(len, ids)), batch, run, progress)
 
 
 @torch.no_grad()
@@ -137,17 +140,17 @@ def prompt_many(
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
     batch: int = BATCH,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[str]:
-    """Greedy continuations of prompts with the text in them, up to the first line's end.
+    """Return the first line of the greedy continuation of each prompt, with the text in it.
 
     Args:
         lm: the base LM.
         prompts: token ids.
-        prefix: one that all share (trained constant prefix tokens), or none.
-        max_new_tokens: the longest answer.
+        prefix: a prefix that all share (trained constant prefix tokens), or None.
+        max_new_tokens: the most tokens of an answer.
         batch: B, prompts decoded together.
-        progress: told how many answers are done.
+        progress: is advanced by each answer.
     """
 
     def run(rows: list[int]) -> list[list[int]]:
@@ -156,12 +159,12 @@ def prompt_many(
             shared = prefix._replace(bias=prefix.bias.expand(len(rows), -1))
         return generate_batch(lm, [prompts[i] for i in rows], shared, max_new_tokens)
 
-    made = _by_size(lm, list(map(len, prompts)), batch, run, progress)
-    return [text.split("\n")[0] for text in made]
+    texts = _by_size(lm, list(map(len, prompts)), batch, run, progress)
+    return [text.split("\n")[0] for text in texts]
 
 
 def _bare(lm: BaseLM, questions: Sequence[str]) -> list[list[int]]:
-    """Token ids of questions with nothing around them."""
+    """Return the token ids of questions with nothing in front of them."""
     return lm.tokenize([question_prompt(question) for question in questions])
 
 
@@ -170,9 +173,9 @@ def _by_size(
     sizes: Sequence[int],
     batch: int,
     run: Callable[[list[int]], list[list[int]]],
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
 ) -> list[str]:
-    """The texts that `run` makes of batches of places, those of similar size together."""
+    """Return the texts that `run` generates for batches of rows of similar size."""
     out = [""] * len(sizes)
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
     for start in range(0, len(order), batch):
@@ -180,5 +183,5 @@ def _by_size(
         for i, row in zip(rows, run(rows), strict=True):
             out[i] = str(lm.tokenizer.decode(row)).strip()
         if progress is not None:
-            progress(start + len(rows))
+            progress.advance(len(rows))
     return out

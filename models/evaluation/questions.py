@@ -16,10 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
-from models.base.generate import generate_batch
-from models.base.lm import BaseLM, Prefix
+from models.base.decode import generate_batch
+from models.base.lm import Prefix
 from models.evaluation.metrics import normalise
 from models.evaluation.spans import Kind, Span, names_something, spans
 from models.memory.answering import Answerer
@@ -108,7 +106,7 @@ class QuestionMaker:
         ends = self._lm.tokenize(["\n", "\n\n", "?\n", "?\n\n"])
         self._stop = frozenset(row[-1] for row in ends if row)
         self._examples = {
-            kind: _shared(self._lm, [self._lm.bos_id, *self._lm.tokenize([text])[0]])
+            kind: self._lm.read([self._lm.bos_id, *self._lm.tokenize([text])[0]])
             for kind, text in QUESTION_EXAMPLES.items()
         }
         self.verdicts: Counter[Verdict] = Counter()
@@ -161,7 +159,7 @@ class QuestionMaker:
         if not questions:
             return []
         ids = [self._lm.bos_id, *self._lm.tokenize([few_shot_text(text)])[0]]
-        return self._generate(_shared(self._lm, ids), [question_prompt(q) for q in questions])
+        return self._generate(self._lm.read(ids), [question_prompt(q) for q in questions])
 
     def _generate(self, shared: Prefix, prompts: Sequence[str]) -> list[str]:
         if not prompts:
@@ -267,16 +265,3 @@ def _spread(made: Sequence[Made], text: str) -> list[Made]:
     for _, one in ranked:
         once.setdefault(normalise(one.question), one)
     return list(once.values())
-
-
-@torch.no_grad()
-def _shared(lm: BaseLM, ids: Sequence[int]) -> Prefix:
-    """The keys and values of a text that many prompts begin with, computed once: S tokens."""
-    cache: list[tuple[torch.Tensor, torch.Tensor]] = []
-    lm.forward(lm.pad([ids]), cache=cache)
-    return Prefix(
-        [keys for keys, _ in cache],
-        [values for _, values in cache],
-        torch.zeros(1, len(ids), device=lm.device),
-        torch.tensor([len(ids)], device=lm.device),
-    )

@@ -1,9 +1,9 @@
-"""The rivals that go on training the LM itself: online fine-tuning on a stream of documents.
+"""The rivals that train the LM itself: online fine-tuning on a stream of documents.
 
-One pass over the documents in their order, Adam, the language-modelling loss of each token times
-its weight; the paper's baselines (arXiv 2403.04317, section 4) after the recipe of CaMeLS (Hu et
-al., arXiv 2305.15076). What a token weighs is another module's matter: all the same here
-(`uniform`), entities only (`models.rivals.salient`), or learned (`models.rivals.camels`).
+They are the paper's baselines (arXiv 2403.04317, section 4), after CaMeLS (Hu et al., arXiv
+2305.15076): one pass over the documents in their order, Adam, and the language-modelling loss of
+each token times its weight. The weights are all the same (`uniform`), those of entities only
+(`models.rivals.salient`), or learned (`models.rivals.camels`).
 
 Letters: T tokens.
 """
@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.base.lm import BaseLM
+from models.memory.protocol import Progress
 from models.rivals.adapter import Adapter, merged
 
 MAX_TOKENS = 512
-"""A longer document is learned piece by piece, one step each."""
+"""The most tokens of a step; a longer document is learned in several steps."""
 
 Weigh = Callable[[str], Tensor]
-"""Weights [T], none below 0, of a document's tokens."""
+"""Returns the weights [T], none below 0, of a document's tokens."""
 
 
 class Tuner:
@@ -32,16 +33,16 @@ class Tuner:
 
     Args:
         base: the base LM.
-        learning_rate: Adam's.
-        max_tokens: of a step.
-        start: an adapter that the copy is begun with, merged into its weights.
-        weigh: says what each token counts; None: all the same.
+        learning_rate: the learning rate of Adam.
+        max_tokens: the most tokens of a step.
+        start: an adapter that is merged into the copy first.
+        weigh: weighs the tokens; None: all the same.
 
     Attributes:
         lm: the tuned copy, in float32.
 
     Raises:
-        CheckpointError, ModelError: see `models.rivals.adapter.merged`.
+        ModelError: see `models.rivals.adapter.merged`.
     """
 
     def __init__(
@@ -61,18 +62,18 @@ class Tuner:
         self._weights = list(self.lm.model.parameters())
         self._optimiser = torch.optim.Adam(self._weights, lr=learning_rate)
 
-    def learn(self, documents: Sequence[str], progress: Callable[[], None] = lambda: None) -> float:
+    def learn(self, documents: Sequence[str], progress: Progress | None = None) -> float:
         """Learn from documents, one after the other, each once.
 
-        Each is a step of its own (several, if it is long), so that there is no padding to learn.
-        A piece without a token that counts is no step.
+        Each document is a step (several if it is long), so that there is no padding. A piece whose
+        weights are all 0 is left out.
 
         Args:
             documents: plain texts.
-            progress: called after every document.
+            progress: is advanced by each document.
 
         Returns:
-            the seconds that it took.
+            The seconds that it took.
         """
         begun = time.perf_counter()
         self.lm.model.requires_grad_(True)
@@ -84,7 +85,8 @@ class Tuner:
                     self._optimiser.zero_grad(set_to_none=True)
                     self.loss(tokens, weights).backward()
                     self._optimiser.step()
-                progress()
+                if progress is not None:
+                    progress.advance(1)
         finally:
             self.lm.model.requires_grad_(False)
             self._optimiser.zero_grad(set_to_none=True)
@@ -103,12 +105,12 @@ class Tuner:
 
 
 def weighted_loss(lm: BaseLM, tokens: Sequence[int], weights: Tensor | None = None) -> Tensor:
-    """How surprising tokens [T] are, each after those before it, in nats: the mean over all T.
+    """Return the weighted cross-entropy of tokens [T], the mean over all T, in nats.
 
     Args:
         lm: the LM.
-        tokens: ids, without special tokens.
-        weights: [T], what each counts; None: 1.
+        tokens: token ids without special tokens.
+        weights: [T], the weight of each token; None: 1.
     """
     ids = lm.pad([[lm.bos_id, *tokens]])
     hidden = lm.forward(ids[:, :-1])

@@ -1,1 +1,5 @@
-"""TODO."""
+"""Meta-training: the loop, and the data that every method of training draws from.
+
+A method (`models.training.method.Method`) says what learns and what its loss is; the stacks and the
+rivals bring theirs.
+"""

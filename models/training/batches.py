@@ -1,10 +1,10 @@
-"""Which documents and questions meet in one training step.
+"""Draws the documents and questions of each training step.
 
-A group is a document, the D - 1 documents that its question is most likely to be confused with, and
-a question for each: so every document is amortized once and serves as the answer to one question
-and as a hard negative to the others. Which of the group's documents a question may see is drawn
-afresh each step, from its own alone (reading) to all of them (choosing). A step's batch depends on
-the seed and the step's number alone, so a resumed run goes on as if it had not stopped.
+A group is a document, D - 1 documents that its question is easily confused with, and a question for
+each. So every document is amortized once, and is the answer to one question and a hard negative for
+the others. The documents of the group that a question may see are drawn anew in each step: from its
+own alone (reading) to all of them (choosing). A batch depends only on the seed and the number of the
+step, so a resumed run continues as if it had not stopped.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from models.errors import DataError
 from models.training.corpus import Corpus
 
 POOL = 8
-"""Steps whose groups are drawn together and sorted by length, so that little is padding."""
+"""Steps whose groups are drawn together and sorted by length, so that there is little padding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """G groups of D documents and N questions in all (N / G a group).
+    """G groups of D documents, with N questions in all (N / G a group).
 
     Attributes:
         chunks: [G][D] indices into the corpus.
         questions: [N] indices into the corpus, group by group.
-        own: [N], the place of a question's own document in its group.
+        own: [N], the place of each question's document in its group.
         visible: bool [N, D], which documents of its group a question sees.
     """
 
@@ -40,7 +40,7 @@ class Batch:
     visible: Tensor
 
     def part(self, index: int, parts: int) -> Batch:
-        """The groups that fall to one of several processes."""
+        """Return the groups for one of several parts, which processes or steps share."""
         if parts == 1:
             return self
         groups = len(self.chunks) // parts
@@ -58,11 +58,11 @@ class Sampler:
     """Draws batches from a corpus.
 
     Args:
-        corpus: with embeddings.
-        weights: of each data source, how often it is drawn.
+        corpus: the data, with embeddings.
+        weights: how often each data source is drawn.
         groups: G.
         documents: D.
-        seed: of all that is random.
+        seed: random seed.
         alone: how often a question sees its own document only.
 
     Raises:
@@ -81,15 +81,15 @@ class Sampler:
     ) -> None:
         self.corpus, self.groups, self.documents, self.seed = corpus, groups, documents, seed
         self.alone = alone
-        # Only documents with a question of their own join a group: each must serve as an answer.
-        self._asked: list[list[int]] = [[] for _ in weights]
+        # Only documents with a question of their own join a group: each must be an answer.
+        self._answering: list[list[int]] = [[] for _ in weights]
         for chunk, questions in enumerate(corpus.of_chunk):
             if questions:
-                self._asked[corpus.sources[chunk]].append(chunk)
-        self._keys = [corpus.keys[asked] for asked in self._asked]
+                self._answering[corpus.sources[chunk]].append(chunk)
+        self._keys = [corpus.keys[chunks] for chunks in self._answering]
         self._weights = [
-            weight if len(asked) >= documents else 0.0
-            for weight, asked in zip(weights, self._asked, strict=True)
+            weight if len(chunks) >= documents else 0.0
+            for weight, chunks in zip(weights, self._answering, strict=True)
         ]
         if not any(self._weights):
             raise DataError(
@@ -99,7 +99,7 @@ class Sampler:
         self._pool: tuple[int, list[list[tuple[list[int], list[int]]]]] = (-1, [])
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step."""
+        """Return the batch of a step."""
         number, place = divmod(step, POOL)
         if self._pool[0] != number:
             rng = random.Random(f"{self.seed}:pool:{number}")
@@ -111,25 +111,26 @@ class Sampler:
         return self._assemble(self._pool[1][place], random.Random(f"{self.seed}:step:{step}"))
 
     def _group(self, rng: random.Random) -> tuple[list[int], list[int]]:
-        """D chunks and a question of each, around one question drawn at random."""
+        """Draw a question, D chunks around it, and a question for each chunk."""
         corpus = self.corpus
-        source = rng.choices(range(len(self._asked)), self._weights)[0]
-        asked = self._asked[source]
-        seed = rng.choice(asked)
-        question = rng.choice(corpus.of_chunk[seed])
-        near = self._keys[source] @ corpus.queries[question]
-        ranked = near.topk(min(4 * self.documents, len(asked))).indices.tolist()
+        source = rng.choices(range(len(self._answering)), self._weights)[0]
+        pool = self._answering[source]
+        first = rng.choice(pool)
+        question = rng.choice(corpus.of_chunk[first])
+        scores = self._keys[source] @ corpus.queries[question]
+        ranked = scores.topk(min(4 * self.documents, len(pool))).indices.tolist()
+        near_chunks = [pool[i] for i in ranked]
         confusable = [
-            asked[i]
-            for i in ranked
-            if asked[i] != seed and not corpus.holds_answer(question, asked[i])
+            chunk
+            for chunk in near_chunks
+            if chunk != first and not corpus.holds_answer(question, chunk)
         ]
-        # Half of the places go to the very nearest, the others further out: both hard and varied.
+        # Half of the negatives are the nearest, the others are drawn: both hard and varied.
         hard = confusable[: self.documents // 2]
         rest = confusable[len(hard) :]
-        chunks = [seed, *hard, *rng.sample(rest, min(self.documents - 1 - len(hard), len(rest)))]
+        chunks = [first, *hard, *rng.sample(rest, min(self.documents - 1 - len(hard), len(rest)))]
         while len(chunks) < self.documents:
-            other = rng.choice(asked)
+            other = rng.choice(pool)
             if other not in chunks:
                 chunks.append(other)
         return chunks, [question, *(rng.choice(corpus.of_chunk[c]) for c in chunks[1:])]

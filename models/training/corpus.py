@@ -1,4 +1,4 @@
-"""Question-answering examples made ready for meta-training: chunks, answers, embeddings.
+"""Turns question-answering examples into data for meta-training: chunks, answers, embeddings.
 
 Letters: C chunks, Q questions, E key size.
 """
@@ -39,9 +39,9 @@ class Corpus:
 
     Attributes:
         chunks: the texts that become modulations.
-        sources: for each chunk, which data source it is from.
+        sources: the number of the data source of each chunk.
         questions: every question, with the index of its chunk.
-        of_chunk: for each chunk, the indices of its questions.
+        of_chunk: the indices of the questions of each chunk.
         keys: [C, E] sentence embeddings of the chunks; empty until `embed`.
         queries: [Q, E] sentence embeddings of the questions; empty until `embed`.
     """
@@ -57,9 +57,9 @@ class Corpus:
         self,
         encoder: SentenceEncoder,
         cache: Path | None = None,
-        progress: Callable[[str], None] = print,
+        note: Callable[[str], None] = print,
     ) -> None:
-        """Fill `keys` and `queries`, from the file `cache` where it holds these very texts."""
+        """Fill `keys` and `queries`, from the file `cache` if it holds the same texts."""
         from safetensors import safe_open
         from safetensors.torch import save as to_bytes
 
@@ -73,7 +73,7 @@ class Corpus:
                         stored.get_tensor("queries"),
                     )
                     return
-        progress(f"embedding {len(self.chunks)} documents and {len(self.questions)} questions")
+        note(f"embedding {len(self.chunks)} documents and {len(self.questions)} questions")
         vectors = encoder.encode(texts).cpu()
         self.keys, self.queries = vectors[: len(self.chunks)], vectors[len(self.chunks) :]
         if cache is not None:
@@ -82,12 +82,12 @@ class Corpus:
             replace(cache, to_bytes(tensors, {"texts": digest}))
 
     def near(self, questions: Sequence[int], count: int) -> Tensor:
-        """Chunks [N, count] with the keys nearest to each question, by the encoder alone."""
+        """Return the chunks [N, count] whose keys are nearest to each of N questions."""
         count = min(count, len(self.chunks))
         return (self.queries[list(questions)] @ self.keys.T).topk(count).indices
 
     def holds_answer(self, question: int, chunk: int) -> bool:
-        """Whether a chunk names any of the question's answers: then it is no honest negative."""
+        """Tell whether a chunk has an answer to the question in it, and so is no negative."""
         text = self.chunks[chunk].lower()
         return any(answer.lower() in text for answer in self.questions[question].answers)
 
@@ -106,13 +106,13 @@ def build(
     Args:
         sources: the examples of each data source.
         count_tokens: the base LM's token counter.
-        chunk_tokens: the longest chunk.
-        questions_per_document: at most so many questions of one document, chosen at random.
-        limits: for each source, at most so many documents, chosen at random; all if left out.
-        seed: of the choices.
+        chunk_tokens: the most tokens of a chunk.
+        questions_per_document: the most questions of a document, chosen at random.
+        limits: the most documents of each source, chosen at random; None or left out: all.
+        seed: random seed.
 
     Raises:
-        DataError: no example of any source has its answer in one chunk.
+        DataError: no example of any source has its answer in a single chunk.
     """
     rng = random.Random(seed)
     corpus = Corpus([], [], [], [], torch.empty(0), torch.empty(0))
@@ -123,18 +123,18 @@ def build(
         names = sorted(documents)
         rng.shuffle(names)
         for name in names[:limit]:
-            asked = documents[name]
+            group = documents[name]
             first = len(corpus.chunks)
-            corpus.chunks += [c.text for c in split(asked[0].document, count_tokens, chunk_tokens)]
+            corpus.chunks += [c.text for c in split(group[0].document, count_tokens, chunk_tokens)]
             added = len(corpus.chunks) - first
             corpus.sources += [number] * added
             corpus.of_chunk += [[] for _ in range(added)]
             lowered = [text.lower() for text in corpus.chunks[first:]]
-            rng.shuffle(asked)
-            for example in asked[:questions_per_document]:
+            rng.shuffle(group)
+            for example in group[:questions_per_document]:
                 answer = example.answers[0].lower()
                 place = next((i for i, text in enumerate(lowered) if answer in text), None)
-                if place is None:  # the answer runs over a chunk's end
+                if place is None:  # the answer is cut by the end of a chunk
                     continue
                 corpus.of_chunk[first + place].append(len(corpus.questions))
                 corpus.questions.append(

@@ -1,6 +1,6 @@
-"""What a stack brings to the training loop.
+"""The interface between the training loop and what it trains.
 
-The loop (`models.training.trainer`) knows of steps, batches, logs and resuming; a method knows what
+The loop (`models.training.trainer`) knows steps, batches, logs and resuming; a method knows what
 learns, how it starts, and what its loss is.
 """
 
@@ -22,15 +22,15 @@ from models.training.settings import TrainConfig
 
 
 class Method(Protocol):
-    """How one stack is meta-trained."""
+    """A way to train networks, a stack or a rival."""
 
     @property
     def config(self) -> TrainConfig:
-        """The run."""
+        """The settings of the run."""
 
     @property
     def model(self) -> TrainedConfig:
-        """Sizes and identities of the checkpoint to make."""
+        """The config of what is trained, as it will be saved."""
 
     @property
     def lm(self) -> BaseLM:
@@ -38,16 +38,21 @@ class Method(Protocol):
 
     @property
     def stack(self) -> Stack[Any]:
-        """The networks, on the base LM's device."""
+        """The networks that learn, on the base LM's device."""
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
-        """Bring the networks to where training starts; not called when a run is resumed."""
+        """Give the networks their first weights; not called when a run is resumed.
+
+        Args:
+            corpus: the training data.
+            note: told what happens.
+        """
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """An optimiser whose groups of parameters say their `peak` learning rate."""
+        """Return an optimiser; each group of parameters has its learning rate under `peak`."""
 
     def rate(self, step: int) -> float:
-        """Share of the peak learning rate at a step."""
+        """Return the share of the peak learning rate at a step."""
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
-        """The loss of a batch; without `rng` nothing is drawn, to measure on dev examples."""
+        """Return the loss of a batch; without `rng`, for dev examples, nothing is random."""

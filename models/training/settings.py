@@ -1,4 +1,4 @@
-"""The settings of a training run, its learning rates, and how several processes share it."""
+"""The settings of a training run, its learning rate and precision, and its several processes."""
 
 from __future__ import annotations
 
@@ -8,33 +8,35 @@ import torch
 from torch import nn
 
 PRECISIONS = ("fp32", "bf16")
-"""No fp16: T5's activations leave its range, and the gradients would have to be scaled."""
+"""fp16 is not among them: T5 overflows in it, and gradients would have to be scaled."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """What a run is made of; saved in the checkpoint's config.json under `training`.
+    """The settings of a run; saved in the checkpoint's config.json under `training`.
 
     Attributes:
         steps: optimiser steps.
-        groups: G, groups of confusable documents a step.
-        documents: D, documents of a group, with a question each.
-        learning_rate: of amortizer and prefix head (AdamW, linear decay after `warmup`).
-        constant_learning_rate: of the constant prefix tokens.
-        relevance_learning_rate: of the bilinear form.
+        groups: G, groups of similar documents a step.
+        documents: D, documents a group, with a question each.
+        learning_rate: peak learning rate of amortizer and prefix head.
+        constant_learning_rate: peak learning rate of the constant prefix tokens.
+        relevance_learning_rate: peak learning rate of the bilinear form.
+        warmup: the most steps in which the learning rates rise.
         backprop_dropout: p, the share of a batch's documents amortized under stop-gradient (paper,
-            3.3).
-        accumulate: batches of G groups that a process goes through, one after the other, before
-            each optimiser step; their gradients are averaged.
-        clip: the largest norm of the gradient; a larger one is scaled down to it.
-        precision: what the forward pass computes in, one of `PRECISIONS`; weights of the trained
-            networks, gradients and optimiser are float32 in any case. None: the base LM in the
-            type it was loaded in, the trained networks in float32.
-        gradient_checkpointing: whether the base LM's layers are run again in the backward pass
-            instead of being remembered.
+            section 3.3).
+        accumulate: batches of G groups that a process runs before each optimiser step; their
+            gradients are averaged.
+        clip: the largest norm of the gradient; a larger one is scaled down.
+        precision: the type that the forward pass computes in, one of `PRECISIONS`; weights of the
+            trained networks, gradients and optimiser are float32 in any case. None: the base LM
+            computes in the type it was loaded in, the trained networks in float32.
+        gradient_checkpointing: whether the backward pass runs the base LM's layers again instead
+            of holding their activations.
         alone: how often a question sees its own document only.
-        limit: at most so many documents of a source; by default as many as the steps can use.
-        save_minutes: how often the state is saved.
+        limit: the most documents of a source; None: as many as the steps can use.
+        seed: random seed.
+        save_minutes: minutes between two saves of the state.
     """
 
     steps: int = 2000
@@ -73,12 +75,12 @@ class TrainConfig:
 
 
 def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """A context in which a forward pass computes in the run's precision."""
+    """Return a context in which a forward pass computes in the run's precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 def decaying(config: TrainConfig, step: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then linear decay to a hundredth."""
+    """Return the share of the peak learning rate: linear warm-up, then linear decay to 1 %."""
     warmup = min(config.warmup, max(1, config.steps // 10))
     if step < warmup:
         return (step + 1) / warmup
@@ -86,11 +88,11 @@ def decaying(config: TrainConfig, step: int) -> float:
 
 
 def average_gradients(stack: nn.Module, processes: int) -> None:
-    """Give every process the mean of all processes' gradients."""
+    """Replace the gradients in every process by their mean over all processes."""
     if processes == 1:
         return
     for parameter in stack.parameters():
-        # Where one process dropped all of its documents, the others wait for its part all the same.
+        # A process that dropped all of its documents has no gradient, but the others wait for it.
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         torch.distributed.all_reduce(parameter.grad)

@@ -1,4 +1,4 @@
-"""What a stopped training run goes on from: weights, optimiser moments, the step."""
+"""The state of a training run that is resumed: weights, optimiser moments, the step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FILE = "training-state.safetensors"
 def save(
     folder: Path, stack: nn.Module, optimiser: torch.optim.Optimizer, run: dict[str, Any]
 ) -> None:
-    """Write the state; a crash leaves the old one or the new one.
+    """Write the state; a crash leaves either the old one or the new one.
 
     Args:
-        folder: the checkpoint's.
+        folder: the folder of the checkpoint.
         stack: the networks.
-        optimiser: over the networks' parameters.
-        run: settings and counters, as JSON.
+        optimiser: the optimiser of the networks' parameters.
+        run: settings and counters, which JSON can hold.
     """
     from safetensors.torch import save as to_bytes
 
@@ -38,10 +38,10 @@ def save(
 
 
 def load(folder: Path, stack: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put the state back into networks and optimiser, and return `run` as it was saved.
+    """Load the state into networks and optimiser, and return `run` as it was saved.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it is of networks of another shape.
+        CheckpointError: there is no state, it is damaged, or its networks have another shape.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,7 +1,7 @@
-"""Meta-training: `mac train`.
+"""The training loop of `mac train`, for every stack and rival.
 
-Only the stack's own parameters learn; the base LM and the sentence encoder stay as they are. One
-code path serves the CPU, one GPU and, started through `accelerate launch`, several.
+Only the networks of the method learn; the base LM and the sentence encoder stay as they are. The
+same code runs on the CPU, on one GPU and, started by `accelerate launch`, on several.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -27,16 +27,13 @@ from models.training.loss import Loss
 from models.training.method import Method
 from models.training.settings import TrainConfig, autocast, average_gradients
 
-if TYPE_CHECKING:
-    pass
-
 DEV_BATCHES = 8
-"""Batches of dev examples that a dev loss is the mean of."""
+"""The number of batches of dev examples that the dev loss is the mean of."""
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What is known after a step, a JSON line of the log; losses as in `Loss`."""
+class StepReport:
+    """The figures of a step, a JSON line of the log; losses as in `models.training.loss.Loss`."""
 
     step: int
     answer_loss: float
@@ -50,17 +47,16 @@ class Progress:
 
 @dataclass(slots=True)
 class Trainer:
-    """One run of meta-training, resumable at any saved step.
+    """A run of meta-training, which can be resumed at any saved step.
 
     Args:
         method: what learns, how, and for how long.
         encoder: the frozen sentence encoder.
-        sources: examples of each data source.
+        sources: the examples of each data source.
         weights: how often each source is drawn.
-        out: the checkpoint's folder; the state to resume from lies beside its files.
-        cache: folder for the sentence embeddings, or None to compute them each time.
-        dev: examples that are never trained on; their answer loss is measured whenever the state
-            is saved.
+        out: the folder of the checkpoint, where the state to resume from is saved, too.
+        cache: the folder for sentence embeddings; None computes them each time.
+        dev: examples that are not trained on; their answer loss is measured at each save.
         note: told what happens before the first step.
     """
 
@@ -78,7 +74,7 @@ class Trainer:
 
     @property
     def config(self) -> TrainConfig:
-        """The run's settings."""
+        """The settings of the run."""
         return self.method.config
 
     @property
@@ -86,15 +82,15 @@ class Trainer:
         """The networks that learn."""
         return self.method.stack
 
-    def run(self, report: Callable[[Progress], None], *, resume: bool = False) -> Stack[Any]:
-        """Train to the last step and save the checkpoint; save it when interrupted, too.
+    def run(self, report: Callable[[StepReport], None], *, resume: bool = False) -> Stack[Any]:
+        """Train to the last step and save the checkpoint, which is also saved on an interruption.
 
         Args:
             report: called after each step.
-            resume: go on from the state in `out`.
+            resume: continue from the state in `out`.
 
         Raises:
-            CheckpointError: there is nothing to resume, or it belongs to another run.
+            CheckpointError: there is no state to resume, or it belongs to another run.
             DataError: the data has no example to learn from.
         """
         from accelerate import PartialState
@@ -111,9 +107,7 @@ class Trainer:
             self._resume(optimiser)
         else:
             method.initialise(corpus, self.note)
-        equal = [1.0] * len(self.dev)
-        slots = DEV_BATCHES * config.groups * config.documents
-        dev = self._corpus(self.dev, equal, slots, "dev-embeddings") if self.dev else None
+        dev = self._dev_corpus()
         saved = time.monotonic()
         try:
             while self.step < config.steps:
@@ -131,7 +125,7 @@ class Trainer:
                     self.dev_loss = self._measure(dev)
                 seconds = time.perf_counter() - started
                 report(
-                    Progress(
+                    StepReport(
                         self.step,
                         round(float(terms.answer), 4),
                         round(float(terms.relevance), 4),
@@ -159,7 +153,7 @@ class Trainer:
         rng: random.Random,
         processes: int,
     ) -> Loss:
-        """One step on several batches in turn; the mean of their losses, without gradient."""
+        """Make a step with several batches, and return the mean of their losses."""
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * self.method.rate(self.step)
         optimiser.zero_grad(set_to_none=True)
@@ -174,9 +168,15 @@ class Trainer:
         optimiser.step()
         return Loss(*(total / len(batches)))
 
+    def _dev_corpus(self) -> Corpus | None:
+        if not self.dev:
+            return None
+        slots = DEV_BATCHES * self.config.groups * self.config.documents
+        return self._corpus(self.dev, [1.0] * len(self.dev), slots, "dev-embeddings")
+
     @torch.no_grad()
     def _measure(self, dev: Corpus) -> float:
-        """Answer loss over the same few batches of the dev examples each time."""
+        """Return the answer loss of the dev examples, over the same few batches each time."""
         sampler = self._sampler(dev, [1.0] * len(self.dev), self.config.groups)
         with autocast(self.config, self.method.lm.device):
             terms = [self.method.loss(dev, sampler.batch(i), None) for i in range(DEV_BATCHES)]
@@ -185,8 +185,8 @@ class Trainer:
     def _corpus(
         self, sources: Sequence[Sequence[Example]], weights: Sequence[float], slots: int, name: str
     ) -> Corpus:
-        """The chunks and questions that batches of `slots` documents in all may need."""
-        # Room for the nearest to choose from; more would be embedded and never drawn.
+        """Return chunks and questions, enough for batches with `slots` documents in all."""
+        # A few more, so that there are negatives to choose from; the rest would never be drawn.
         enough = [max(64, math.ceil(1.5 * slots * w / sum(weights))) for w in weights]
         corpus = build(
             sources,
@@ -210,7 +210,7 @@ class Trainer:
         )
 
     def save(self, optimiser: torch.optim.Optimizer) -> None:
-        """Write the checkpoint as it is now, and the state to resume from."""
+        """Write the checkpoint of this step, and the state to resume from."""
         run = {**asdict(self.config), "step": self.step, "examples": self.examples}
         if self.dev_loss is not None:
             run["dev_loss"] = self.dev_loss
@@ -221,23 +221,13 @@ class Trainer:
 
     def _resume(self, optimiser: torch.optim.Optimizer) -> None:
         run = training_state.load(self.out, self.stack, optimiser)
-        defaults = asdict(TrainConfig())
-        for name in (
-            "seed",
-            "groups",
-            "documents",
-            "limit",
-            "accumulate",
-            "clip",
-            "precision",
-            *(() if self.config.limit else ("steps",)),
-        ):
-            ours = getattr(self.config, name)
-            # A state of an older version has no word of what it could not do yet.
-            theirs = run.get(name, defaults.get(name))
-            if theirs != ours:
+        fixed = ["seed", "groups", "documents", "limit", "accumulate", "clip", "precision"]
+        if self.config.limit is None:  # otherwise the steps decide how many documents there are
+            fixed.append("steps")
+        for name in fixed:
+            if (before := run.get(name)) != (now := getattr(self.config, name)):
                 raise CheckpointError(
-                    f"the run in {self.out} had {name}={theirs}, not {ours}",
+                    f"the run in {self.out} had {name}={before}, not {now}",
                     hint="resume with the same settings, or train into another folder",
                 )
         self.step, self.examples = run["step"], run["examples"]

@@ -20,6 +20,14 @@ POSITIONS = 128
 """That the small GPT-2 has learned."""
 
 MakeLM = Callable[..., Any]
+
+
+class Steps(list[int]):
+    """A progress that remembers how it was advanced."""
+
+    advance = list.append
+
+
 NAMES = ("Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera")
 
 

@@ -93,7 +93,7 @@ def _tune(
     for start, end in zip((0, *ends), ends, strict=False):
         part, title = documents[start:end], f"{row.title}, first {end:,} documents"
         with evaluation.bars(len(part), "doc", f"{title}: learns") as progress:
-            tuner.learn(part, lambda bar=progress: bar.advance(1))  # type: ignore[misc]
+            tuner.learn(part, progress)
         yield compare.measure_tuned(evaluation, tuner, questions, replace(row, at=end), title)
 
 

@@ -14,6 +14,8 @@ from models.evaluation.answers import Score, figure, prompt_many, score
 from models.rivals import text_prefix
 from models.text.prompts import text_prompt
 
+from ..conftest import Steps
+
 TEXTS = ["The town of Varnholt opened a bridge.", "Who cut the ribbon? Ida Brandt."]
 
 
@@ -33,11 +35,11 @@ def test_a_figure_is_in_percent() -> None:
 def test_prompts_are_answered_alike_together_and_alone(build_memory: Any, tiny_llama: Path) -> None:
     memory = build_memory(tiny_llama)
     prompts = [memory.rag_prompt("Who?", TEXTS[:n]) for n in (2, 0, 1)]
-    done: list[int] = []
-    together = prompt_many(memory.lm, prompts, None, batch=2, progress=done.append)
+    done = Steps()
+    together = prompt_many(memory.lm, prompts, None, batch=2, progress=done)
     alone = [prompt_many(memory.lm, [prompt], None)[0] for prompt in prompts]
     assert together == alone
-    assert done == [2, 3]
+    assert done == [2, 1]
     assert not any("\n" in answer for answer in together)
 
 

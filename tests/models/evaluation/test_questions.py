@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.evaluation.questions import QuestionMaker, judge
 from models.evaluation.spans import spans
 
@@ -103,12 +103,10 @@ def test_a_random_model_makes_nothing_but_does_not_fail(maker: QuestionMaker) ->
 
 
 def test_a_shared_beginning_changes_no_answer(maker: QuestionMaker) -> None:
-    from models.evaluation import questions
-
     lm = maker._lm
     begin = lm.tokenize(["The town of Varnholt opened a new bridge."])[0]
     ends = lm.tokenize(["Who opened it?", "The jury gave"])
-    shared = questions._shared(lm, begin)
+    shared = lm.read(begin)
     prefix = shared._replace(bias=shared.bias.expand(2, -1))
     whole = generate_batch(lm, [[*begin, *end] for end in ends], None, 6)
     assert generate_batch(lm, ends, prefix, 6) == whole

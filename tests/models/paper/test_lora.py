@@ -27,7 +27,7 @@ from models.paper.stack import PaperStack
 from models.stacks import load_stack
 from models.training.corpus import build
 from models.training.loss import real_tokens, rows_loss, supervised_rows
-from models.training.trainer import Progress, Trainer
+from models.training.trainer import StepReport, Trainer
 
 from .test_training import BATCH, EXAMPLES, SETTINGS
 
@@ -170,7 +170,7 @@ def test_training_lowers_the_loss(
     model = config(make_config)
     method = PaperMethod(settings, model, lm, TokenReader(lm.tokenizer, lm.device))
     before = {name: t.clone() for name, t in lm.model.state_dict().items()}
-    steps: list[Progress] = []
+    steps: list[StepReport] = []
     Trainer(
         method, encoder, [EXAMPLES], [1.0], tmp_path / "out", note=lambda _: None
     ).run(steps.append)  # fmt: skip

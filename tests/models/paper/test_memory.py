@@ -17,6 +17,8 @@ from models.paper.memory import PaperMemory
 from models.paper.reading import TokenReader, collate
 from models.paper.stack import PaperStack
 
+from ..conftest import Steps
+
 TEXTS = [f"The jury gave prize number {i} to the poet Tomas Reyl in March." for i in range(7)]
 QUESTION = "Who got prize number 3?"
 
@@ -142,14 +144,14 @@ def test_questions_read_one_bank_together_as_each_alone(
 def test_many_are_answered_as_each_alone(memory: PaperMemory, selected: list[Selected]) -> None:
     asked = [QUESTION, "Who?", "Where was the prize of the poet?"]
     banks = [selected[:2], selected, selected[4:5]]
-    done: list[int] = []
-    together = answer_many(memory, asked, banks, batch=2, max_new_tokens=6, progress=done.append)
+    done = Steps()
+    together = answer_many(memory, asked, banks, batch=2, max_new_tokens=6, progress=done)
     alone = [
         "".join(memory.answer(question, bank, max_new_tokens=6)).strip()
         for question, bank in zip(asked, banks, strict=True)
     ]
     assert together == alone
-    assert done == [2, 3]
+    assert done == [2, 1]
     whole = answer_from_whole(memory, asked, lambda: [selected[:4], selected[4:]], max_new_tokens=6)
     assert whole == answer_many(memory, asked, [selected] * 3, max_new_tokens=6)
     assert answer_from_whole(memory, [], lambda: [selected]) == []

@@ -27,7 +27,7 @@ from models.text.prompts import question_prompt
 from models.training.batches import Batch
 from models.training.corpus import Corpus, build
 from models.training.settings import TrainConfig
-from models.training.trainer import Progress, Trainer
+from models.training.trainer import StepReport, Trainer
 
 from ..conftest import prizes
 
@@ -173,8 +173,8 @@ def make(
     return trainer
 
 
-def _run(trainer: Trainer, **more: Any) -> list[Progress]:
-    steps: list[Progress] = []
+def _run(trainer: Trainer, **more: Any) -> list[StepReport]:
+    steps: list[StepReport] = []
     trainer.run(steps.append, **more)
     return steps
 
@@ -195,7 +195,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(make: Callable[..., Train
     whole = make("whole")
     _run(whole)
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: StepReport) -> None:
         if progress.step == 2:
             raise KeyboardInterrupt
 

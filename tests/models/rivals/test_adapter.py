@@ -20,7 +20,7 @@ from models.rivals import adapter as adapters
 from models.rivals.adapter import Adapter, AdapterConfig, merged, rank_for
 from models.rivals.qa_tune import QATuning, examples, latent_parameters, prompt_tokens
 from models.training.settings import TrainConfig
-from models.training.trainer import Progress, Trainer
+from models.training.trainer import StepReport, Trainer
 
 from ..conftest import MakeLM, prizes
 
@@ -60,7 +60,7 @@ def trainer(lm: BaseLM, tiny_encoder: Path, tmp_path: Path) -> MakeTrainer:
 @pytest.mark.parametrize("task", ["closed-book", "text"])
 def test_the_loss_falls_and_the_base_lm_stays(trainer: MakeTrainer, lm: BaseLM, task: str) -> None:
     before = {name: weight.clone() for name, weight in lm.model.state_dict().items()}
-    steps: list[Progress] = []
+    steps: list[StepReport] = []
     run = trainer(task, settings=replace(SETTINGS, steps=30))
     run.run(steps.append)
     first, last = (sum(s.answer_loss for s in part) / 4 for part in (steps[:4], steps[-4:]))
@@ -82,7 +82,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(trainer: MakeTrainer) -> 
     whole.run(lambda _: None)
     broken = trainer("text", "broken")
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: StepReport) -> None:
         if progress.step == 2:
             raise KeyboardInterrupt
 

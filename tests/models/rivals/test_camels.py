@@ -18,7 +18,7 @@ from models.rivals.finetune import Tuner, weighted_loss
 from models.training.batches import Sampler
 from models.training.corpus import Corpus, build
 from models.training.settings import TrainConfig
-from models.training.trainer import Progress, Trainer
+from models.training.trainer import StepReport, Trainer
 
 from ..conftest import prizes
 
@@ -100,7 +100,7 @@ def test_the_meta_loss_falls(
             return sum(float(method.loss(corpus, batch, None).total) for batch in batches)
 
     untrained = measured()
-    steps: list[Progress] = []
+    steps: list[StepReport] = []
     made = tmp_path / "made"
     trainer = Trainer(method, encoder, [EXAMPLES], [1.0], made, note=lambda _: None)
     trainer.run(steps.append)
@@ -131,7 +131,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(
     whole.run(lambda _: None)
     broken = make("broken")
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: StepReport) -> None:
         if progress.step == 2:
             raise KeyboardInterrupt
 

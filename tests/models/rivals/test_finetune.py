@@ -10,6 +10,8 @@ import torch
 from models.base.lm import BaseLM
 from models.rivals.finetune import Tuner
 
+from ..conftest import Steps
+
 DOCUMENTS = ["The town of Varnholt opened a new bridge.", "The jury gave the prize to Tomas Reyl."]
 
 
@@ -30,8 +32,8 @@ def test_only_the_copy_learns(base: BaseLM) -> None:
     tuner = Tuner(base, 1e-2)
     tokens = base.tokenize(DOCUMENTS)
     losses = [[float(tuner.loss(row)) for row in tokens]]
-    done: list[int] = []
-    seconds = tuner.learn(DOCUMENTS * 3, lambda: done.append(1))
+    done = Steps()
+    seconds = tuner.learn(DOCUMENTS * 3, done)
     losses.append([float(tuner.loss(row)) for row in tokens])
     assert all(late < early - 0.5 for early, late in zip(*losses, strict=True))
     assert (len(done), seconds > 0) == (6, True)

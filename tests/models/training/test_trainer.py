@@ -23,7 +23,7 @@ from models.training.batches import Sampler
 from models.training.corpus import Corpus, build
 from models.training.loss import IGNORE, quantisation_step, supervised_rows
 from models.training.settings import TrainConfig
-from models.training.trainer import Progress, Trainer
+from models.training.trainer import StepReport, Trainer
 
 NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
 
@@ -69,8 +69,8 @@ def make(tmp_path: Path, tiny_llama: Path, build_memory: Any) -> MakeTrainer:
     return trainer
 
 
-def _run(trainer: Trainer, **more: Any) -> list[Progress]:
-    steps: list[Progress] = []
+def _run(trainer: Trainer, **more: Any) -> list[StepReport]:
+    steps: list[StepReport] = []
     trainer.run(steps.append, **more)
     return steps
 
@@ -105,7 +105,7 @@ def test_a_resumed_run_ends_where_an_unbroken_one_does(make: MakeTrainer) -> Non
     _run(whole)
     broken = make(out="broken")
 
-    def interrupt(progress: Progress) -> None:
+    def interrupt(progress: StepReport) -> None:
         if progress.step == 3:
             raise KeyboardInterrupt
 
@@ -155,7 +155,7 @@ def test_the_saved_checkpoint_is_the_trained_one(make: MakeTrainer) -> None:
 
 def _corpus(memory: LatentMemory, examples: list[Example] | None = None) -> Corpus:
     corpus = build([examples or _examples()], memory.count_tokens, chunk_tokens=64)
-    corpus.embed(memory.encoder, progress=lambda _: None)
+    corpus.embed(memory.encoder, note=lambda _: None)
     return corpus
 
 

@@ -25,7 +25,7 @@ from models.training.method import Method
 from models.training.settings import TrainConfig, autocast, average_gradients
 from models.training.trainer import Trainer
 
-from .conftest import prizes
+from ..conftest import prizes
 
 EXAMPLES = prizes("The jury gave prize number {i} to {name} in March.")
 SETTINGS = TrainConfig(steps=2, groups=2, documents=2, learning_rate=1e-3, save_minutes=60, seed=3)
@@ -97,15 +97,15 @@ def test_forgetting_layers_changes_no_gradient_and_saves_memory(make: Make) -> N
     assert kept[True] < 0.7 * kept[False]
 
 
-def test_nothing_is_forgotten_where_nothing_is_remembered(tiny_llama: Path) -> None:
+def test_checkpointing_changes_nothing_without_gradients(tiny_llama: Path) -> None:
     lm = BaseLM.load(tiny_llama, device=torch.device("cpu"), dtype=torch.float32)
     ids = lm.pad(lm.tokenize(["The mayor cut the ribbon."]))
     with torch.no_grad():
         expected = lm.forward(ids)
         lm.gradient_checkpointing = True
-        cache: list[tuple[Tensor, Tensor]] = []
-        assert torch.equal(lm.forward(ids, cache=cache), expected)
-    assert len(cache) == lm.shape.layers
+        cache = lm.new_cache(None, *ids.shape)
+        torch.testing.assert_close(lm.forward(ids, cache=cache), expected)
+    assert cache.length == ids.shape[1]
 
 
 def test_bfloat16_computes_about_the_same(make: Make) -> None:
