@@ -1,1 +1,1 @@
-"""TODO."""
+"""Files to text: which files are meant, and what they say."""

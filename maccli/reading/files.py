@@ -1,4 +1,4 @@
-"""Which files are meant: paths, globs and folders become a list of files, and of what is wrong."""
+"""Paths, globs and folders to the files that are meant, and to what is wrong with the others."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SKIPPED_FOLDERS = frozenset({"CVS", "_darcs", "__pycache__", "node_modules"})
-"""Not entered by a walk, beside everything hidden (.git, .hg, .svn, .venv ...)."""
+"""Folders that a walk leaves out, as it does all hidden ones (.git, .hg, .svn, .venv ...)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file to read: where it is, the name it goes by in the store, its size in bytes.
+    """A file to read.
 
-    `walked` tells that it was found in a folder rather than named by the user.
+    Attributes:
+        path: where it is.
+        source: its name in the store.
+        size: in bytes.
+        walked: whether a walk of a folder met it, rather than that the user named it.
     """
 
     path: Path
@@ -30,20 +34,23 @@ class Found:
 class Unusable:
     """A path that gives no file, and why, in words for the user."""
 
+    size = 0
+
     path: str
     reason: str
 
 
-def find(paths: Sequence[str], *, recursive: bool) -> list[Found | Unusable]:
+def find(paths: Sequence[str]) -> list[Found | Unusable]:
     """Return the files that `paths` (files, globs, folders) mean, each once, in a stable order.
 
-    A path that exists is taken as it is, even if it looks like a glob. Hidden files and folders and
-    those of version control are skipped unless named. Nothing is read.
+    A folder is taken with everything in it. A path that exists is taken as it is, even if it looks
+    like a glob. Hidden files and folders and those of version control are skipped unless named.
+    Nothing is read.
     """
     seen: set[str] = set()
     result: list[Found | Unusable] = []
     for path in paths:
-        for item in _expand(path, recursive):
+        for item in _expand(path):
             key = item.source if isinstance(item, Found) else item.path
             if key not in seen:
                 seen.add(key)
@@ -52,12 +59,12 @@ def find(paths: Sequence[str], *, recursive: bool) -> list[Found | Unusable]:
 
 
 def below(folder: str) -> list[Found | Unusable]:
-    """Return what a walk of a folder finds, as `find` does with `recursive`; it may be nothing."""
+    """Return what is in a folder, as `find` does; it may be nothing."""
     return list(_walk(folder))
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Tell whether a path lies in a folder, both absolute."""
+    """Return whether a path lies in a folder, both absolute."""
     return path.startswith(folder.rstrip(os.sep) + os.sep)
 
 
@@ -72,7 +79,7 @@ def outermost(folders: Sequence[str]) -> list[str]:
 
 
 def is_gone(path: str) -> bool:
-    """Tell whether no file is at `path` any more, rather than that it cannot be looked at."""
+    """Return whether no file is at `path` any more; not if it merely cannot be looked at."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -82,7 +89,7 @@ def is_gone(path: str) -> bool:
 
 
 def look(path: str) -> Found | Unusable:
-    """Return a file that is at `path`, as if a walk had found it."""
+    """Return the file at `path`, as a walk of its folder would."""
     return _look(path, walked=True)
 
 
@@ -102,34 +109,27 @@ def displayed(source: str) -> str:
     return source[len(here) + 1 :] if source.startswith(here.rstrip(os.sep) + os.sep) else source
 
 
-def _expand(path: str, recursive: bool) -> Iterator[Found | Unusable]:
+def _expand(path: str) -> Iterator[Found | Unusable]:
     expanded = os.path.expanduser(path)
     if os.path.lexists(expanded):
-        yield from _named(expanded, recursive)
+        yield from _named(expanded)
     elif glob.has_magic(expanded):
         matches = sorted(glob.glob(expanded, recursive=True))
         if not matches:
             yield Unusable(printable(path), "no file matches")
         for match in matches:
-            # "docs/**" matches folders too; what is in them it matches by itself.
+            # "docs/**" matches folders, and by itself what is in them.
             if "**" not in expanded or not os.path.isdir(match):
-                yield from _named(match, recursive)
+                yield from _named(match)
     else:
         yield Unusable(printable(path), "no such file or folder")
 
 
-def _named(path: str, recursive: bool) -> Iterator[Found | Unusable]:
-    if not os.path.isdir(path):
-        yield _look(path, walked=False)
-    elif recursive:
-        empty = True
-        for item in _walk(path):
-            empty = False
-            yield item
-        if empty:
-            yield Unusable(printable(path), "no files in this folder")
+def _named(path: str) -> Iterator[Found | Unusable]:
+    if os.path.isdir(path):
+        yield from below(path) or [Unusable(printable(path), "no files in this folder")]
     else:
-        yield Unusable(printable(path), "is a folder; add --recursive to take the files in it")
+        yield _look(path, walked=False)
 
 
 def _walk(folder: str) -> Iterator[Found | Unusable]:

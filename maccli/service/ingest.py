@@ -11,8 +11,9 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from maccli.reading import files, loaders
+from maccli.reading.encodings import Empty, Refused
 from maccli.reading.files import Found, Unusable
-from maccli.reading.loaders import Empty, Loaded, Refused
+from maccli.reading.loaders import Loaded
 from maccli.service.amortizing import DocumentText, Written, amortize_documents, holds
 from maccli.service.report import Outcome, Report, Status
 from store.labels import NO_CHANGE, Labels
