@@ -1,8 +1,8 @@
 """Which modulations are merged: pairs of near ones among many. n: vectors, E: key size.
 
 All pairs of 100,000 vectors would be 10^10 products of E numbers. So vectors are cut into cells of
-at most `CELL`, near ones together; inside a cell every pair is looked at, block by block. Who is
-left without a partner tries again, in cells cut differently. Memory stays that of one cell.
+at most `CELL`, near ones together; inside a cell every pair is looked at, block by block. Vectors
+without a partner are cut into other cells and tried again. Memory stays that of one cell.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ _PRODUCTS = 1 << 22  # held at a time
 
 
 def near_pairs(vectors: NDArray[np.float16], number: int, seed: int) -> NDArray[np.int64]:
-    """Disjoint pairs of near vectors, the nearest first.
+    """Return disjoint pairs of near vectors, the nearest first.
 
     Args:
         vectors: float16 [n, E]; near is what has a large cosine.
-        number: of pairs, at most n // 2.
-        seed: for the cells' cuts, if there are more vectors than fit into one.
+        number: how many pairs, at most n // 2.
+        seed: seed of the cuts into cells, if there are more vectors than fit into one cell.
 
     Returns:
         int64 [number, 2].
     """
     rng = np.random.default_rng(seed)
     free = np.arange(len(vectors))
-    found: list[NDArray[np.int64]] = []
+    pieces: list[NDArray[np.int64]] = []
     while number > 0:
         pairs = _match(vectors, free, rng)[:number]
-        found.append(pairs)
+        pieces.append(pairs)
         number -= len(pairs)
         free = np.setdiff1d(free, pairs)
-    return np.concatenate(found) if found else np.empty((0, 2), np.int64)
+    return np.concatenate(pieces) if pieces else np.empty((0, 2), np.int64)
 
 
 def random_pairs(n: int, number: int, seed: int) -> NDArray[np.int64]:
-    """`number` disjoint pairs of 0 to n - 1, int64 [number, 2]."""
+    """Return `number` disjoint random pairs of 0 to n - 1, int64 [number, 2]."""
     return np.random.default_rng(seed).permutation(n)[: 2 * number].reshape(-1, 2)
 
 
 def _match(
     vectors: NDArray[np.float16], free: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Pairs among `free`, at least one: greedily, of each one's nearest, the nearest pair first."""
+    """Pair vectors of `free` with one of their nearest each, greedily, the nearest pair first."""
     edges = [_edges(vectors, cell) for cell in _cells(vectors, free, rng)]
     left, right, cosine = (np.concatenate(part) for part in zip(*edges, strict=True))
     order = np.lexsort((right, left, -cosine))
@@ -70,8 +70,8 @@ def _cells(
     if len(rows) <= CELL:
         yield rows
         return
-    one, other = vectors[rng.choice(rows, 2, replace=False)].astype(np.float32)
-    direction = one - other
+    first, second = vectors[rng.choice(rows, 2, replace=False)].astype(np.float32)
+    direction = first - second
     along = np.concatenate(
         [
             vectors[rows[start : start + CELL]].astype(np.float32) @ direction
@@ -87,7 +87,7 @@ def _cells(
 def _edges(
     vectors: NDArray[np.float16], rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Each one's nearest in its cell: smaller number, larger number, cosine; each edge once."""
+    """Return each vector's nearest in its cell: smaller and larger number, and cosine."""
     z = vectors[rows].astype(np.float32)
     z /= np.linalg.norm(z, axis=1, keepdims=True).clip(min=1e-6)
     k = min(_NEAREST, len(rows) - 1)
@@ -96,14 +96,17 @@ def _edges(
     step = max(1, _PRODUCTS // len(rows))
     for start in range(0, len(rows), step):
         products = z[start : start + step] @ z.T
-        own = np.arange(len(products))
-        products[own, own + start] = -np.inf
+        numbers = np.arange(len(products))
+        products[numbers, numbers + start] = -np.inf
         best = np.argpartition(products, len(rows) - k, axis=1)[:, len(rows) - k :]
         near[start : start + step] = best
-        cosine[start : start + step] = products[own[:, None], best]
-    here = np.repeat(np.arange(len(rows)), k)
-    there = near.reshape(-1)
-    code = np.minimum(here, there) * len(rows) + np.maximum(here, there)
+        cosine[start : start + step] = products[numbers[:, None], best]
+    left = np.repeat(np.arange(len(rows)), k)
+    right = near.reshape(-1)
+    code = np.minimum(left, right) * len(rows) + np.maximum(left, right)
     _, first = np.unique(code, return_index=True)
-    left, right = rows[code[first] // len(rows)], rows[code[first] % len(rows)]
-    return left, right, cosine.reshape(-1)[first]
+    return (
+        rows[code[first] // len(rows)],
+        rows[code[first] % len(rows)],
+        cosine.reshape(-1)[first],
+    )

@@ -1,4 +1,4 @@
-"""How small a bank is to become: a share of its modulations, a number of them, or their bytes."""
+"""How small a store becomes: a share of its modulations, a number of them, or their bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class TargetError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a prune is to leave. Exactly one of the three is given.
+    """What a prune leaves. Exactly one of the three is given.
 
     Attributes:
-        share: of the modulations, above 0 and at most 1.
-        number: of modulations, at least 1.
-        size: of the modulations in bytes, at least 1.
+        share: share of the modulations, above 0 and at most 1.
+        number: number of modulations, at least 1.
+        size: size of all modulations in bytes, at least 1.
     """
 
     share: float | None = None
@@ -47,20 +47,20 @@ class Target:
             TargetError: it is none of these, or out of range.
         """
         text = text.strip().replace(",", "")
-        if found := _SHARE.fullmatch(text):
-            return cls(share=float(found[1]) / 100)
+        if match := _SHARE.fullmatch(text):
+            return cls(share=float(match[1]) / 100)
         if text.isascii() and text.isdecimal() and len(text) < 19:
             return cls(number=int(text))
-        if found := _SIZE.fullmatch(text):
-            unit = (found[2] or "").lower()
-            return cls(size=int(float(found[1]) * (_UNITS | _BINARY_UNITS)[unit]))
+        if match := _SIZE.fullmatch(text):
+            unit = (match[2] or "").lower()
+            return cls(size=int(float(match[1]) * (_UNITS | _BINARY_UNITS)[unit]))
         raise TargetError(f"{text!r} is no share, number or size, such as 50%, 2000 or 20MB")
 
-    def modulations(self, there: int) -> int | None:
-        """How many of `there` modulations are to be left; None where a size decides."""
+    def modulations(self, total: int) -> int | None:
+        """Return how many of `total` modulations are left; None where a size decides."""
         if self.share is not None:
-            return min(there, max(1, round(there * self.share)))
-        return None if self.number is None else min(there, self.number)
+            return min(total, max(1, round(total * self.share)))
+        return None if self.number is None else min(total, self.number)
 
     def __str__(self) -> str:
         if self.share is not None:

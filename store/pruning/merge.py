@@ -1,4 +1,4 @@
-"""Several modulations into one. S: tokens of a modulation, T: tokens of a chunk, R: latent size.
+"""Several modulations into joined. S: tokens of a modulation, T: tokens of a chunk, R: latent size.
 
 Modulations here have different lengths, unlike the paper's (arXiv 2403.04317, section 3.3 and
 appendix), whose average is taken element by element. Two ways:
@@ -28,8 +28,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from store.rounding import quantise, values
-from store.tokens import Part, in_order, in_reading_order, union
+from store.pruning.tokens import (
+    TokenSet,
+    in_order,
+    in_reading_order,
+    quantise,
+    union,
+    values,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,8 +53,8 @@ _WORTH = 0.25
 Sizer = Callable[["NDArray[np.int8]", "NDArray[np.float16]"], int]
 
 
-def average(parts: Sequence[Part]) -> Part:
-    """The parts' mean, position by position."""
+def average(parts: Sequence[TokenSet]) -> TokenSet:
+    """Return the mean of the parts, position by position."""
     parts = in_order(parts)
     counts = [part.counts() for part in parts]
     lengths = [int(np.flatnonzero(count)[-1]) + 1 for count in counts]
@@ -57,19 +63,19 @@ def average(parts: Sequence[Part]) -> Part:
     scales = np.concatenate([p.scales[:n] for p, n in zip(parts, lengths, strict=True)])
     # A place that no chunk has any more, between others, keeps its own latents: no division by 0.
     weight = np.concatenate([c[:n] for c, n in zip(counts, lengths, strict=True)]).clip(min=1)
-    members = {chunk: which for part in parts for chunk, which in part.members.items()}
-    return Part(*_means(latents, scales, weight, labels), members)
+    members = {chunk: rows for part in parts for chunk, rows in part.members.items()}
+    return TokenSet(*_means(latents, scales, weight, labels), members)
 
 
-def merge(parts: Sequence[Part], tokens: int) -> Part:
-    """The parts in one set of at most `tokens` tokens, at least 1."""
+def merge(parts: Sequence[TokenSet], tokens: int) -> TokenSet:
+    """Join the parts to one set of at most `tokens` tokens, at least 1."""
     if tokens < 1:
         raise ValueError(f"a modulation needs at least 1 token, not {tokens}")
     return _merged(_few(in_order(parts), tokens), tokens)
 
 
-def concentrate(parts: Sequence[Part], share: float, size: Sizer) -> Part:
-    """`fit`, but where less than a quarter of the bytes is left, some of the parts get none.
+def concentrate(parts: Sequence[TokenSet], share: float, size: Sizer) -> TokenSet:
+    """Do what `fit` does, but give some parts no bytes where less than a quarter is left.
 
     On 120 dev questions with the right document given, F1 is 70 whole, 67 at half of the bytes and
     34 to 38 at a quarter, so twice as much for its bytes; with still fewer, answers soon fail. The
@@ -78,38 +84,38 @@ def concentrate(parts: Sequence[Part], share: float, size: Sizer) -> Part:
     Arguments as in `fit`.
     """
     parts = sorted(parts, key=lambda part: max(part.members))
-    kept = max(1, math.ceil(len(parts) * min(1.0, share / _WORTH)))
-    if kept == len(parts):
+    newest = max(1, math.ceil(len(parts) * min(1.0, share / _WORTH)))
+    if newest == len(parts):
         return fit(parts, share, size)
-    rest, parts = parts[:-kept], parts[-kept:]
+    rest, parts = parts[:-newest], parts[-newest:]
     whole = sum(size(part.latents, part.scales) for part in rest)
-    own = sum(size(part.latents, part.scales) for part in parts)
-    one = fit(parts, min(1.0, share * (whole + own) / own), size)
-    z = values(one.latents, one.scales)
+    room = sum(size(part.latents, part.scales) for part in parts)
+    joined = fit(parts, min(1.0, share * (whole + room) / room), size)
+    z = values(joined.latents, joined.scales)
     squares = np.einsum("sr,sr->s", z, z)
-    members = dict(one.members)
+    members = dict(joined.members)
     for part in rest:
         near = (squares - 2 * values(part.latents, part.scales) @ z.T).argmin(1)
-        members |= {chunk: near[which] for chunk, which in part.members.items()}
-    return Part(one.latents, one.scales, members)
+        members |= {chunk: near[rows] for chunk, rows in part.members.items()}
+    return TokenSet(joined.latents, joined.scales, members)
 
 
-def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
-    """The parts in one set that takes `share` of their bytes, with the least squared error.
+def fit(parts: Sequence[TokenSet], share: float, size: Sizer) -> TokenSet:
+    """Join the parts to one set that takes `share` of their bytes, with the least squared error.
 
     Tried on dev questions and found worse for the same bytes: steps without fitted scales (at half,
     F1 52 instead of 67), tokens left out and counted into others, small components left out.
 
     Args:
-        parts: at least one.
+        parts: at least joined.
         share: above 0 and at most 1.
         size: how many bytes latents int8 [S, R] with scales float16 [S] take.
     """
     parts = in_order(parts)
     budget = share * sum(size(part.latents, part.scales) for part in parts)
     total = sum(len(part.latents) for part in parts)
-    one = union(_few(parts, max(1, round(share * total))))
-    z, weight = values(one.latents, one.scales), one.counts()
+    joined = union(_few(parts, max(1, round(share * total))))
+    z, weight = values(joined.latents, joined.scales), joined.counts()
     labels = np.arange(len(z))
     means, counts = _meanvalues(z, weight, labels)
     best, least = None, (True, np.inf)
@@ -121,33 +127,33 @@ def fit(parts: Sequence[Part], share: float, size: Sizer) -> Part:
         if not least[0] and weight @ ((means[labels] - z) ** 2).sum(-1) >= least[1]:
             break  # fewer tokens alone cost more than that, and still fewer cost still more
         low = 0  # and `high`: with fewer tokens the steps that fit are no wider
-        made = None
+        fitting = None
         while low < high:  # the finest steps that fit
             middle = (low + high) // 2
-            tried = _quantised(one, means, z, labels, _STEPS[middle])
+            tried = _quantised(joined, means, z, labels, _STEPS[middle])
             if size(*tried) <= budget:
-                high, made = middle, tried
+                high, fitting = middle, tried
             else:
                 low = middle + 1
-        fits = made is not None
-        if made is None:  # what is left are the widest steps, or those of more tokens
-            made = _quantised(one, means, z, labels, _STEPS[low])
-            fits = size(*made) <= budget
-        error = float(weight @ ((values(*made)[labels] - z) ** 2).sum(-1))
+        fits = fitting is not None
+        if fitting is None:  # what is left are the widest steps, or those of more tokens
+            fitting = _quantised(joined, means, z, labels, _STEPS[low])
+            fits = size(*fitting) <= budget
+        error = float(weight @ ((values(*fitting)[labels] - z) ** 2).sum(-1))
         cost = not fits, error
         if best is None or cost < least:
-            best, least = (made, labels), cost
+            best, least = (fitting, labels), cost
     assert best is not None
     (latents, scales), labels = best
-    order = in_reading_order(labels, one.members)
+    order = in_reading_order(labels, joined.members)
     places = np.empty(len(latents), np.int64)
     places[order] = labels  # where in reading order each row stands
     latents, scales = latents[places], scales[places]
-    return Part(latents, scales, {chunk: order[which] for chunk, which in one.members.items()})
+    return TokenSet(latents, scales, {chunk: order[rows] for chunk, rows in joined.members.items()})
 
 
-def _few(parts: list[Part], tokens: int) -> list[Part]:
-    """The parts, some of them merged already if there are too many tokens for one comparison."""
+def _few(parts: list[TokenSet], tokens: int) -> list[TokenSet]:
+    """Merge some of the parts if they have too many tokens for one comparison."""
     while len(parts) > 2 and sum(len(part.latents) for part in parts) > _MOST:
         size, number = len(parts[0].latents), 1
         while number < 2 or (number < len(parts) and size + len(parts[number].latents) <= _MOST):
@@ -157,12 +163,12 @@ def _few(parts: list[Part], tokens: int) -> list[Part]:
     return parts
 
 
-def _merged(parts: Sequence[Part], tokens: int) -> Part:
-    one = union(parts)
-    labels = _cluster(values(one.latents, one.scales), one.counts(), tokens)
-    labels = in_reading_order(labels, one.members)
-    means = _means(one.latents, one.scales, one.counts(), labels)
-    return Part(*means, {chunk: labels[which] for chunk, which in one.members.items()})
+def _merged(parts: Sequence[TokenSet], tokens: int) -> TokenSet:
+    joined = union(parts)
+    labels = _cluster(values(joined.latents, joined.scales), joined.counts(), tokens)
+    labels = in_reading_order(labels, joined.members)
+    means = _means(joined.latents, joined.scales, joined.counts(), labels)
+    return TokenSet(*means, {chunk: labels[rows] for chunk, rows in joined.members.items()})
 
 
 def _means(
@@ -171,16 +177,16 @@ def _means(
     weight: NDArray[np.int64],
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """Weighted means of the tokens with the same label (0 to the largest, none left out)."""
+    """Return weighted means of the tokens with the same label (0 to the largest, none missing)."""
     z = values(latents, scales)
     means, _ = _meanvalues(z, weight, labels)
-    return _quantised(Part(latents, scales, {}), means, z, labels, 0.0)
+    return _quantised(TokenSet(latents, scales, {}), means, z, labels, 0.0)
 
 
 def _meanvalues(
     z: NDArray[np.float32], weight: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Weighted means of the rows of z with the same label, float32 [S', R], and their weights."""
+    """Return weighted means of rows of z with equal labels, float32 [S', R], and the weights."""
     order = np.argsort(labels, kind="stable")
     starts = np.searchsorted(labels[order], np.arange(int(labels.max()) + 1))
     sums = np.add.reduceat(z[order] * weight[order, None].astype(np.float32), starts)
@@ -189,13 +195,13 @@ def _meanvalues(
 
 
 def _quantised(
-    one: Part,
+    joined: TokenSet,
     means: NDArray[np.float32],
     z: NDArray[np.float32],
     labels: NDArray[np.int64],
     step: float,
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """The means of the rows of z, which are those of `one`, with the same label, in such steps."""
+    """Round the means of the rows of z, those of `joined`, that have the same label."""
     latents, scales = quantise(means, step)
     if not step:
         # Where nothing was averaged nothing may be lost, not even by rounding.
@@ -203,20 +209,20 @@ def _quantised(
         differ = np.zeros(len(means), bool)
         differ[labels[(z != z[first[labels]]).any(-1)]] = True
         same = first[~differ]
-        latents[~differ], scales[~differ] = one.latents[same], one.scales[same]
+        latents[~differ], scales[~differ] = joined.latents[same], joined.scales[same]
     return latents, scales
 
 
 def _cluster(z: NDArray[np.float32], weight: NDArray[np.int64], tokens: int) -> NDArray[np.int64]:
-    """Join the nearest of z [S, R] until at most `tokens` are left; returns labels int64 [S]."""
+    """Join the nearest of z [S, R] until at most `tokens` are left; return labels int64 [S]."""
     labels = np.arange(len(z))
     z, n = z.copy(), weight.astype(np.float32)
     while len(z) > tokens:
         cost, near = _nearest(z, n)
         # Pairs that are each other's nearest can be joined at once: with Ward's criterion nothing
         # gets nearer by it (reducibility). The dearer half waits for the result of the cheaper.
-        here = np.arange(len(z))
-        pairs = np.flatnonzero((near[near] == here) & (here < near))
+        numbers = np.arange(len(z))
+        pairs = np.flatnonzero((near[near] == numbers) & (numbers < near))
         if not len(pairs):  # rounding can break the symmetry of equal distances
             pairs = np.array([cost.argmin()])
         pairs = pairs[np.lexsort((pairs, cost[pairs]))][: (len(z) - tokens + 1) // 2]
@@ -224,19 +230,19 @@ def _cluster(z: NDArray[np.float32], weight: NDArray[np.int64], tokens: int) -> 
         total = n[pairs] + n[others]
         z[pairs] += (n[others] / total)[:, None] * (z[others] - z[pairs])
         n[pairs] = total
-        kept = np.ones(len(z), bool)
-        kept[others] = False
-        new = np.cumsum(kept) - 1
+        stay = np.ones(len(z), bool)
+        stay[others] = False
+        new = np.cumsum(stay) - 1
         new[others] = new[pairs]
         labels = new[labels]
-        z, n = z[kept], n[kept]
+        z, n = z[stay], n[stay]
     return labels
 
 
 def _nearest(
     z: NDArray[np.float32], n: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """For each token what joining it with its nearest costs [S], and which that is [S]."""
+    """Return what joining each token with its nearest costs [S], and which that is [S]."""
     squares = np.einsum("sr,sr->s", z, z)
     cost = np.empty(len(z), np.float32)
     near = np.empty(len(z), np.int64)
@@ -244,8 +250,8 @@ def _nearest(
         rows = slice(start, min(start + _BLOCK, len(z)))
         d = np.maximum(squares[rows, None] + squares - 2 * (z[rows] @ z.T), 0)
         d *= n[rows, None] * n / (n[rows, None] + n)
-        own = np.arange(rows.start, rows.stop)
-        d[own - start, own] = np.inf
+        numbers = np.arange(rows.start, rows.stop)
+        d[numbers - start, numbers] = np.inf
         near[rows] = d.argmin(1)
-        cost[rows] = d[own - start, near[rows]]
+        cost[rows] = d[numbers - start, near[rows]]
     return cost, near

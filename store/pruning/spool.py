@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from store.prunes import Merged
+from store.pruning.records import Merged
 
 _HEAD = struct.Struct("<QI")
 _MEMBER = struct.Struct("<qQ")
@@ -18,8 +18,8 @@ class Spool:
     """A file without a name in the store's folder: it is gone with the process. A context manager.
 
     Attributes:
-        number: of merged modulations in it.
-        size: of their blobs, in bytes.
+        number: number of merged modulations in it.
+        size: size of their blobs in bytes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -35,7 +35,7 @@ class Spool:
         self._file.close()
 
     def add(self, merged: Merged) -> None:
-        """Write one behind the others."""
+        """Write a modulation behind the others."""
         self._file.write(_HEAD.pack(len(merged.data), len(merged.members)))
         self._file.write(merged.data)
         for chunk_id, data in merged.members.items():
@@ -45,7 +45,7 @@ class Spool:
         self.size += len(merged.data) + sum(map(len, merged.members.values()))
 
     def clear(self) -> None:
-        """Take all of them out."""
+        """Remove all of them."""
         self._file.seek(0)
         self._file.truncate()
         self.number = self.size = 0

@@ -1,0 +1,1 @@
+"""Making a store smaller: dropping modulations, or merging those that are alike."""
