@@ -13,7 +13,6 @@ import pytest
 
 from maccli.evaluation.report import plots
 from maccli.evaluation.report.page import page
-from maccli.evaluation.report.panels import panels
 from maccli.evaluation.report.tables import tables
 from maccli.evaluation.results import Results, Row
 
@@ -149,8 +148,8 @@ def test_the_page_is_well_formed_and_fetches_nothing(results: Results) -> None:
         "http://www.w3.org/1999/xlink",
     }
     assert "@import" not in text and "Who is &lt;b&gt;x&lt;/b&gt;?" in text
-    assert "and 11 more" in text and text.count("machine-made") == 2
-    assert text.count("<svg") == 1 == len(panels(results))
+    assert "and 11 more" in text and text.count("machine-made") == 1
+    assert text.count("<svg") == 1 == len(plots.panels(results))
 
 
 def test_pictures_are_the_same_every_time_and_follow_the_page_s_colours(
