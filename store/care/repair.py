@@ -1,105 +1,112 @@
-"""Rebuilding what a store holds twice: keys, full-text search, digests and sums.
+"""Rebuilding what a store can compute from the rest: full-text search, the list of keys, sums.
 
-What it holds once, the modulations and the texts, cannot be rebuilt. Documents that lost some are
-marked, so that ingesting them again is not taken for needless, or removed if that is asked for.
+Texts, modulations and keys are stored once and cannot be computed. Documents that lost some are
+marked, so that ingesting them again is not skipped, or removed if that is wanted.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from store import digests, documents, prunes
-from store.keyblock import KeyBlock, discard
-from store.verify import Kind, Problem
+from store.care.verify import Kind, verify
+from store.errors import translated
+from store.index import documents, keys
+from store.index.connection import synchronous, writing
+from store.pruning import records
 
+if TYPE_CHECKING:
+    from store.store import Store
 
-@dataclass(slots=True)
-class Damage:
-    """What a verification found, as far as it is needed to repair it."""
-
-    kinds: set[Kind] = field(default_factory=set)
-    documents: dict[str, None] = field(default_factory=dict)
-    sums: dict[str, None] = field(default_factory=dict)
-    chunks: list[int] = field(default_factory=list)
-    reindex: bool = False
-
-
-def damage(problems: Iterable[Problem]) -> Damage:
-    """Sum up what was found."""
-    found = Damage()
-    for problem in problems:
-        found.kinds.add(problem.kind)
-        found.reindex |= problem.kind == "index" and problem.remedy == "repair"
-        if problem.remedy == "ingest" and problem.source is not None:
-            found.documents[problem.source] = None
-        elif problem.kind in ("totals", "digest"):
-            if problem.chunk is not None:
-                found.chunks.append(problem.chunk)
-            if problem.source is not None:
-                found.sums[problem.source] = None
-    return found
+_ORPHANS = {
+    "chunks": ("document_id", "documents"),
+    "modulations": ("chunk_id", "chunks"),
+    "members": ("chunk_id", "chunks"),
+    "usage": ("chunk_id", "chunks"),
+    "document_tags": ("document_id", "documents"),
+}
 
 
 def repair(
-    connection: sqlite3.Connection,
-    key_block: KeyBlock,
-    tokens: Callable[[bytes], int],
-    found: Damage,
-    *,
-    drop: bool,
+    store: Store, *, drop_damaged: bool = False, advance: Callable[[int], None] | None = None
 ) -> Sequence[str]:
-    """Rebuild what can be rebuilt, inside a write transaction.
+    """Rebuild what can be rebuilt, in one transaction.
 
     Args:
-        connection: to the index.
-        key_block: the store's keys; call its `clean` once the transaction is committed.
-        tokens: T of an encoded modulation, or a chunk's part of one, that decodes.
-        found: what is wrong.
-        drop: remove documents that lost modulations, and chunks that belong to no document.
+        store: the store.
+        drop_damaged: remove documents whose chunks, modulations or keys are damaged. Otherwise they
+            stay, marked as changed, so that ingesting them again replaces them.
+        advance: as for `verify`, which is done first.
 
     Returns:
-        the sources of the documents that were marked or removed.
+        the sources of the damaged documents.
+
+    Raises:
+        StoreError: no permission to write, or no space left.
     """
-    if found.reindex:
-        connection.execute("REINDEX")
-    # First of all: removing a chunk takes its words out of full-text search.
-    if "search" in found.kinds:
-        connection.execute("INSERT INTO chunks_fts (chunks_fts) VALUES ('rebuild')")
-    if drop:
-        connection.execute("DELETE FROM chunks WHERE document_id NOT IN (SELECT id FROM documents)")
-    for table in ("modulations", "digests"):
-        connection.execute(f"DELETE FROM {table} WHERE chunk_id NOT IN (SELECT id FROM chunks)")
-    for chunk_id in found.chunks:
-        _measure(connection, tokens, chunk_id)
-    for source in found.sums.keys() - found.documents.keys():
-        documents.count_again(connection, source)
-    for source in found.documents:
-        document = documents.find(connection, source)
-        if document is None:
+    kinds: set[Kind] = set()
+    damaged: dict[str, None] = {}
+    sums: dict[str, None] = {}
+    chunks: list[int] = []
+    reindex = False
+    for problem in verify(store, advance):
+        kinds.add(problem.kind)
+        reindex |= problem.kind == "index" and problem.remedy == "repair"
+        if problem.source is None:
             continue
-        if drop:
-            documents.record(connection, "removed", source)
-            discard(connection, documents.delete_chunks(connection, document.id))
-            documents.delete(connection, document.id)
+        if problem.remedy == "ingest":
+            damaged[problem.source] = None
         else:
-            connection.execute("UPDATE documents SET content_hash = '' WHERE source = ?", (source,))
-    if found.kinds & {"keys", "reference"} or (drop and found.documents):
-        key_block.rewrite(mend=True)
-    return list(found.documents)
+            sums[problem.source] = None
+            chunks += [problem.chunk] if problem.chunk is not None else []
+    if not kinds:
+        return []
+    connection = store.connection
+    with translated(store.path), synchronous(connection), writing(connection):
+        if reindex:
+            connection.execute("REINDEX")
+        # First of all: removing a chunk takes its words out of full-text search.
+        if "search" in kinds:
+            connection.execute("INSERT INTO chunks_fts (chunks_fts) VALUES ('rebuild')")
+        for table, (column, parent) in _ORPHANS.items() if "reference" in kinds else ():
+            connection.execute(
+                f"DELETE FROM {table} WHERE {column} NOT IN (SELECT id FROM {parent})"
+            )
+        for chunk_id in chunks:
+            _measure(store, chunk_id)
+        for source in sums:
+            _count_again(store, source)
+        for source in damaged:
+            _remove(store, source) if drop_damaged else _mark(store, source)
+        if kinds & {"keys", "reference"} or (drop_damaged and damaged):
+            keys.mend(connection, store.key_size)
+    return list(damaged)
 
 
-def _measure(connection: sqlite3.Connection, tokens: Callable[[bytes], int], chunk_id: int) -> None:
-    """Write a chunk's sizes and the digest of its modulation, which was found to be readable."""
+def _measure(store: Store, chunk_id: int) -> None:
+    """Write the sizes of a chunk whose modulation is readable."""
     query = "SELECT data FROM modulations WHERE chunk_id = ?"
-    own = connection.execute(query, (chunk_id,)).fetchone()
-    query = "SELECT data FROM members WHERE chunk_id = ? ORDER BY merged_id DESC LIMIT 1"
-    found = own or connection.execute(query, (chunk_id,)).fetchone()
-    if found:  # not of a chunk that was dropped for good
-        connection.execute(
-            "UPDATE chunks SET tokens = ? WHERE id = ?", (tokens(found[0]), chunk_id)
+    row = store.connection.execute(query, (chunk_id,)).fetchone()
+    if row:  # a merged chunk may have only its part of a shared modulation
+        store.connection.execute(
+            "UPDATE chunks SET tokens = ? WHERE id = ?", (store.codec.tokens(row[0]), chunk_id)
         )
-    prunes.resize(connection, [chunk_id])
-    if own:
-        digests.write(connection, [(chunk_id, own[0])])
+    records.resize(store.connection, [chunk_id])
+
+
+def _count_again(store: Store, source: str) -> None:
+    documents.count_again(store.connection, source)
+    store.connection.execute(
+        "UPDATE documents SET expected = max(expected, chunks) WHERE source = ?", (source,)
+    )
+
+
+def _mark(store: Store, source: str) -> None:
+    store.connection.execute("UPDATE documents SET content_hash = '' WHERE source = ?", (source,))
+
+
+def _remove(store: Store, source: str) -> None:
+    document = documents.find(store.connection, source)
+    if document is not None:
+        keys.discard(store.connection, documents.delete_chunks(store.connection, document.id))
+        documents.delete(store.connection, document.id)

@@ -1,0 +1,1 @@
+"""Keeping a store whole: verifying, repairing, giving back space."""

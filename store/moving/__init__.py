@@ -1,0 +1,1 @@
+"""A store elsewhere: export, import, copy, and the take-over of a rebuilt one."""
