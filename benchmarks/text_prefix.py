@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from models.data.files import parse_source, read
 from models.latent.initialise import instruction_constant
 from models.memory import checkpoint
-from models.rivals.text_prefix import TENSOR, constant_prefix
+from models.rivals.text_prefix import TENSOR
 from models.stacks import load_model
 from models.text.prompts import text_prompt
 from models.training.batches import Sampler
@@ -77,7 +77,7 @@ def main() -> None:
             scores = corpus.keys[seen] @ corpus.queries[question]
             ranked = [seen[i] for i in scores.argsort(descending=True).tolist()]
             pairs.append((text_prompt(asked.text, [corpus.chunks[c] for c in ranked]), asked))
-        prefix = constant_prefix(stack, lm)
+        prefix = stack.constant_prefix(lm)
         loss = answer_loss(
             lm,
             prefix._replace(bias=prefix.bias.expand(len(pairs), -1)),

@@ -1,7 +1,7 @@
-"""How right an answer is: exact match, prefix match and F1 as in SQuAD, and their spread.
+"""Scores of an answer: exact match, prefix match and F1 as in SQuAD; and their interval.
 
-Pure Python and numpy. Scores are fractions from 0 to 1 for one prediction; where a question has
-several reference answers, the best of them counts.
+Scores are fractions from 0 to 1 for a prediction; if a question has several reference answers, the
+best score counts.
 
 SQuAD: Rajpurkar et al., 2016, arXiv 1606.05250.
 """
@@ -21,39 +21,39 @@ _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
 
 def normalise(text: str) -> str:
-    """SQuAD's normal form: lower case, no ASCII punctuation, no English articles, single spaces."""
+    """Return SQuAD's normal form: lower case, no punctuation, no articles, single spaces."""
     bare = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLE.sub(" ", bare).split())
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 where the prediction's normal form is that of any answer, else 0.0."""
+    """Return 1.0 if the normal form of the prediction is that of any answer, else 0.0."""
     return _best(_same, prediction, answers)
 
 
 def prefix_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 where the prediction's normal form begins with that of any answer, else 0.0.
+    """Return 1.0 if the normal form of the prediction begins with that of any answer, else 0.0.
 
-    This is what the paper's published code calls exact match: it cuts the prediction to the
-    answer's length first, so "Paris is the capital" counts for "Paris", and so does "Parisian".
-    Reported beside the strict figure only to compare with that code.
+    The paper's published code calls this exact match: it cuts the prediction to the length of the
+    answer first, so "Paris is the capital" counts for "Paris", and so does "Parisian". It is
+    reported only for comparison with that code.
     """
     return _best(_begins, prediction, answers)
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
-    """Harmonic mean of word precision and recall of the normal forms, best over the answers."""
+    """Return the harmonic mean of word precision and recall, best over the answers."""
     return _best(_overlap, prediction, answers)
 
 
 def bootstrap_interval(
     values: ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean.
+    """Return the percentile bootstrap interval of the mean.
 
     Args:
-        values: one score a question, [N].
-        seed: of the resampling; the same seed and values give the same interval.
+        values: a score for each question, [N].
+        seed: random seed; the same seed and values give the same interval.
         level: the share of resampled means inside the interval, between 0 and 1.
         resamples: how many means are drawn.
 
@@ -89,7 +89,7 @@ def _same(prediction: str, answer: str) -> float:
 
 
 def _begins(prediction: str, answer: str) -> float:
-    # An answer of punctuation or articles only has an empty normal form; everything begins with it.
+    # Everything begins with an empty normal form, that of an answer of articles only, for example.
     return float(prediction.startswith(answer)) if answer else _same(prediction, answer)
 
 

@@ -1,8 +1,8 @@
-"""Language modelling behind a modulation: how well the rest of a text is predicted from its start.
+"""Language modelling under a modulation: how well the rest of a text is predicted from its start.
 
-The later half of a text is read behind its earlier half in one of the forms of `CONTEXTS`; only
-the later half's tokens count, and the same ones in every form. It is what amortized context loses
-of the context itself where a text goes on, a task that the `latent` stack was not trained for.
+The LM reads the later half of a text after the earlier half in one of the forms of `CONTEXTS`; the
+same tokens of the later half count in every form. It shows what a modulation loses of its text in a
+task that the `latent` stack was not trained for.
 
 Letters: K chunks of the earlier half, T tokens of the later one.
 """
@@ -21,23 +21,22 @@ from torch.nn import functional as F
 from models.base.lm import Prefix
 from models.latent.memory import LatentMemory
 from models.memory.modulation import Selected
-from models.rivals.text_prefix import constant_prefix
 from models.text.chunking import CountTokens, sentences, split
 
 Context = Literal["none", "constant", "mac", "text"]
 CONTEXTS: tuple[Context, ...] = ("none", "constant", "mac", "text")
-"""Nothing; the trained constant prefix tokens alone; they and the modulations of all chunks of the
-earlier half; the earlier half itself, as text."""
+"""The forms: nothing; the constant prefix tokens alone; they and the modulations of all chunks of
+the earlier half; the earlier half itself, as text."""
 MAX_TOKENS = 2048
-"""Of a longer text only the sentences that fit are used."""
+"""The most tokens of a text; the sentences after them are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surprise:
-    """How surprising the T - 1 tokens behind the first of a later half are, in nats in all.
+    """The surprise of the T - 1 tokens after the first of a later half.
 
     Attributes:
-        nats: for each of `CONTEXTS`.
+        nats: the sum over tokens, for each of `CONTEXTS`.
         tokens: how many tokens count.
         context: how many tokens or keys stand before them, for each of `CONTEXTS`.
         chunks: K.
@@ -52,7 +51,7 @@ class Surprise:
 def halves(text: str, count_tokens: CountTokens, most: int = MAX_TOKENS) -> tuple[str, str] | None:
     """Cut a text at the end of the sentence that is nearest to its middle, counted in tokens.
 
-    The later half begins with the space before it. None where there are no two sentences.
+    The later half begins with the space before it. The result is None without two sentences.
     """
     bounds = sentences(text)
     counts = count_tokens([text[start:end] for start, end in bounds])
@@ -66,9 +65,9 @@ def halves(text: str, count_tokens: CountTokens, most: int = MAX_TOKENS) -> tupl
 
 @torch.no_grad()
 def surprise(memory: LatentMemory, before: str, after: str) -> Surprise | None:
-    """Read the later half in every context; None where it has no two tokens.
+    """Measure the later half in every context; return None if it has fewer than two tokens.
 
-    All chunks of the earlier half go into the prefix with equal weights: no question chooses.
+    All chunks of the earlier half are in the prefix with equal weights: there is no question.
 
     Args:
         memory: a checkpoint of the `latent` stack.
@@ -81,9 +80,9 @@ def surprise(memory: LatentMemory, before: str, after: str) -> Surprise | None:
         return None
     chunks = split(before, memory.count_tokens, memory.config.chunk_tokens)
     weight = -math.log(len(chunks))
-    made = memory.amortize([chunk.text for chunk in chunks])
-    modulation = memory.prefix([[Selected(m.latents, m.scales, weight) for m in made]])
-    constant = constant_prefix(memory.stack, lm)
+    modulations = memory.amortize([chunk.text for chunk in chunks])
+    modulation = memory.prefix([[Selected(m.latents, m.scales, weight) for m in modulations]])
+    constant = memory.stack.constant_prefix(lm)
     nats: dict[Context, float] = {
         "none": _nats(memory, [lm.bos_id], later),
         "constant": _nats(memory, [], later, constant),
@@ -102,7 +101,7 @@ def surprise(memory: LatentMemory, before: str, after: str) -> Surprise | None:
 def _nats(
     memory: LatentMemory, context: Sequence[int], later: Sequence[int], prefix: Prefix | None = None
 ) -> float:
-    """Surprise of later[1:] behind the context, the prefix and later[0]."""
+    """Return the surprise of later[1:] after the context, the prefix and later[0]."""
     ids = memory.lm.pad([[*context, *later]])
     hidden = memory.lm.forward(ids[:, :-1], prefix)[0, len(context) :]
     logits = memory.lm.logits(hidden).float()
@@ -112,15 +111,15 @@ def _nats(
 def perplexity(
     nats: Sequence[float], tokens: Sequence[int], resamples: int = 2000
 ) -> tuple[float, float, float]:
-    """The exponential of the mean surprise a token, and its bootstrap 95 % interval over N texts.
+    """Return the exponential of the mean surprise a token, and its bootstrap 95 % interval.
 
     Args:
-        nats: of each text, [N].
-        tokens: of each text, [N].
+        nats: the surprise of each text, [N].
+        tokens: the tokens of each text, [N].
         resamples: how many times N texts are drawn.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no texts.
     """
     if not tokens:
         raise ValueError("a perplexity needs at least one text, got none")

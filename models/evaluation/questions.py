@@ -1,9 +1,9 @@
-"""Questions made from a text by the frozen base LM, for texts that nobody has asked about.
+"""Writes questions about a text with the frozen base LM, for texts that nobody asked about.
 
-A rule picks possible answers (`models.evaluation.spans`); the LM, shown worked examples, writes the question
-to each; and what does not survive every one of the filters in `Verdict` is dropped. The last filter
-is the round trip: the LM is given the text with the question and must answer with the span again.
-It is the reader of `rag`, so made questions flatter whoever reads text with this LM.
+Rules pick possible answers (`models.evaluation.spans`); the LM, shown worked examples, writes a
+question to each; and the filters in `Verdict` drop bad ones. The last filter is the round trip: the
+LM is given the text with the question and must answer with the span again. It is the reader of
+`rag`, so these questions favour methods that read text with this LM.
 
 Letters: B prompts, S prefix tokens, L layers.
 """
@@ -30,14 +30,14 @@ from models.text.prompts import (
 )
 
 METHOD = "span-question-roundtrip-1"
-"""Names these rules, filters and examples; a change of them changes the questions."""
+"""The name of these rules, filters and examples; a change of them changes the questions."""
 SOURCE = "machine-made"
-"""The `source` of made questions in a data file, by which every table can say what they are."""
+"""The `source` of these questions in a data file, by which tables tell them from real ones."""
 CANDIDATES = 8
-"""The most answers of a text that are tried."""
+"""The number of answers that are tried for a text."""
 MAX_NEW_TOKENS = 28
 EXTRA_WORDS = 3
-"""So many words the round trip's answer may have beside the span's."""
+"""The most words of the round trip's answer besides those of the span."""
 
 Verdict = Literal[
     "kept",
@@ -48,9 +48,9 @@ Verdict = Literal[
     "asked twice",
     "round trip",
 ]
-"""What became of a candidate: kept, or dropped because it is no question of its kind, gives its
-answer away, leaves open what it is about, says what its sentence does not, is asked to another
-answer, too, or is answered otherwise."""
+"""The result for a candidate: kept, or dropped because it does not have the form of a question of
+its kind, gives its answer away, does not say what it is about, says what its sentence does not, was
+also written to another answer, or is answered otherwise."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -82,8 +82,8 @@ _COMMON = _words(
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A made question: `answers[0]` stands at [start:end] of its text."""
+class WrittenQuestion:
+    """A question with its answers; `answers[0]` is at [start:end] of its text."""
 
     question: str
     answers: tuple[str, ...]
@@ -92,13 +92,13 @@ class Made:
 
 
 class QuestionMaker:
-    """Makes questions with a loaded checkpoint's base LM; its trained parts have no say.
+    """Writes questions with the base LM of a checkpoint; its trained networks are not used.
 
     Args:
-        memory: whose frozen LM and few-shot prompt are used.
+        memory: the checkpoint.
 
     Attributes:
-        verdicts: what became of the candidates so far.
+        verdicts: the results for all candidates so far.
     """
 
     def __init__(self, memory: Answerer) -> None:
@@ -111,51 +111,51 @@ class QuestionMaker:
         }
         self.verdicts: Counter[Verdict] = Counter()
 
-    def make(self, text: str, most: int) -> list[Made]:
-        """At most so many questions that the text answers, of as many sentences as possible.
+    def make(self, text: str, most: int) -> list[WrittenQuestion]:
+        """Return questions that the text answers, from as many sentences as possible.
 
         Args:
-            text: of the length of a chunk.
-            most: how many; the same text gives the same ones first.
+            text: a text of the length of a chunk.
+            most: the most questions; the same text gives the same ones first.
         """
         candidates = _candidates(text)[:CANDIDATES]
-        asked = self._ask(candidates)
-        often = Counter(map(normalise, asked))
-        left: list[tuple[Span, str]] = []
-        for (sentence, span), question in zip(candidates, asked, strict=True):
+        questions = self._ask(candidates)
+        times = Counter(map(normalise, questions))
+        remaining: list[tuple[Span, str]] = []
+        for (sentence, span), question in zip(candidates, questions, strict=True):
             verdict = judge(question, span, sentence)
-            if verdict == "kept" and often[normalise(question)] > 1:
+            if verdict == "kept" and times[normalise(question)] > 1:
                 verdict = "asked twice"  # to different answers: it asks for neither
             if verdict == "kept":
-                left.append((span, question))
+                remaining.append((span, question))
             else:
                 self.verdicts[verdict] += 1
-        said = self._answer(text, [question for _, question in left])
-        made = []
-        for (span, question), answer in zip(left, said, strict=True):
-            agrees = any(_agree(answer, one) for one in span.answers)
+        answers = self._answer(text, [question for _, question in remaining])
+        written = []
+        for (span, question), answer in zip(remaining, answers, strict=True):
+            agrees = any(_agree(answer, expected) for expected in span.answers)
             self.verdicts["kept" if agrees else "round trip"] += 1
             if agrees:
-                made.append(Made(question, span.answers, span.start, span.end))
-        return _spread(made, text)[:most]
+                written.append(WrittenQuestion(question, span.answers, span.start, span.end))
+        return _spread(written, text)[:most]
 
     def _ask(self, candidates: Sequence[tuple[str, Span]]) -> list[str]:
-        """Write a question to each answer, from the sentence that it stands in."""
+        """Write a question to each answer, from its sentence."""
         out = [""] * len(candidates)
         for kind, shared in self._examples.items():
             rows = [i for i, (_, span) in enumerate(candidates) if span.kind == kind]
-            begins = [_begin(candidates[i][1]) for i in rows]
+            starts = [_start(candidates[i][1]) for i in rows]
             prompts = [
-                question_request(candidates[i][0], candidates[i][1].text, begin)
-                for i, begin in zip(rows, begins, strict=True)
+                question_request(candidates[i][0], candidates[i][1].text, start)
+                for i, start in zip(rows, starts, strict=True)
             ]
-            made = self._generate(shared, prompts)
-            for i, begin, text in zip(rows, begins, made, strict=True):
-                out[i] = f"{begin} {text}".strip()
+            texts = self._generate(shared, prompts)
+            for i, start, text in zip(rows, starts, texts, strict=True):
+                out[i] = f"{start} {text}".strip()
         return out
 
     def _answer(self, text: str, questions: Sequence[str]) -> list[str]:
-        """Answer from the text in the few-shot prompt of `rag`."""
+        """Answer questions from the text in the few-shot prompt of `rag`."""
         if not questions:
             return []
         ids = [self._lm.bos_id, *self._lm.tokenize([few_shot_text(text)])[0]]
@@ -165,16 +165,16 @@ class QuestionMaker:
         if not prompts:
             return []
         prefix = shared._replace(bias=shared.bias.expand(len(prompts), -1))
-        made = generate_batch(
+        rows = generate_batch(
             self._lm, self._lm.tokenize(prompts), prefix, MAX_NEW_TOKENS, stop=self._stop
         )
-        return [str(self._lm.tokenizer.decode(row)).strip().split("\n")[0] for row in made]
+        return [str(self._lm.tokenizer.decode(row)).strip().split("\n")[0] for row in rows]
 
 
 def judge(question: str, span: Span, sentence: str) -> Verdict:
-    """What the filters that need no LM say of a question that a span of a sentence answers.
+    """Return the verdict of the filters that need no LM on a question to a span of a sentence.
 
-    "kept" leaves the round trip to do.
+    A question that is "kept" still has to pass the round trip.
     """
     words = question.split()
     if not (
@@ -191,21 +191,21 @@ def judge(question: str, span: Span, sentence: str) -> Verdict:
         return "holds the answer"
     if not names_something(question):
         return "names nothing"
-    # Plurals and tenses may differ, so words are compared by their beginnings, and a verb in four
-    # words may be another one; but every name, number and superlative is the sentence's.
+    # Plurals and tenses may differ, so words are compared by their beginnings, and one word in four
+    # may be another one; but every name, number and superlative must be in the sentence.
     known = {word[:5] for word in _WORDS.findall(sentence.lower())}
-    said = [word for word in _WORDS.findall(question) if word.lower() not in _COMMON]
-    strange = [word for word in said if word.lower()[:5] not in known]
+    words_said = [word for word in _WORDS.findall(question) if word.lower() not in _COMMON]
+    strange = [word for word in words_said if word.lower()[:5] not in known]
     numbers = set(re.findall(r"\d+", question)) - set(re.findall(r"\d+", sentence))
     claims = _CLAIMS & set(question.lower().split()) - set(sentence.lower().split())
     invented = any(word[0].isupper() for word in strange)
-    if numbers or claims or invented or len(strange) > max(1, len(said) // 4):
+    if numbers or claims or invented or len(strange) > max(1, len(words_said) // 4):
         return "not in the text"
     return "kept"
 
 
-def _begin(span: Span) -> str:
-    """What is put into the LM's mouth: it else asks for something else than the answer."""
+def _start(span: Span) -> str:
+    """Return how the question starts; the LM would otherwise ask for something else."""
     if span.kind != "number":
         return " When" if span.kind == "date" else ""
     bare = span.answers[-1]
@@ -216,52 +216,53 @@ def _begin(span: Span) -> str:
 
 
 def _bare(span: Span) -> bool:
-    """Whether it is a number of which the rules do not see what it counts."""
+    """Tell whether a span is a number without what it counts."""
     return span.kind == "number" and span.text.replace(",", "").replace(".", "").isdigit()
 
 
-def _agree(said: str, answer: str) -> bool:
-    """Whether what was said is the answer, with few words around it at most."""
-    theirs, ours = normalise(said), normalise(answer)
+def _agree(given: str, answer: str) -> bool:
+    """Tell whether a given answer is the right one, with at most a few words around it."""
+    theirs, ours = normalise(given), normalise(answer)
     extra = len(theirs.split()) - len(ours.split())
     return bool(ours) and f" {ours} " in f" {theirs} " and extra <= EXTRA_WORDS
 
 
 def _candidates(text: str) -> list[tuple[str, Span]]:
-    """Sentences with an answer in each, its place in the text; one a sentence first, then more.
+    """Return sentences, each with an answer in it: the first answer of every sentence, then more.
 
-    What begins with a pronoun or the like does not say what it is about, and is left out.
+    Sentences that begin with a pronoun or the like do not say what they are about; they are left
+    out.
     """
     rows: list[list[tuple[str, Span]]] = []
     for start, end in sentences(text):
         sentence = text[start:end]
         if _BEGINS_DANGLING.match(sentence) or not 6 <= len(sentence.split()) <= 60:
             continue
-        found = [
+        answers = [
             Span(start + s.start, start + s.end, s.text, s.kind)
             for s in spans(sentence)
             if sentence.count(s.text) == 1 and not _bare(s)
         ]
-        # Of names those that stand late in a sentence are asked for best.
-        found.sort(key=lambda s: (s.kind == "name", -s.start))
-        rows.append([(sentence, span) for span in found])
+        # The questions to names late in a sentence are the best.
+        answers.sort(key=lambda s: (s.kind == "name", -s.start))
+        rows.append([(sentence, span) for span in answers])
     most = max(map(len, rows), default=0)
     ordered = [row[i] for i in range(most) for row in rows if i < len(row)]
-    # Few questions to names survive the filters: they come when there is nothing else.
+    # Few questions to names pass the filters: they are tried last.
     return sorted(ordered, key=lambda pair: pair[1].kind == "name")
 
 
-def _spread(made: Sequence[Made], text: str) -> list[Made]:
-    """One question of every sentence, then the rest; each question and answer once."""
+def _spread(questions: Sequence[WrittenQuestion], text: str) -> list[WrittenQuestion]:
+    """Return a question from every sentence first, then the rest; no question twice."""
     bounds = sentences(text)
     seen: Counter[int] = Counter()
     ranked = []
-    for one in made:
-        place = next(i for i, (_, end) in enumerate(bounds) if one.start < end)
-        ranked.append((seen[place], one))
-        seen[place] += 1
+    for question in questions:
+        sentence = next(i for i, (_, end) in enumerate(bounds) if question.start < end)
+        ranked.append((seen[sentence], question))
+        seen[sentence] += 1
     ranked.sort(key=lambda pair: pair[0])
-    once: dict[str, Made] = {}
-    for _, one in ranked:
-        once.setdefault(normalise(one.question), one)
-    return list(once.values())
+    distinct: dict[str, WrittenQuestion] = {}
+    for _, question in ranked:
+        distinct.setdefault(normalise(question.question), question)
+    return list(distinct.values())

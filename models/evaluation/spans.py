@@ -1,7 +1,7 @@
-"""Answers that a text offers by rule alone: dates, numbers with what they count, names.
+"""Finds possible answers in a text by rules: dates, numbers with what they count, names.
 
-No tagger and no model: the same text gives the same spans on every machine. The rules know English
-months and how Western names are written; a text without capital letters gives no names.
+There is no tagger and no model: the same text gives the same spans on every machine. The rules know
+English months and how Western names are written; a text without capital letters has no names.
 """
 
 # ruff: noqa: RUF001 - quotation marks and dashes are meant as they stand
@@ -36,7 +36,7 @@ _NAME = re.compile(
     rf"(?<![\w.])(?:{_WORD})(?: (?:(?:of|the|de|la|van|von|der|du|di|al|and the|of the) )?"
     rf"(?:{_WORD}))*(?!\w)"
 )
-# Capitalised for where they stand or what they are, not because they name something.
+# Words that are capitalised for their place or kind, not because they name something.
 _NO_NAMES = _words(
     "the a an this that these those he she it they we i you his her its their our my your in on at "
     "by for from with after before when while where as if but and so or nor yet however although "
@@ -61,23 +61,23 @@ class Span:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answer as it stands there, and a number without what it counts."""
+        """The text, and for a number also the number without what it counts."""
         if self.kind == "number" and (bare := _BARE.match(self.text)):
             return tuple(dict.fromkeys((self.text, bare[0].strip())))
         return (self.text,)
 
 
 def spans(text: str) -> list[Span]:
-    """The dates, numbers and names in a sentence, in its order; none overlap.
+    """Return the dates, numbers and names in a sentence, in its order; none overlap.
 
-    A number of one digit counts only with what it counts ("3 days"). What begins the sentence is a
-    name only if it has two words or stands again, capitalised, elsewhere in `text`.
+    A number of one digit is taken only with what it counts ("3 days"). The beginning of the
+    sentence is a name only if it has two words or is in `text` again, capitalised.
     """
-    found = [Span(m.start(), m.end(), m.group(), "date") for m in _DATE.finditer(text)]
+    out = [Span(m.start(), m.end(), m.group(), "date") for m in _DATE.finditer(text)]
     for match in _NUMBER.finditer(text):
         bare = match.group().strip()
-        if not (len(bare) == 1 or _inside(match.start(), found)):
-            found.append(Span(match.start(), match.start() + len(bare), bare, "number"))
+        if not (len(bare) == 1 or _inside(match.start(), out)):
+            out.append(Span(match.start(), match.start() + len(bare), bare, "number"))
     for match in _NAME.finditer(text):
         start, name = match.start(), match.group()
         if article := _ARTICLE.match(name):
@@ -86,17 +86,17 @@ def spans(text: str) -> list[Span]:
         words = name.split()
         if all(word.lower().rstrip(".") in _NO_NAMES for word in words) or _short(name):
             continue
-        if words[0].lower() in _NO_NAMES or _inside(start, found):
+        if words[0].lower() in _NO_NAMES or _inside(start, out):
             continue
         begins = not text[:start].strip(" \"'“‘(") or article is not None
         if begins and len(words) == 1 and text.count(name) < 2:
             continue
-        found.append(Span(start, start + len(name), name, "name"))
-    return sorted(found, key=lambda span: span.start)
+        out.append(Span(start, start + len(name), name, "name"))
+    return sorted(out, key=lambda span: span.start)
 
 
 def names_something(text: str) -> bool:
-    """Whether a question holds a name or a date beside the capital letter that it begins with."""
+    """Tell whether a question has a name or a date in it, not counting its first word."""
     _, _, rest = text.partition(" ")
     return any(span.kind != "number" for span in spans(f". {rest}"))
 
@@ -105,5 +105,5 @@ def _short(name: str) -> bool:
     return len(name) < (2 if name.isupper() else 3)
 
 
-def _inside(place: int, found: list[Span]) -> bool:
-    return any(span.start <= place < span.end for span in found)
+def _inside(place: int, taken: list[Span]) -> bool:
+    return any(span.start <= place < span.end for span in taken)

@@ -114,6 +114,12 @@ class LatentStack(MemoryStack[LatentConfig]):
         """
         return self.attach(lm, self.head(latents), place, document, bias, log_count)
 
+    def constant_prefix(self, lm: BaseLM) -> Prefix:
+        """Return the constant prefix tokens alone, as the prefix of one group."""
+        none = torch.empty(1, 0, dtype=torch.long, device=lm.device)
+        latents = torch.empty(1, 0, self.config.latent_size, device=lm.device)
+        return self.prefix(lm, latents, none, none, torch.zeros(1, 1, device=lm.device))
+
     def attach(
         self,
         lm: BaseLM,

@@ -1,10 +1,10 @@
-"""CaMeLS (Hu et al., arXiv 2305.15076): how much each token of a document is worth learning.
+"""CaMeLS (Hu et al., arXiv 2305.15076): learned weights of a document's tokens.
 
-A small network looks at the frozen base LM's hidden states and weighs the tokens; the LM is then
+A small network reads the hidden states of the frozen base LM and weighs the tokens; the LM is then
 fine-tuned on the stream with these weights. The network is meta-trained: after a few weighted
 gradient steps on documents, questions about them should be answered better (equation 4 there), and
-other text should be read as before (the locality term). The steps are differentiated through; they
-move only the LM's last layers, which bounds memory.
+other text should be read as before (the locality term). Training differentiates through these
+steps, which move only the LM's last layers; that bounds memory.
 
 Letters: T tokens, G groups of D documents.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,24 +37,24 @@ from models.training.settings import TrainConfig
 
 FILE = "camels.safetensors"
 LEARNING_RATE = 1e-3
-_ONE = math.log(math.e - 1)
-"""Its softplus is 1."""
+_SOFTPLUS_1 = math.log(math.e - 1)
+"""The number whose softplus is 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class CamelsConfig:
-    """A weighting network and how it is meta-trained; lies in its file's metadata.
+    """A weighting network and how it is meta-trained; saved in the metadata of its file.
 
     Attributes:
-        base_lm: whose hidden states it looks at.
-        base_sha256: of that LM's weights.
-        hidden_size: of its hidden states.
-        width: of the network's one hidden layer.
-        inner_rate: learning rate of the gradient steps that are differentiated through.
-        inner_layers: how many of the LM's last layers they move.
-        locality: weight of the locality term.
+        base_lm: the LM whose hidden states it reads.
+        base_sha256: the SHA-256 of that LM's weights.
+        hidden_size: the size of its hidden states.
+        width: the width of the network's only hidden layer.
+        inner_rate: the learning rate of the inner gradient steps.
+        inner_layers: how many of the LM's last layers these steps move.
+        locality: the weight of the locality term.
         chunk_tokens: the longest piece of a document in meta-training.
-        training: the run.
+        training: the settings and figures of the run.
     """
 
     base_lm: str
@@ -69,7 +69,7 @@ class CamelsConfig:
 
 
 class Camels(Stack[CamelsConfig]):
-    """The weighting network; it begins with a weight of 1 for every token."""
+    """The weighting network; untrained, it gives every token a weight of 1."""
 
     def __init__(self, config: CamelsConfig, seed: int = 0) -> None:
         super().__init__()
@@ -79,23 +79,23 @@ class Camels(Stack[CamelsConfig]):
             self.inner = nn.Linear(config.hidden_size, config.width)
         self.outer = nn.Linear(config.width, 1)
         nn.init.zeros_(self.outer.weight)
-        nn.init.constant_(self.outer.bias, _ONE)
+        nn.init.constant_(self.outer.bias, _SOFTPLUS_1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Weights above 0, [T], of tokens with the base LM's hidden states [T, hidden size]."""
+        """Return weights above 0, [T], of tokens with hidden states [T, hidden size]."""
         weights: Tensor = F.softplus(
             self.outer(F.gelu(self.inner(hidden.to(self.inner.weight.dtype))))
         )[:, 0]
         return weights
 
     def weigh(self, lm: BaseLM, tokens: list[int]) -> Tensor:
-        """Weights [T] of token ids, as the frozen base LM reads them."""
+        """Return the weights [T] of token ids, which the frozen base LM reads."""
         with torch.no_grad():
             hidden = lm.forward(lm.pad([[lm.bos_id, *tokens]]))[0, 1:]
         return self(hidden)  # type: ignore[no-any-return]
 
     def save(self, folder: Path) -> None:
-        """Write the file that `load` reads; it is replaced whole."""
+        """Write the file that `load` reads; it is replaced as a whole."""
         from safetensors.torch import save as to_bytes
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class Camels(Stack[CamelsConfig]):
 
 
 def load(path: Path) -> Camels:
-    """A weighting network, on the CPU, from the file or from the folder that it lies in.
+    """Load a weighting network, on the CPU, from its file or the folder of that file.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -122,20 +122,20 @@ def load(path: Path) -> Camels:
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} holds no weighting network: {str(error).splitlines()[0]}",
-            "train one with `mac train --camels`",
+            "train one with `mac train-rival camels`",
         ) from error
     return network.requires_grad_(False)
 
 
 class Weigher:
-    """A trained network at work, as `models.rivals.finetune.Tuner` wants it.
+    """A trained network that weighs documents for `models.rivals.finetune.Tuner`.
 
     Args:
         network: the network.
-        lm: the frozen base LM, whose hidden states it looks at.
+        lm: the frozen base LM whose hidden states the network reads.
 
     Raises:
-        CheckpointError: the network is for hidden states of another size.
+        CheckpointError: the network reads hidden states of another size.
     """
 
     def __init__(self, network: Camels, lm: BaseLM) -> None:
@@ -159,10 +159,10 @@ class CamelsMethod:
     """The `models.training.method.Method` that meta-trains a weighting network.
 
     Args:
-        config: the run; `learning_rate` is the network's.
-        model: sizes and settings.
-        lm: the frozen base LM, the proxy whose hidden states the network looks at.
-        start: a QA-tuned adapter; the LM that learns from documents is then the tuned one.
+        config: the settings of the run; `learning_rate` is the network's.
+        model: sizes and settings of the network.
+        lm: the frozen base LM whose hidden states the network reads.
+        start: a QA-tuned adapter: then the tuned LM is the one that learns from documents.
     """
 
     config: TrainConfig
@@ -178,26 +178,26 @@ class CamelsMethod:
         self._learner = _Learner(tuned, self.model.inner_layers)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
-        """Say what the gradient steps move; the network starts as `Camels` says."""
+        """Note what the inner steps move; the network starts as it is."""
         del corpus
         moved = sum(weight.numel() for weight in self._learner.weights().values())
         note(f"the inner steps move {moved:,} weights of the last {self.model.inner_layers} layers")
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """Adam, as in the paper."""
+        """Return Adam, as in the paper."""
         group = {"params": list(self.stack.parameters()), "peak": self.config.learning_rate}
         return torch.optim.Adam([group])
 
     def rate(self, step: int) -> float:
-        """Constant."""
+        """Return 1: the learning rate is constant."""
         del step
         return 1.0
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
-        """The mean over groups; `relevance` is the locality term.
+        """Return the mean over groups; `relevance` is the locality term.
 
-        A group's documents are learned one after the other, one step each, as in adaptation; then
-        its questions are asked with nothing in the prompt.
+        The documents of a group are learned one after the other, a step each, as in adaptation;
+        then its questions are asked without any text in the prompt.
         """
         rng = rng or random.Random(0)
         terms = [self._group(corpus, batch, g, rng) for g in range(len(batch.chunks))]
@@ -214,10 +214,10 @@ class CamelsMethod:
             counts = self.stack.weigh(self.lm, row)
             weights = learner.step(weights, row, counts, model.inner_rate)
         each = len(batch.questions) // len(batch.chunks)
-        asked = [corpus.questions[q] for q in batch.questions[number * each :][:each]]
-        pairs = [(q.text, q.answers[0]) for q in asked]
+        questions = [corpus.questions[q] for q in batch.questions[number * each :][:each]]
+        pairs = [(q.text, q.answers[0]) for q in questions]
         answer = learner.run(weights, lambda: answer_loss(lm, None, pairs, start=(lm.bos_id,)))
-        # Text of no document that was just learned.
+        # The locality term reads a document that was not just learned.
         other = rng.randrange(len(corpus.chunks))
         while other in group and len(corpus.chunks) > len(group):
             other = rng.randrange(len(corpus.chunks))
@@ -229,30 +229,30 @@ class CamelsMethod:
 
 
 class _Learner:
-    """An LM whose last layers take gradient steps that can be differentiated through.
+    """An LM whose last layers make gradient steps that can be differentiated through.
 
-    The steps give new weights and leave the LM's own alone.
+    A step returns new weights and leaves those of the LM as they are.
     """
 
     def __init__(self, lm: BaseLM, layers: int) -> None:
         self.lm = lm
         self._runner = _Runner(lm.model)
-        moved = {id(weight) for weight in _weights_of(lm.layers[-layers:])}
-        self._own = {n: w for n, w in self._runner.named_parameters() if id(w) in moved}
+        moved = {id(weight) for layer in lm.layers[-layers:] for weight in layer.parameters()}
+        self._moved = {n: w for n, w in self._runner.named_parameters() if id(w) in moved}
 
     def weights(self) -> dict[str, Tensor]:
-        """The LM's own weights that are moved, by name."""
-        return {name: weight.detach().requires_grad_(True) for name, weight in self._own.items()}
+        """Return the LM's weights that the steps move, by name."""
+        return {name: weight.detach().requires_grad_(True) for name, weight in self._moved.items()}
 
     def run(self, weights: dict[str, Tensor], call: Callable[[], Tensor]) -> Tensor:
-        """What `call` makes of the LM while it has these weights."""
+        """Return what `call` returns while the LM has these weights."""
         out: Tensor = functional_call(self._runner, weights, (call,))
         return out
 
     def step(
         self, weights: dict[str, Tensor], tokens: list[int], counts: Tensor, rate: float
     ) -> dict[str, Tensor]:
-        """Weights after one step on tokens [T] that count [T]; plain gradient descent."""
+        """Return the weights after a gradient step on tokens [T] weighted by `counts` [T]."""
         learning = torch.is_grad_enabled()
         with torch.enable_grad():
             loss = self.run(weights, lambda: weighted_loss(self.lm, tokens, counts))
@@ -267,7 +267,7 @@ class _Learner:
 
 
 class _Runner(nn.Module):
-    """Runs a call while `functional_call` has put other weights into the model."""
+    """Runs a call, so that `functional_call` can put other weights into the model meanwhile."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -275,8 +275,3 @@ class _Runner(nn.Module):
 
     def forward(self, call: Callable[[], Tensor]) -> Tensor:
         return call()
-
-
-def _weights_of(layers: list[Any]) -> Iterator[nn.Parameter]:
-    for layer in layers:
-        yield from layer.parameters()

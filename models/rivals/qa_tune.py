@@ -1,9 +1,9 @@
-"""Tuning the base LM to answer questions, as an adapter: `mac train --qa-tune`.
+"""Trains an adapter that makes the base LM answer questions, for two rivals of `mac`.
 
-``closed-book``: from the question alone. The paper's rivals that are then fine-tuned on documents
-start from such a base (arXiv 2403.04317, section 4). ``text``: from the text of the document, with
-others of the same source beside it. That is rag with a LoRA of as many trained parameters as `mac`
-has, trained on the same questions.
+With the task ``closed-book`` it answers from the question alone: the paper's rivals that are then
+fine-tuned on documents start from such a base (arXiv 2403.04317, section 4). With ``text`` it reads
+the text of the document and of others of the same source: that is rag with a LoRA of as many
+trained parameters as `mac` has, trained on the same questions.
 
 Letters: N questions.
 """
@@ -30,25 +30,25 @@ from models.training.settings import TrainConfig, decaying
 
 LEARNING_RATE = 5e-4
 MAX_TOKENS = 1024
-"""The longest prompt with its answer; of longer ones the least relevant text is cut off."""
+"""The most tokens of a prompt with its answer; the least relevant text is cut off."""
 ROWS = 4
-"""Questions whose activations are held at once."""
+"""The number of questions whose activations are held at once."""
 
 
 def prompt_tokens(lm: BaseLM, question: str, texts: Sequence[str] | None = None) -> list[int]:
-    """Token ids that a tuned LM answers behind: the very prompt that it was tuned with.
+    """Return the prompt of a tuned LM as token ids, as in its training.
 
     Args:
-        lm: whose tokens.
+        lm: the LM.
         question: the question.
-        texts: what was found, the most relevant first; None where it answers from the question.
+        texts: the retrieved texts, the most relevant first; None for an LM of the other task.
     """
     text = question_prompt(question) if texts is None else text_prompt(question, texts)
     return [lm.bos_id, *lm.tokenize([text])[0]]
 
 
 def latent_parameters(config: LatentConfig) -> int:
-    """How many parameters are trained of a `latent` checkpoint."""
+    """Return the number of trained parameters of a `latent` checkpoint."""
     with torch.device("meta"):
         return sum(weight.numel() for weight in LatentStack(config).parameters())
 
@@ -58,9 +58,9 @@ class QATuning:
     """The `models.training.method.Method` that trains an adapter with the QA loss.
 
     Args:
-        config: the run; `learning_rate` is the adapter's.
+        config: the settings of the run; `learning_rate` is the adapter's.
         model: rank, scale and task of the adapter.
-        lm: the frozen base LM; from then on, the same with the adapter.
+        lm: the frozen base LM; the attribute is the same LM with the adapter.
     """
 
     config: TrainConfig
@@ -75,7 +75,7 @@ class QATuning:
         self.lm = self.stack.lm
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
-        """Say how large it is; it begins as nothing, see `Adapter`."""
+        """Note the size of the adapter, which changes nothing yet."""
         del corpus
         trained = sum(weight.numel() for weight in self.stack.parameters())
         note(f"an adapter of rank {self.model.rank}: {trained:,} trained parameters")
@@ -86,7 +86,7 @@ class QATuning:
         return torch.optim.AdamW([group], weight_decay=0.0, betas=(0.9, 0.98))
 
     def rate(self, step: int) -> float:
-        """See `decaying`."""
+        """See `models.training.settings.decaying`."""
         return decaying(self.config, step)
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
@@ -95,14 +95,14 @@ class QATuning:
         pairs = examples(corpus, batch, self.model.task or "closed-book")
         pairs.sort(key=lambda pair: len(pair[0]))
         parts = [pairs[i : i + ROWS] for i in range(0, len(pairs), ROWS)]
-        # Attention over long prompts is large: only one part's is ever held, and made twice.
+        # Attention over long prompts is large: it is held for one part only, and computed twice.
         sums = [checkpoint(self._surprise, part, use_reentrant=False) for part in parts]
         answers = self.lm.tokenize([" " + a.strip() for _, a in pairs], MAX_TOKENS // 2)
         answer = torch.stack(sums).sum() / sum(len(row) + 1 for row in answers)
         return Loss(answer, torch.zeros((), device=answer.device))
 
     def _surprise(self, pairs: list[tuple[str, str]]) -> Tensor:
-        """How surprising the answers are behind their prompts, the sum over their tokens."""
+        """Return the cross-entropy of the answers after their prompts, as a sum over tokens."""
         return answer_loss(
             self.lm,
             None,
@@ -115,21 +115,21 @@ class QATuning:
 
 
 def examples(corpus: Corpus, batch: Batch, task: Task) -> list[tuple[str, str]]:
-    """Prompt and answer of each of the batch's N questions.
+    """Return the prompt and the answer of each of the batch's N questions.
 
-    With text in the prompt, a question sees the documents of its group that `batch.visible` says,
-    in the order of their relevance, as when it is asked.
+    With text in the prompt, a question sees the visible documents of its group in the order of
+    their relevance, as in evaluation.
     """
     out = []
     each = len(batch.questions) // len(batch.chunks)
     for n, number in enumerate(batch.questions):
-        asked = corpus.questions[number]
+        question = corpus.questions[number]
         if task == "closed-book":
-            out.append((question_prompt(asked.text), asked.answers[0]))
+            out.append((question_prompt(question.text), question.answers[0]))
             continue
         group = batch.chunks[n // each]
-        seen = [chunk for chunk, there in zip(group, batch.visible[n], strict=True) if there]
+        seen = [chunk for chunk, shown in zip(group, batch.visible[n], strict=True) if shown]
         scores = corpus.keys[seen] @ corpus.queries[number]
         ranked = [corpus.chunks[seen[i]] for i in scores.argsort(descending=True).tolist()]
-        out.append((text_prompt(asked.text, ranked), asked.answers[0]))
+        out.append((text_prompt(question.text, ranked), question.answers[0]))
     return out

@@ -1,8 +1,8 @@
-"""What of a text is salient: named entities, dates and numbers, for the rival `salient-spans`.
+"""Weights for salient tokens, named entities, dates and numbers: the rival `salient-spans`.
 
-That rival learns only those tokens of a document (arXiv 2305.15076, section 4; the idea is that of
-salient span masking, arXiv 2002.08909). They are found by spaCy's small English pipeline where it
-is installed, else by a regular expression, which takes capitalised words for names.
+That rival learns only those tokens of a document (arXiv 2305.15076, section 4; the idea is salient
+span masking, arXiv 2002.08909). spaCy's small English pipeline tags them if it is installed, else a
+regular expression, which takes capitalised words for names.
 
 Letters: T tokens.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,11 +27,11 @@ FALLBACK = "regular expression"
 
 Spans = list[tuple[int, int]]
 Tagger = Callable[[str], Spans]
-"""The spans (start, end) of a text's entities, in characters."""
+"""Returns the spans (start, end) of a text's entities, in characters."""
 
 
 def find_tagger() -> tuple[Tagger, str]:
-    """The best entity tagger that is installed, and its name with its version."""
+    """Return the best entity tagger that is installed, and its name with its version."""
     try:
         import spacy
     except ImportError:
@@ -39,7 +39,7 @@ def find_tagger() -> tuple[Tagger, str]:
     for name in PIPELINES:
         try:
             pipeline = spacy.load(name, exclude=_UNUSED)
-        except OSError:  # spaCy's word for a pipeline that is not installed
+        except OSError:  # the pipeline is not installed
             continue
         return _tagger(pipeline), f"spaCy {name} {pipeline.meta['version']}"
     return by_rule, FALLBACK
@@ -53,14 +53,11 @@ def _tagger(pipeline: Any) -> Tagger:
 
 
 def by_rule(text: str) -> Spans:
-    """Entities as a regular expression sees them: capitalised words in a row, dates and numbers.
+    """Return capitalised words in a row, dates and numbers, by a regular expression.
 
-    A single capitalised word that begins a sentence is most often no name and is left out.
+    A single capitalised word that begins a sentence is rarely a name, and is left out.
     """
-    return list(_found(text))
-
-
-def _found(text: str) -> Iterator[tuple[int, int]]:
+    spans = []
     for match in _ENTITY.finditer(text):
         start, end = match.span()
         before = text[:start].rstrip("\"'\u201c\u2018( \n\t")
@@ -68,7 +65,8 @@ def _found(text: str) -> Iterator[tuple[int, int]]:
         word = match.group()
         if begins and word.isalpha() and not word.isupper() and word not in _CALENDAR:
             continue
-        yield start, end
+        spans.append((start, end))
+    return spans
 
 
 _CALENDAR = frozenset([*calendar.month_name, *calendar.day_name])
@@ -83,7 +81,7 @@ class SalientSpans:
     """Weights of 1 for the tokens of entities, dates and numbers, 0 for all others.
 
     Args:
-        lm: whose tokens.
+        lm: the LM whose tokens are weighted.
         tagger: see `find_tagger`.
     """
 
@@ -92,12 +90,12 @@ class SalientSpans:
         self._tagger = tagger
 
     def __call__(self, document: str) -> Tensor:
-        """Weights, float32 [T], of a document's tokens."""
+        """Return the weights, float32 [T], of a document's tokens."""
         offsets = self._tokenizer(
             document, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )["offset_mapping"]
         weights = torch.zeros(len(offsets))
-        spans = sorted(self._tagger(document))
+        spans = self._tagger(document)
         for i, (start, end) in enumerate(offsets):
             weights[i] = any(s < end and start < e for s, e in spans)
         return weights

@@ -2,9 +2,9 @@
 
 A group is a document, D - 1 documents that its question is easily confused with, and a question for
 each. So every document is amortized once, and is the answer to one question and a hard negative for
-the others. The documents of the group that a question may see are drawn anew in each step: from its
-own alone (reading) to all of them (choosing). A batch depends only on the seed and the number of the
-step, so a resumed run continues as if it had not stopped.
+the others. Each step draws anew which documents of its group a question may see: from its own alone
+(reading) to all of them (choosing). A batch depends only on the seed and the number of the step, so
+a resumed run continues as if it had not stopped.
 """
 
 from __future__ import annotations

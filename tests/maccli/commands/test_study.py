@@ -12,7 +12,7 @@ import pytest
 
 from maccli.evaluation import answering
 from models.evaluation import perplexity, questions
-from models.evaluation.questions import Made
+from models.evaluation.questions import WrittenQuestion
 
 from ..conftest import Ran
 from ..evaluation.facts import rows, write
@@ -228,11 +228,13 @@ def notes(work: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     (work / "notes" / "c.bin").write_bytes(bytes(range(256)))
     made: list[str] = []
 
-    def make(self: Any, text: str, most: int) -> list[Made]:
+    def make(self: Any, text: str, most: int) -> list[WrittenQuestion]:
         made.append(text)
         self.verdicts["kept"] += 1
         word = text.split()[0]
-        return [Made(f"Who is it that {text[len(word) + 1 : 20]}?", (word,), 0, len(word))][:most]
+        return [
+            WrittenQuestion(f"Who is it that {text[len(word) + 1 : 20]}?", (word,), 0, len(word))
+        ][:most]
 
     monkeypatch.setattr(questions.QuestionMaker, "make", make)
     return made
@@ -273,7 +275,7 @@ def test_making_questions_goes_on_where_it_stopped(
 ) -> None:
     whole = questions.QuestionMaker.make
 
-    def make(self: Any, text: str, most: int) -> list[Made]:
+    def make(self: Any, text: str, most: int) -> list[WrittenQuestion]:
         if len(notes) == 1:
             monkeypatch.setattr(questions.QuestionMaker, "make", whole)
             raise KeyboardInterrupt

@@ -53,7 +53,7 @@ def test_trained_constant_tokens_stand_in_front(
     prefix = text_prefix.load(file, memory)
     assert prefix.bias.shape == (1, memory.config.constant_tokens)
     assert torch.equal(memory.stack.head.constant, own)  # the checkpoint's own stay
-    mine = text_prefix.constant_prefix(memory.stack, memory.lm)
+    mine = memory.stack.constant_prefix(memory.lm)
     assert not torch.equal(prefix.keys[0], mine.keys[0])
     prompts = memory.lm.tokenize([text_prompt("Who?", TEXTS)] * 3)
     answers = prompt_many(memory.lm, prompts, prefix, batch=2)
@@ -72,7 +72,7 @@ def test_constant_tokens_that_do_not_fit(
     with pytest.raises(CheckpointError, match="no constant prefix tokens"):
         text_prefix.load(file, memory)
     save_file({"constant": torch.zeros(2, 3)}, file)
-    with pytest.raises(CheckpointError, match=r"must be \[4, .*found \[2, 3\]"):
+    with pytest.raises(CheckpointError, match=r"must be \[4, .*not \[2, 3\]"):
         text_prefix.load(file, memory)
     save_file({"other": torch.zeros(2, 3)}, file)
     with pytest.raises(CheckpointError, match="found nothing"):
