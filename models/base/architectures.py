@@ -2,7 +2,7 @@
 
 Every family is a pre-norm decoder: attention, then an MLP, each added to the residual stream. An
 `Architecture` knows how tokens and positions come in, and gives the modules of each layer by what
-they do, its `Parts`. Who runs them, and behind which prefix, is not its business.
+they do, its `LayerModules`. Who runs them, and behind which prefix, is not its business.
 
 Letters: B sequences, T tokens, L layers, A attention heads, H key/value heads, C head size, X = L *
 2 * H * C the numbers one token leaves behind; n inputs, m outputs of a matrix.
@@ -13,7 +13,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Map = Callable[[Tensor], Tensor]
+Norm = Callable[[nn.Module, Tensor], Tensor]
+"""Applies a norm to the last axis."""
 Angles = tuple[Tensor, Tensor] | None
 """Cosines and sines [B, 1, T, C] of the rotary embedding; None where a family has none."""
 
@@ -45,7 +46,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class LayerModules:
     """The modules of one layer; what a family does not have is None.
 
     Attributes:
@@ -86,18 +87,20 @@ class Architecture(ABC):
 
     Attributes:
         layers: L of them, as the model has them.
-        parts: of each.
+        modules: those of each layer, by what they do.
         shape: see `Shape`.
         heads: A.
         embedding: of the tokens.
+        last_norm: the norm after the last layer.
         positions: how many positions the family has learned; None where there is no end.
     """
 
     layers: list[nn.Module]
-    parts: list[Parts]
+    modules: list[LayerModules]
     shape: Shape
     heads: int
     embedding: nn.Embedding
+    last_norm: nn.Module
     positions: int | None = None
 
     @abstractmethod
@@ -112,13 +115,10 @@ class Architecture(ABC):
             ModelError: a place lies behind the last learned position.
         """
 
-    @abstractmethod
-    def norm(self, x: Tensor) -> Tensor:
-        """The norm after the last layer."""
-
-    @abstractmethod
-    def fused(self, norm: nn.Module | None = None) -> Map:
-        """One of the family's norms (by default the last) on the last axis, as one operation."""
+    def fused_norm(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Apply one of the family's norms as a single operation."""
+        y: Tensor = norm(x)
+        return y
 
     def rotary(self, like: Tensor, positions: Tensor) -> dict[str | None, Angles]:
         """For each kind of layer the angles of positions [B, T], of the type of `like`."""
@@ -147,9 +147,9 @@ class Llama(Architecture):
         config: Any = model.config
         self._body: Any = model.model
         self._gemma = config.model_type == "gemma3_text"
-        self.embedding = self._body.embed_tokens
+        self.embedding, self.last_norm = self._body.embed_tokens, self._body.norm
         self.layers = list(self._body.layers[: config.num_hidden_layers])
-        self.parts = [self._take(layer, config) for layer in self.layers]
+        self.modules = [self._take(layer, config) for layer in self.layers]
         self.heads = config.num_attention_heads
         self.shape = Shape(
             len(self.layers),
@@ -158,11 +158,11 @@ class Llama(Architecture):
             config.hidden_size,
         )
 
-    def _take(self, layer: Any, config: Any) -> Parts:
+    def _take(self, layer: Any, config: Any) -> LayerModules:
         attention, mlp, between = layer.self_attn, layer.mlp, layer.post_attention_layernorm
         # Mistral's window stands in its config alone, the others' with each layer.
         window = getattr(attention, "sliding_window", getattr(config, "sliding_window", None))
-        return Parts(
+        return LayerModules(
             before_attention=layer.input_layernorm,
             qkv=(attention.q_proj, attention.k_proj, attention.v_proj),
             output=attention.o_proj,
@@ -186,26 +186,16 @@ class Llama(Architecture):
         x: Tensor = self.embedding(ids)
         return x
 
-    def norm(self, x: Tensor) -> Tensor:
-        """See `Architecture.norm`."""
-        y: Tensor = self._body.norm(x)
-        return y
-
-    def fused(self, norm: Any = None) -> Map:
+    def fused_norm(self, norm: Any, x: Tensor) -> Tensor:
         """RMS norm (arXiv 1910.07467)."""
-        norm = self._body.norm if norm is None else norm
-        weight: Tensor = norm.weight
-        return partial(
-            F.rms_norm,
-            normalized_shape=weight.shape,
-            weight=1 + weight if self._gemma else weight,
-            eps=norm.eps if self._gemma else norm.variance_epsilon,
-        )
+        weight = 1 + norm.weight if self._gemma else norm.weight
+        eps = norm.eps if self._gemma else norm.variance_epsilon
+        return F.rms_norm(x, weight.shape, weight, eps)
 
     def rotary(self, like: Tensor, positions: Tensor) -> dict[str | None, Angles]:
         """See `Architecture.rotary` (arXiv 2104.09864)."""
         out: dict[str | None, Angles] = {}
-        for kind in {parts.kind for parts in self.parts}:
+        for kind in {modules.kind for modules in self.modules}:
             cos, sin = self._body.rotary_emb(like, positions, *(() if kind is None else (kind,)))
             out[kind] = cos[:, None], sin[:, None]
         return out
@@ -222,10 +212,11 @@ class GPT2(Architecture):
         config: Any = model.config
         self._body: Any = model.transformer
         self.embedding, self._places = self._body.wte, self._body.wpe
+        self.last_norm = self._body.ln_f
         self.positions = len(self._places.weight)
         self.layers = list(self._body.h)
-        self.parts = [
-            Parts(
+        self.modules = [
+            LayerModules(
                 before_attention=module.ln_1,
                 qkv=(module.attn.c_attn,),
                 output=module.attn.c_proj,
@@ -246,22 +237,6 @@ class GPT2(Architecture):
         self.check(int(positions.max()) + 1)
         x: Tensor = self.embedding(ids) + self._places(positions)
         return x
-
-    def norm(self, x: Tensor) -> Tensor:
-        """See `Architecture.norm`."""
-        y: Tensor = self._body.ln_f(x)
-        return y
-
-    def fused(self, norm: Any = None) -> Map:
-        """Layer norm."""
-        norm = self._body.ln_f if norm is None else norm
-        return partial(
-            F.layer_norm,
-            normalized_shape=norm.weight.shape,
-            weight=norm.weight,
-            bias=norm.bias,
-            eps=norm.eps,
-        )
 
 
 FAMILIES: dict[str, type[Llama | GPT2]] = {
@@ -285,14 +260,3 @@ def architecture_of(model: PreTrainedModel) -> Architecture:
     kind: str = model.config.model_type
     require_supported(kind)
     return FAMILIES[kind](model)
-
-
-def matrix(linear: nn.Module) -> tuple[Tensor, Tensor | None] | None:
-    """Weight [m, n] and bias [m] of a linear map; None if it keeps them in another form."""
-    from transformers.pytorch_utils import Conv1D
-
-    if type(linear) is nn.Linear:
-        return linear.weight, linear.bias
-    if isinstance(linear, Conv1D):  # GPT-2's: the weight lies [n, m]
-        return linear.weight.T, linear.bias
-    return None

@@ -1,4 +1,4 @@
-"""How many texts go through a frozen network at a time, without padding, and what is kept of it."""
+"""Batches of similar length, batches without padding, and layers that are computed again."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int
         yield batch
 
 
-RUNNING: ContextVar[tuple[AbstractContextManager[Any], ...]] = ContextVar("RUNNING", default=())
-"""Contexts that change what layers do, as `models.base.lora.Worn`; entered again where they run again,
-which in a backward pass may be after the context has ended."""
+APPLIED: ContextVar[tuple[AbstractContextManager[Any], ...]] = ContextVar("APPLIED", default=())
+"""Contexts that change what layers do now, such as `models.base.lora.AppliedLora`. Where a backward
+pass runs a layer again, they are entered again, since they may have ended by then."""
 
 
 @contextmanager
@@ -46,19 +46,21 @@ def _again(contexts: Sequence[AbstractContextManager[Any]]) -> Iterator[None]:
         yield
 
 
-def in_turn(run: Callable[[int, Tensor], Tensor], layers: int, x: Tensor, forget: bool) -> Tensor:
-    """What comes out of a network's layers, one after the other.
+def run_layers(
+    run: Callable[[int, Tensor], Tensor], layers: int, x: Tensor, *, recompute: bool
+) -> Tensor:
+    """Return what comes out of a network's layers, one after the other.
 
     Args:
-        run: a layer by its number and what goes in; draws nothing at random.
+        run: runs a layer, given its number and what goes in; draws nothing at random.
         layers: how many.
         x: what goes into the first.
-        forget: keep for the backward pass only what goes into each layer, and compute the rest
+        recompute: keep for the backward pass only what goes into each layer, and compute the rest
             again there (gradient checkpointing, arXiv 1604.06174).
     """
-    contexts = RUNNING.get()
+    contexts = APPLIED.get()
     for i in range(layers):
-        if forget and torch.is_grad_enabled():
+        if recompute and torch.is_grad_enabled():
             x = checkpoint(
                 run,
                 i,

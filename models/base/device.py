@@ -34,8 +34,8 @@ def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dt
 
     Args:
         device: where they will be.
-        precision: one of `models.training.settings.PRECISIONS`; None: bfloat16 where the hardware multiplies
-            it, else float32 (emulated is four times slower).
+        precision: "bf16" or "fp32"; None: bfloat16 where the hardware multiplies it, else float32
+            (emulated is four times slower).
     """
     if precision is not None:
         return torch.bfloat16 if precision == "bf16" else torch.float32

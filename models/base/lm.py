@@ -19,12 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from models.base.architectures import Parts, Shape, architecture_of, require_supported
-from models.base.attention import Prefix, attend, causal_mask, rotate
-from models.base.batching import Packing, in_turn
+from models.base.architectures import LayerModules, Norm, Shape, architecture_of, require_supported
+from models.base.attention import (
+    Cache,
+    Prefix,
+    attend,
+    attend_cached,
+    causal_mask,
+    rotate,
+    rotate_fused,
+)
+from models.base.batching import Packing, run_layers
 from models.base.characters import Characters
 from models.base.quantize import loading
 from models.errors import ModelError, UnsupportedModelError, WeightsError
@@ -39,14 +46,14 @@ class BaseLM:
     """A frozen causal language model with its tokenizer.
 
     Args:
-        model: a transformers causal LM of one of the `FAMILIES` of `models.base.architectures`; frozen
-            here.
+        model: a transformers causal LM of one of the `FAMILIES` of `models.base.architectures`;
+            it is frozen here.
         tokenizer: its tokenizer; needs an end-of-sequence token.
 
     Attributes:
         architecture: how tokens come in and what the layers consist of.
         layers: as the model has them.
-        parts: the modules of each, by what they do.
+        modules: the modules of each, by what they do.
         characters: which tokens are parts of characters.
         shape: what decides the shape of its modulations.
         heads: A.
@@ -55,13 +62,13 @@ class BaseLM:
         UnsupportedModelError: the architecture is not one of them.
     """
 
-    gradient_checkpointing = False  # whether layers are run again: `models.base.batching.in_turn`
+    gradient_checkpointing = False  # see `recompute` of `models.base.batching.run_layers`
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.architecture = architecture_of(model)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self.layers, self.parts = self.architecture.layers, self.architecture.parts
+        self.layers, self.modules = self.architecture.layers, self.architecture.modules
         self.shape = self.architecture.shape
         self.heads = self.architecture.heads
         self.characters = Characters(tokenizer)
@@ -127,7 +134,7 @@ class BaseLM:
 
     @torch.no_grad()
     def features(self, ids: Tensor) -> Tensor:
-        """Keys (before the rotary embedding, if any) and values of every layer and token.
+        """Return keys (before the rotary embedding, if any) and values of every layer and token.
 
         Args:
             ids: [B, T] token ids, padded on the right.
@@ -135,29 +142,10 @@ class BaseLM:
         Returns:
             [B, T, L, 2, H * C]: index 0 of the fourth axis is the key, 1 the value.
         """
-        places = torch.arange(ids.shape[1], device=self.device)[None]
-        x = self.architecture.embed(ids, places)
-        rotary = self.architecture.rotary(x, places)
-        out = x.new_empty(
-            *ids.shape, self.shape.layers, 2, self.shape.kv_heads * self.shape.head_size
-        )
-        for i, parts in enumerate(self.parts):
-            q, k, v = self.project(parts, x)
-            out[:, :, i, 0] = k.transpose(1, 2).flatten(2)
-            out[:, :, i, 1] = v.transpose(1, 2).flatten(2)
-            if i == self.shape.layers - 1:  # nobody reads the last layer's output
-                break
-            angles = rotary[parts.kind]
-            mask = causal_mask(ids.shape[1], parts.window, x)
-            y = F.scaled_dot_product_attention(
-                rotate(q, angles),
-                rotate(k, angles),
-                v,
-                attn_mask=mask,
-                scale=parts.scaling,
-                enable_gqa=True,
-            )
-            x = self.feed_forward(parts, x, y)
+        shape = self.shape
+        size = (shape.layers, 2, shape.kv_heads * shape.head_size)
+        out = torch.empty(*ids.shape, *size, dtype=self.dtype, device=self.device)
+        self.forward(ids, features=out)
         return out
 
     def rotate_keys(self, keys: Tensor, positions: Tensor) -> Tensor:
@@ -176,7 +164,7 @@ class BaseLM:
             (angles,) = rotary.values()
             return rotate(keys, angles)
         return torch.stack(
-            [rotate(k, rotary[parts.kind]) for k, parts in zip(keys, self.parts, strict=True)]
+            [rotate(k, rotary[modules.kind]) for k, modules in zip(keys, self.modules, strict=True)]
         )
 
     def forward(
@@ -185,18 +173,23 @@ class BaseLM:
         prefix: Prefix | None = None,
         *,
         real: Tensor | None = None,
-        cache: list[tuple[Tensor, Tensor]] | None = None,
+        cache: Cache | None = None,
         watch: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
-        """Hidden states after the last norm, with the prefix attended to in every layer.
+        """Return hidden states after the last norm; every layer attends to the prefix.
+
+        This is the only loop over the layers: reading, training and generating all go through it.
 
         Args:
             ids: [B, T] token ids, padded on the right.
             prefix: what the sequences attend to besides themselves; none is the base LM itself.
             real: bool [B, T], which tokens are no padding; the others go through no layer.
-            cache: when given, receives each layer's (keys [B, H, T, C] rotated, values) of `ids`.
+            cache: holds the prefix and the tokens read so far, and takes in these; `prefix` and
+                `real` must be None then.
             watch: when given, [B, S], grows by the attention that each sequence's last token pays
                 to each prefix token, summed over layers and heads.
+            features: when given, [B, T, L, 2, H * C], is filled as `features` says.
 
         Returns:
             [B, T, hidden size].
@@ -204,68 +197,108 @@ class BaseLM:
         Raises:
             ModelError: prefix and tokens take more positions than the base LM has learned.
         """
-        places = torch.arange(ids.shape[1], device=self.device)[None]
-        if prefix is not None:
-            places = places + prefix.starts(len(ids))[:, None]
+        t = ids.shape[1]
+        if cache is not None:
+            places = cache.reserve(t)
+        else:
+            places = torch.arange(t, device=self.device)[None]
+            if prefix is not None:
+                places = places + prefix.starts(len(ids))[:, None]
         x = self.architecture.embed(ids, places)
         rotary = self.architecture.rotary(x, places)
+        masks = {
+            window: causal_mask(t, window, x)
+            if cache is None
+            else cache.mask(t, window, self.heads)
+            for window in {modules.window for modules in self.modules}
+        }
+        # Generating takes fewer operations and roundings than the modules do. Amortizing must not:
+        # in bfloat16 other roundings make other modulations.
+        norm: Norm = self._call
+        turn = rotate
+        if cache is not None:
+            norm, turn = self.architecture.fused_norm, rotate_fused
         packing = None if real is None else Packing(real)
         if packing is not None:
             x = packing.pack(x)
 
         def run(i: int, x: Tensor) -> Tensor:
-            parts = self.parts[i]
-            q, k, v = self.project(parts, x)
+            modules = self.modules[i]
+            q, k, v = self.project(modules, x, norm)
+            if features is not None:
+                features[:, :, i, 0] = k.transpose(1, 2).flatten(2)
+                features[:, :, i, 1] = v.transpose(1, 2).flatten(2)
             if packing is not None:
                 q, k, v = (packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
-            q, k = (rotate(x, rotary[parts.kind]) for x in (q, k))
+            angles, mask = rotary[modules.kind], masks[modules.window]
+            q, k = turn(torch.cat((q, k), 1), angles).split((self.heads, k.shape[1]), 1)
             if cache is not None:
-                cache.append((k, v))
-            y = attend(
-                q * parts.scaling,
-                k,
-                v,
-                causal_mask(ids.shape[1], parts.window, x),
-                (prefix.keys[i], prefix.values[i], prefix.bias) if prefix is not None else None,
-                watch,
-            )
+                y = attend_cached(q, *cache.store(i, k, v), mask, modules.scaling, watch)
+            else:
+                shared = None if prefix is None else (prefix.keys[i], prefix.values[i], prefix.bias)
+                y = attend(q * modules.scaling, k, v, mask, shared, watch)
             if packing is not None:
                 y = packing.pack(y.transpose(1, 2)).transpose(1, 2)
-            return self.feed_forward(parts, x, y)
+            return self.feed_forward(modules, x, y, norm)
 
-        x = in_turn(run, len(self.layers), x, forget=self.gradient_checkpointing)
-        return self.architecture.norm(x if packing is None else packing.unpack(x))
+        x = run_layers(run, len(self.layers), x, recompute=self.gradient_checkpointing)
+        return norm(self.architecture.last_norm, x if packing is None else packing.unpack(x))
+
+    def new_cache(self, prefix: Prefix | None, sequences: int, tokens: int) -> Cache:
+        """Return a cache for B sequences with room for so many tokens behind the prefix."""
+        shape = self.shape
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        return Cache(shape.layers, shape.kv_heads, shape.head_size, prefix, sequences, tokens, like)
+
+    @torch.no_grad()
+    def read(self, ids: Sequence[int]) -> Prefix:
+        """Return a text's keys and values as a prefix, for prompts that all begin with it."""
+        cache = self.new_cache(None, 1, len(ids))
+        self.forward(self.pad([ids]), cache=cache)
+        return Prefix(
+            cache.keys.unbind(0),
+            cache.values.unbind(0),
+            torch.zeros(1, len(ids), device=self.device),
+            torch.tensor([len(ids)], device=self.device),
+        )
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [..., vocabulary] of hidden states [..., hidden size]."""
         return self.model.get_output_embeddings()(hidden)  # type: ignore[no-any-return]
 
-    def project(self, parts: Parts, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B, A, T, C], keys and values [B, H, T, C], before the rotary embedding."""
+    def project(
+        self, modules: LayerModules, x: Tensor, norm: Norm
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries [B, A, T, C], keys and values [B, H, T, C], none of them rotated."""
         c = self.shape.head_size
         shape = (*x.shape[:-1], -1, c)
-        x = parts.before_attention(x)
-        rows = [linear(x) for linear in parts.qkv]
+        x = norm(modules.before_attention, x)
+        rows = [linear(x) for linear in modules.qkv]
         if len(rows) == 1:
             sizes = (self.heads * c, self.shape.kv_heads * c, self.shape.kv_heads * c)
             rows = rows[0].split(sizes, -1)
         q, k, v = (row.view(shape) for row in rows)
-        if parts.query is not None and parts.key is not None:
-            q, k = parts.query(q), parts.key(k)
+        if modules.query is not None and modules.key is not None:
+            q, k = norm(modules.query, q), norm(modules.key, k)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
-    def feed_forward(self, parts: Parts, x: Tensor, y: Tensor) -> Tensor:
-        """A layer after attention: [B, T, hidden size] of x and the heads' y [B, A, T, C]."""
-        y = parts.output(y.transpose(1, 2).flatten(2))
-        x = x + (y if parts.after_attention is None else parts.after_attention(y))
-        z = parts.before_mlp(x)
-        first, *rest = [linear(z) for linear in parts.up]
-        y = parts.activation(first)
-        y = parts.down(y * rest[0] if rest else y)
-        return x + (y if parts.after_mlp is None else parts.after_mlp(y))
+    def feed_forward(self, modules: LayerModules, x: Tensor, y: Tensor, norm: Norm) -> Tensor:
+        """Return a layer's output [B, T, hidden size]; the heads gave y [B, A, T, C]."""
+        y = modules.output(y.transpose(1, 2).flatten(2))
+        x = x + (y if modules.after_attention is None else norm(modules.after_attention, y))
+        z = norm(modules.before_mlp, x)
+        first, *rest = [linear(z) for linear in modules.up]
+        y = modules.activation(first)
+        y = modules.down(y * rest[0] if rest else y)
+        return x + (y if modules.after_mlp is None else norm(modules.after_mlp, y))
 
-    def room(self, taken: int, wanted: int) -> int:
-        """How many of the wanted tokens may follow on those that take up so many positions.
+    @staticmethod
+    def _call(module: nn.Module, x: Tensor) -> Tensor:
+        y: Tensor = module(x)
+        return y
+
+    def context_left(self, taken: int, wanted: int) -> int:
+        """Return how many of the wanted tokens may follow on those that take so many positions.
 
         Raises:
             ModelError: these alone are more than the positions that the base LM has learned.
@@ -276,7 +309,8 @@ class BaseLM:
         return wanted if most is None else min(wanted, most - taken + 1)
 
 
-def _first(one: int | None, other: int | None) -> int:
-    if (found := one if one is not None else other) is not None:
-        return found
+def _first(*ids: int | None) -> int:
+    for token in ids:
+        if token is not None:
+            return token
     raise UnsupportedModelError("the tokenizer has neither a begin- nor an end-of-sequence token")

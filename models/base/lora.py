@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from models.base.batching import RUNNING, Packing
+from models.base.batching import APPLIED, Packing
 from models.base.lm import BaseLM
 from models.errors import CheckpointError, UnsupportedModelError
 
@@ -39,7 +39,7 @@ class LowRank(NamedTuple):
     b: Tensor
 
 
-class Worn(AbstractContextManager[None]):
+class AppliedLora(AbstractContextManager[None]):
     """The base LM's projections, changed while the context lasts; it can be entered again.
 
     Args:
@@ -62,12 +62,12 @@ class Worn(AbstractContextManager[None]):
         if self._depth == 1:
             for change in self.changes:
                 self._hooks.append(change.module.register_forward_hook(self._hook(change)))
-            RUNNING.set((*RUNNING.get(), self))
+            APPLIED.set((*APPLIED.get(), self))
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            RUNNING.set(tuple(context for context in RUNNING.get() if context is not self))
+            APPLIED.set(tuple(context for context in APPLIED.get() if context is not self))
             while self._hooks:
                 self._hooks.pop().remove()
 
@@ -79,21 +79,21 @@ class Worn(AbstractContextManager[None]):
             x = inputs[0]
             if self._packing is not None:
                 x = self._packing.unpack(x)
-            y = each(each(x, down), up) * scale
+            y = _per_sequence(_per_sequence(x, down), up) * scale
             return output + (y if self._packing is None else self._packing.pack(y))
 
         return add
 
 
-def each(x: Tensor, weight: Tensor) -> Tensor:
-    """The product of every sequence with its own matrix.
+def _per_sequence(x: Tensor, weight: Tensor) -> Tensor:
+    """Return the product of every sequence with its own matrix.
 
     Args:
-        x: [B, T, I], or [T, I] of a single sequence.
+        x: [B, T, I].
         weight: [N, I, O]; B is N, or a multiple of it: groups of neighbours share one.
 
     Returns:
-        [B, T, O], or [T, O].
+        [B, T, O].
 
     Raises:
         ValueError: the sequences cannot be shared out among the modulations.
@@ -101,8 +101,8 @@ def each(x: Tensor, weight: Tensor) -> Tensor:
     n = len(weight)
     if n == 1:
         return x @ weight[0]
-    if x.dim() < 3 or len(x) % n:
-        raise ValueError(f"{n} modulations for a batch of {len(x) if x.dim() > 2 else 1} sequences")
+    if len(x) % n:
+        raise ValueError(f"{n} modulations for a batch of {len(x)} sequences")
     y: Tensor = x.unflatten(0, (n, -1)) @ weight[:, None]
     return y.flatten(0, 1)
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.base.lm import Prefix
 from models.latent.config import LatentConfig
 from models.latent.features import compute, document_ids

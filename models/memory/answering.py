@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional as F
 
-from models.base.decode import Decoder
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM, Prefix
 from models.memory.base_models import BaseModels
@@ -77,10 +76,6 @@ class Answerer(ABC):
     def encoder(self) -> SentenceEncoder:
         """The sentence encoder, loaded at its first use; see `BaseModels.encoder`."""
         return self._base.encoder
-
-    @cached_property
-    def _decoder(self) -> Decoder:
-        return Decoder(self.lm)
 
     @abstractmethod
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
@@ -181,7 +176,7 @@ class Answerer(ABC):
         if not selected:
             return self._generate(self.chat_prompt(question), max_new_tokens)
         return GeneratedAnswer(
-            self._decoder,
+            self.lm,
             self.prompt(question),
             max_new_tokens,
             self.applied(question, [selected]),
@@ -195,7 +190,7 @@ class Answerer(ABC):
         return self._generate(self.rag_prompt(question, texts), max_new_tokens)
 
     def _generate(self, prompt: list[int], max_new_tokens: int) -> GeneratedAnswer:
-        return GeneratedAnswer(self._decoder, prompt, max_new_tokens, nullcontext(), ())
+        return GeneratedAnswer(self.lm, prompt, max_new_tokens, nullcontext(), ())
 
     def rag_prompt(self, question: str, texts: Sequence[str]) -> list[int]:
         """Return the token ids of the few-shot prompt with the texts, the most relevant first."""

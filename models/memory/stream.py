@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.base.decode import Decoder
-from models.base.lm import Prefix
+from models.base.decode import stream
+from models.base.lm import BaseLM, Prefix
 from models.memory.modulation import Selected
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class GeneratedAnswer:
     """The text of an answer, piece by piece (see `models.memory.protocol.AnswerStream`).
 
     Args:
-        decoder: generates it.
+        lm: the base LM.
         prompt: token ids that it follows.
         max_new_tokens: the most tokens of the answer.
         applied: a context that gives the prefix and can be entered again.
@@ -42,7 +42,7 @@ class GeneratedAnswer:
 
     def __init__(
         self,
-        decoder: Decoder,
+        lm: BaseLM,
         prompt: list[int],
         max_new_tokens: int,
         applied: AbstractContextManager[Prefix | None],
@@ -56,8 +56,8 @@ class GeneratedAnswer:
         self.confidence = 0.0
         self.timings: dict[str, float] = {}
         watch = torch.zeros_like(prefix.bias) if prefix is not None and selected else None
-        self._steps = decoder.stream(prompt, prefix, max_new_tokens, watch)
-        self._pieces = self._run(decoder, applied, selected, watch)
+        self._steps = stream(lm, prompt, prefix, max_new_tokens, watch)
+        self._pieces = self._run(lm, applied, selected, watch)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -67,7 +67,7 @@ class GeneratedAnswer:
 
     def _run(
         self,
-        decoder: Decoder,
+        lm: BaseLM,
         applied: AbstractContextManager[Prefix | None],
         selected: Sequence[Selected],
         watch: torch.Tensor | None,
@@ -88,7 +88,7 @@ class GeneratedAnswer:
             total += log_probability
             self.timings.setdefault("first", time.perf_counter() - started)
             # A character may be spread over several tokens: show only what can no longer change.
-            text = str(decoder.lm.tokenizer.decode(ids)).lstrip()
+            text = str(lm.tokenizer.decode(ids)).lstrip()
             settled = text.rstrip("\N{REPLACEMENT CHARACTER}")
             if settled.startswith(shown) and settled != shown:
                 yield settled[len(shown) :]

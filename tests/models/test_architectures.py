@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.base.decode import Decoder
+from models.base.decode import generate_batch, stream
 from models.base.encoder import SentenceEncoder
-from models.base.decode import generate_batch
 from models.base.lm import BaseLM, Prefix
 from models.errors import ModelError, UnsupportedModelError
 from models.latent.config import LatentConfig
@@ -86,7 +85,7 @@ def test_decoding_behind_a_prefix_is_greedy(kind: str, make_lm: MakeLM) -> None:
     lm = make_lm(kind, window=64)
     prefix = _prefix(lm, 3)
     prompt = lm.tokenize(TEXTS)[0]
-    answer = [token for token, _ in Decoder(lm).stream(prompt, prefix, 12)]
+    answer = [token for token, _ in stream(lm, prompt, prefix, 12)]
     assert answer == generate_batch(lm, [prompt], prefix, 12)[0]
     with torch.no_grad():
         ids = torch.tensor([prompt + answer])
@@ -139,7 +138,7 @@ def test_learned_positions_stay_in_the_keys_of_a_document(
 def _corpus(lm: BaseLM, encoder: SentenceEncoder) -> Any:
     examples = prizes("The jury gave prize number {i} to {name}.", 4)
     corpus = build([examples], lambda texts: [len(r) for r in lm.tokenize(texts)], chunk_tokens=64)
-    corpus.embed(encoder, progress=lambda _: None)
+    corpus.embed(encoder, note=lambda _: None)
     return corpus
 
 
@@ -219,7 +218,7 @@ def test_more_tokens_than_positions_are_refused(make_lm: MakeLM) -> None:
     for attempt in (
         lambda: lm.forward(longer, prefix),
         lambda: lm.features(torch.full((1, POSITIONS + 1), 5)),
-        lambda: list(Decoder(lm).stream(longer[0].tolist(), prefix, 4)),
+        lambda: list(stream(lm, longer[0].tolist(), prefix, 4)),
         lambda: generate_batch(lm, [[5], longer[0].tolist()], prefix, 4),
     ):
         with pytest.raises(ModelError, match=wrong):
@@ -230,7 +229,7 @@ def test_an_answer_ends_where_the_positions_do(make_lm: MakeLM) -> None:
     lm = make_lm("GPT2")
     lm.eos_id = -1  # never chosen
     prompt = [5] * (POSITIONS - 4)
-    answer = [token for token, _ in Decoder(lm, patience=None).stream(prompt, None, 32)]
+    answer = [token for token, _ in stream(lm, prompt, None, 32)]
     # The last of them is chosen at the last position, and is never read.
     assert len(answer) == 5
     lm.eos_id = 2

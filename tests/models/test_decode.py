@@ -1,4 +1,4 @@
-"""Decoding with few operations, and with guesses, against transformers and slow references."""
+"""Decoding against transformers and slow references."""
 
 from pathlib import Path
 from typing import Any
@@ -6,14 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from models.base.decode import Decoder
-from models.base.draft import Draft
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch, stream
 from models.base.lm import BaseLM
 from models.latent.networks import pack
 from models.weights.resolve import DEFAULT_LM, resolve
-
-from .conftest import FAMILIES, MakeLM
 
 CPU = torch.device("cpu")
 TEXTS = ["The jury gave the prize to the poet Tomas Reyl.", "Who opened the bridge?", "It rained."]
@@ -39,71 +35,42 @@ def _expected(lm: BaseLM, prompt: list[int], tokens: int) -> list[int]:
 
 @pytest.mark.usefixtures("any_byte")
 def test_tokens_are_those_of_transformers_and_of_batches(lm: BaseLM) -> None:
-    decoder = Decoder(lm)
     for prompt in lm.tokenize(TEXTS):
-        found = [token for token, _ in decoder.stream(prompt, None, 24)]
+        found = [token for token, _ in stream(lm, prompt, None, 24)]
         assert found == _expected(lm, prompt, 24)
         assert found == generate_batch(lm, [prompt], None, 24)[0]
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
-@pytest.mark.usefixtures("any_byte")
-def test_guesses_change_no_token(kind: str, make_lm: MakeLM) -> None:
-    wide = make_lm(kind)
-    if not Draft.suits(wide):
-        pytest.skip("this machine has no use for a narrow copy")
-    plain, guessing = Decoder(wide, patience=None), Decoder(wide, patience=0)
-    list(guessing.stream([1], None, 1))  # old enough from now on
-    for prompt in wide.tokenize(TEXTS):
-        expected = list(plain.stream(prompt, None, 40))
-        found = list(guessing.stream(prompt, None, 40))
-        assert [t for t, _ in found] == [t for t, _ in expected] == _expected(wide, prompt, 40)
-        torch.testing.assert_close(
-            torch.tensor([p for _, p in found]),
-            torch.tensor([p for _, p in expected]),
-            atol=1e-3,
-            rtol=0,
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_reading_with_a_cache_is_reading_without(lm: BaseLM, prefixed: bool) -> None:
+    """Generating attends, rotates and normalises by other operations than scoring does."""
+    prefix = lm.read([lm.bos_id, *lm.tokenize(TEXTS)[0]]) if prefixed else None
+    rows = [row * 3 for row in lm.tokenize(TEXTS)]  # longer than a sliding window
+    ids, lengths = lm.pad(rows), torch.tensor([len(row) for row in rows])
+    if prefix is not None:
+        prefix = prefix._replace(bias=prefix.bias.expand(len(rows), -1) + 0.5)
+    more = torch.tensor([[7], [8], [9]])
+    cache = lm.new_cache(prefix, len(rows), ids.shape[1] + 1)
+    with torch.no_grad():
+        found = lm.forward(ids, cache=cache)
+        cache.hide_padding(lengths)
+        after = lm.forward(more, cache=cache)[:, 0]
+        expected = lm.forward(ids, prefix)
+        whole = [[*row, int(n)] for row, n in zip(rows, more, strict=True)]
+        last = lm.forward(lm.pad(whole), prefix)
+            lm.pad([[*row, int(n)] for row, n in zip(rows, more, strict=True)]), prefix
         )
+    real = torch.arange(ids.shape[1]) < lengths[:, None]
+    torch.testing.assert_close(found[real], expected[real], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after, last[torch.arange(3), lengths], atol=1e-4, rtol=1e-4)
 
 
-def test_guesses_save_passes_over_the_exact_weights(make_lm: MakeLM) -> None:
-    """Weights that 16 values a group hold anyway are guessed from nearly without error."""
-    wide = make_lm("Llama")
-    if not Draft.suits(wide):
-        pytest.skip("this machine has no use for a narrow copy")
-    for layer in wide.layers:
-        for linear in layer.modules():
-            if isinstance(linear, torch.nn.Linear):
-                groups = linear.weight.data.unflatten(1, (-1, 32))
-                low, high = (x[..., None] for x in groups.aminmax(dim=2))
-                step = (high - low) / 15
-                groups.copy_(((groups - low) / step).round() * step + low)
-    decoder = Decoder(wide, patience=0)
-    list(decoder.stream([1], None, 1))
-    passes = 0
-    run = decoder._blocks.run
-
-    def count(ids: Any, cache: Any, products: Any, watch: Any = None) -> Any:
-        nonlocal passes
-        passes += products is decoder._blocks.own
-        return run(ids, cache, products, watch)
-
-    decoder._blocks.run = count  # type: ignore[method-assign]
-    tokens = sum(len(list(decoder.stream(p, None, 40))) for p in wide.tokenize(TEXTS))
-    assert tokens > 2 * passes
-
-
-@pytest.mark.parametrize("guessing", [False, True])
 def test_log_probabilities_and_attention_are_those_of_transformers(
-    guessing: bool, lm: BaseLM, build_memory: Any, make_lm: MakeLM, tmp_path: Path
+    lm: BaseLM, build_memory: Any, tmp_path: Path
 ) -> None:
     """A full-rank prefix is text in the prompt, where transformers shows what is paid to it."""
     if lm.model.config.model_type == "gemma3_text":
         pytest.skip("a sliding window does not reach back over a prompt, but always over a prefix")
-    if guessing:
-        lm = make_lm("Llama")
-        if not Draft.suits(lm):
-            pytest.skip("this machine has no use for a narrow copy")
     lm.model.save_pretrained(tmp_path)
     lm.tokenizer.save_pretrained(tmp_path)
     memory = build_memory(tmp_path, full_rank=True)
@@ -114,10 +81,8 @@ def test_log_probabilities_and_attention_are_those_of_transformers(
         stack.head.constant.copy_(stack.amortizer.normalise(constant))
         z = stack.amortizer(lm.features(lm.pad([[lm.bos_id, *document]])).flatten(2)[0, 1:])
         prefix = stack.prefix(lm, *pack([[z]]), torch.zeros(1, 1))
-    decoder = Decoder(lm, patience=0 if guessing else None)
-    list(decoder.stream([1], None, 1))
     watch = torch.zeros_like(prefix.bias)
-    answer = list(decoder.stream(question, prefix, 12, watch))
+    answer = list(stream(lm, question, prefix, 12, watch))
     assert len(answer) > 3
 
     lm.model.set_attn_implementation("eager")
@@ -135,19 +100,17 @@ def test_log_probabilities_and_attention_are_those_of_transformers(
 
 
 def test_nothing_is_asked_for_and_nothing_comes(lm: BaseLM) -> None:
-    assert list(Decoder(lm).stream([1, 5], None, 0)) == []
+    assert list(stream(lm, [1, 5], None, 0)) == []
 
 
 @pytest.mark.real
 def test_the_real_model_says_what_generate_says() -> None:
     lm = BaseLM.load(resolve(DEFAULT_LM), device=CPU, dtype=torch.float32)
-    decoder = Decoder(lm, patience=0)
     for question in ("Explain how rain forms.", "List five tips for learning a language."):
         message = [{"role": "user", "content": question}]
         tokenizer: Any = lm.tokenizer
         prompt = tokenizer.apply_chat_template(
             message, add_generation_prompt=True, return_dict=True
         )["input_ids"]
-        for _ in range(2):  # without guesses, then with them
-            found = [token for token, _ in decoder.stream(prompt, None, 40)]
-            assert found == _expected(lm, prompt, 40)
+        found = [token for token, _ in stream(lm, prompt, None, 40)]
+        assert found == _expected(lm, prompt, 40)

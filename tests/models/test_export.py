@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from models import export
+from models.base.decode import generate_batch
 from models.base.encoder import SentenceEncoder
-from models.base.generate import generate_batch
 from models.base.lm import BaseLM
 from models.base.lora import default_targets, projections, sizes
 from models.errors import ModelError, UnsupportedModelError

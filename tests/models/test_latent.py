@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.base.lm import Shape
 from models.errors import CheckpointError
 from models.latent.initialise import initialise, principal_components, sensitivity

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models.base.batching import length_batches
-from models.base.generate import generate_batch
+from models.base.decode import generate_batch
 from models.base.lm import BaseLM
 from models.errors import WeightsError
 

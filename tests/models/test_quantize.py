@@ -50,8 +50,7 @@ def test_matrices_of_another_form_are_called(make_lm: Any) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * 2
 
-    from models.base.decode import Decoder
-    from models.base.draft import Draft
+    from models.base.decode import stream
 
     lm = make_lm("GPT2")
     for layer in lm.layers:
@@ -61,10 +60,9 @@ def test_matrices_of_another_form_are_called(make_lm: Any) -> None:
             packed.bias.copy_(layer.attn.c_proj.bias / 2)
         layer.attn.c_proj = packed
     narrow = BaseLM(lm.model, lm.tokenizer)
-    assert not Draft.suits(narrow)
     prompt = lm.tokenize(["Who opened the bridge?"])[0]
-    expected = [t for t, _ in Decoder(make_lm("GPT2"), patience=None).stream(prompt, None, 12)]
-    assert [t for t, _ in Decoder(narrow).stream(prompt, None, 12)] == expected
+    expected = [t for t, _ in stream(make_lm("GPT2"), prompt, None, 12)]
+    assert [t for t, _ in stream(narrow, prompt, None, 12)] == expected
 
 
 def test_weights_of_4_bits_are_not_fine_tuned(
