@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from maccli import config
 
@@ -28,6 +29,18 @@ _SYNONYMS = {
 
 class SettingOption(click.Option):
     """An option for a setting: its default stands in config.toml under the parameter's name."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the checked value; an error names the variable or the file it came from."""
+        try:
+            return super().process_value(ctx, value)
+        except click.BadParameter as error:
+            source = ctx.get_parameter_source(self.name or "")
+            if source is ParameterSource.ENVIRONMENT:
+                error.param_hint = str(self.envvar)
+            elif source is ParameterSource.DEFAULT_MAP:
+                error.param_hint = f"{self.name} in {config.path()}"
+            raise
 
 
 class LazyGroup(click.Group):
@@ -80,7 +93,7 @@ class LazyGroup(click.Group):
             meant = _suggestion(ctx, word)
             hint = f" Did you mean {meant}?" if meant else ""
             raise click.UsageError(f"No such command {word!r}.{hint}", ctx)
-        if command is not None:
+        if command is not None and not ctx.resilient_parsing:
             options = [option for option in command.params if isinstance(option, SettingOption)]
             names = frozenset(option.name or "" for option in options)
             ctx.default_map = {word: config.Defaults(names)}

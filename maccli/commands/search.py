@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from maccli.service.search import Passage
 
 
+_BOLD, _PLAIN = "\x1b[1;4m", "\x1b[0m"
+"""Bold and underlined, and back."""
+
+
 @click.command()
 @click.argument("question", nargs=-1, required=True)
 @options.apply(options.k_option, options.retriever_option)
@@ -142,7 +146,7 @@ class _Writer:
         title = f"  {passage.title}" if passage.title else ""
         where = f"{displayed(passage.source)}[{passage.start}:{passage.end}]"
         self._out.text(f"{where}  {passage.score:.2f}{title}")
-        self._out.text(text, color=True if before and before[0] == "\x1b" else None)
+        self._out.text(text, color=True if before == _BOLD else None)
 
 
 def _marks(color: bool | None) -> tuple[str, str]:
@@ -151,5 +155,5 @@ def _marks(color: bool | None) -> tuple[str, str]:
     Bold and underlined where colors show, brackets on a terminal without them, nothing in a pipe.
     """
     if color or (color is None and output.uses_color(sys.stdout)):
-        return "\x1b[1;4m", "\x1b[0m"
+        return _BOLD, _PLAIN
     return ("[", "]") if color is None and sys.stdout.isatty() else ("", "")

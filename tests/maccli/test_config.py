@@ -87,3 +87,49 @@ def test_config_commands(mac: Callable[..., Ran], file: Path) -> None:
     file.write_text("k = 'x'")
     ran = mac("config", "show")
     assert (ran.code, ran.out) == (2, "")
+
+
+def test_a_wrong_file_leaves_the_commands_that_do_not_need_it(
+    mac: Callable[..., Ran], file: Path
+) -> None:
+    file.write_text("store = 3")
+    ran = mac("store", "ls")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"Error: store must be a string, not 3 (from {file}).\n"
+    assert mac("config", "path").out == f"{file}\n"
+    file.write_text("colour = 'red'")
+    message, hint = mac("ask", "Who?").err.splitlines()
+    assert message == f"Error: {file}: there is no setting 'colour'."
+    assert hint.startswith("Hint: The settings are: store, model, ")
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_for_commands(
+    mac: Callable[..., Ran], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def path(*args: str) -> str:
+        return mac("store", "path", *args).out.rstrip("\n")
+
+    assert path() == str(tmp_path / "mac-home" / "store")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    file.write_text('store = "~/notes"')
+    assert path() == str(tmp_path / "me" / "notes")
+    monkeypatch.setenv("MAC_STORE", str(tmp_path / "environment"))
+    assert path() == str(tmp_path / "environment")
+    assert path("--store", str(tmp_path / "flag")) == str(tmp_path / "flag")
+
+
+def test_a_wrong_variable_is_named(
+    mac: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAC_DEVICE", "abacus")
+    ran = mac("ask", "Who?")
+    assert (ran.code, ran.out) == (2, "")
+    assert "Invalid value for MAC_DEVICE: 'abacus' is not one of" in ran.err
+
+
+def test_only_options_for_settings_take_them_from_the_file(file: Path) -> None:
+    file.write_text("k = 4\nstore = 'x'")
+    defaults = config.Defaults({"k"})
+    assert dict(defaults) == {"k": 4}
+    assert "store" not in defaults and "other" not in defaults
+    assert len(defaults) == 1

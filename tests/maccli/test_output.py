@@ -50,6 +50,19 @@ def test_bars_are_for_terminals_only(
     assert "work:" in shown and "careful\n" in shown and "fetch:" in shown
 
 
+def test_what_takes_a_while_is_told_on_terminals_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Output().tell("loading the model")
+    assert capsys.readouterr().err == ""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    Output(quiet=True).tell("loading the model")
+    assert terminal.getvalue() == ""
+    Output().tell("loading the model")
+    assert terminal.getvalue() == "Loading the model ...\n"
+
+
 def test_numbers_as_people_read_them() -> None:
     assert [size(n) for n in (0, 999, 1000, 1_400_000, 2 * 10**9, 10**13)] == [
         "0 B",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import FakeMemory, Ran, pipe
+from maccli.output import Output
+
+from ..conftest import FakeMemory, Ran, pipe
 
 Mac = Callable[..., Ran]
 
@@ -20,14 +23,13 @@ def test_ask_writes_answer_and_sources(mac: Mac, stored: Path) -> None:
         "An answer from 1.\n\nSources:\n"
         "  1.00  bridge.txt[19:55]  The bridge was opened by Ida Brandt.\n"
     )
-    assert mac("ask", "Who opened the bridge?", "-k", "1", "--no-stream").out == ran.out
     assert mac("ask", "Who opened the bridge?", "--quiet").out == "An answer from 2.\n"
     timed = mac("ask", "Who opened the bridge?", "-v")
     assert timed.err.startswith("load 0.0") and "generate 0.0" in timed.err
 
 
 def test_ask_as_json(mac: Mac, stored: Path) -> None:
-    answer = mac("ask", "Who opened the bridge?", "--json", "--seed", "7").json
+    answer = mac("ask", "Who opened the bridge?", "--json").json
     assert list(answer) == [
         "question",
         "answer",
@@ -36,38 +38,10 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
         "prefix_tokens",
         "timings",
         "model",
-        "seed",
     ]
     assert list(answer["sources"][0]) == ["source", "chunk", "start", "end", "weight", "text"]
     assert list(answer["timings"]) == ["load", "encode", "aggregate", "generate"]
-    assert (answer["seed"], answer["abstained"]) == (7, False)
-
-
-def test_an_adapter_is_exported_once(mac: Mac, stored: Path, memory: FakeMemory) -> None:
-    question = "Who opened the bridge?"
-    ran = mac("ask", question, "-k", "1", "--export-adapter", "adapter")
-    assert (ran.code, ran.err) == (0, "The modulation is in adapter, as an adapter for peft.\n")
-    assert ("export", 1) in memory.calls
-    (stored / "adapter" / "mine.txt").touch()
-    (stored / "file").touch()
-    memory.calls.clear()
-    for folder in ("adapter", "file"):
-        ran = mac("ask", question, "--export-adapter", folder)
-        assert ran.code == 2
-        assert f"There is something in {folder} already." in ran.err
-    assert memory.calls == []  # refused before the model is loaded
-    for options in (("-",), (question, "--mode", "rag")):
-        ran = mac("ask", *options, "--export-adapter", "other")
-        assert ran.code == 2
-        assert "--export-adapter is for one question with --mode mac." in ran.err
-    assert mac("ask", "zebra okapi", "--export-adapter", "other").code == 3
-    assert not (stored / "other").exists()
-
-
-def test_without_documents_there_is_no_adapter(mac: Mac, memory: FakeMemory) -> None:
-    ran = mac("ask", "Who?", "--export-adapter", "adapter")
-    assert (ran.code, ran.out) == (1, "")
-    assert ran.err.startswith("Error: There is no modulation to export")
+    assert answer["abstained"] is False
 
 
 def test_nothing_relevant_is_exit_code_3(mac: Mac, stored: Path) -> None:
@@ -78,10 +52,67 @@ def test_nothing_relevant_is_exit_code_3(mac: Mac, stored: Path) -> None:
     assert (ran.code, ran.json["abstained"], ran.json["answer"]) == (3, True, "")
 
 
-def test_an_empty_store_is_told(mac: Mac, memory: FakeMemory) -> None:
+@pytest.mark.parametrize("args", [("Who?",), ("-",), ("Who?", "--mode", "rag", "--json")])
+def test_an_empty_store_is_told_before_anything_is_loaded(
+    mac: Mac, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...]
+) -> None:
+    pipe(monkeypatch, "Who?\nWhat?\n")
+    ran = mac("ask", *args)
+    assert ran.code == 3 and "Error" not in ran.out
+    message, hint = ran.err.splitlines()
+    assert message.startswith("Error: The store ") and message.endswith(" is empty.")
+    assert hint == "Hint: Ingest something first: mac ingest FILES"
+    assert memory.calls == []
+
+
+def test_closed_book_needs_no_store(mac: Mac, memory: FakeMemory) -> None:
+    ran = mac("ask", "Who?", "--mode", "closed-book")
+    assert (ran.code, ran.out, ran.err) == (0, "An answer from 0.\n", "")
+
+
+def test_only_a_terminal_gets_the_answer_piece_by_piece(
+    mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[str] = []
+    text = Output.text
+
+    def spy(self: Output, line: str = "", *, end: str = "\n", color: bool | None = None) -> None:
+        pieces.append(line)
+        text(self, line, end=end, color=color)
+
+    monkeypatch.setattr(Output, "text", spy)
+    piped = mac("ask", "Who opened the bridge?", "-q", "-k", "1").out
+    assert pieces == ["An answer from 1."]
+    pieces.clear()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert mac("ask", "Who opened the bridge?", "-q", "-k", "1").out == piped
+    assert pieces[:3] == ["An", " answer", " from 1."]
+
+
+def test_loading_is_told_on_a_terminal_only(
+    mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Output, "_shows_bars", lambda self: not self.quiet)
+    assert mac("ask", "Who opened the bridge?").err == "Loading the model ...\n"
+    assert mac("ask", "Who opened the bridge?", "-q").err == ""
+
+
+def test_options_come_from_the_settings(
+    mac: Mac, stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sources(*args: str) -> int:
+        question = "Who opened the bridge and won the prize?"
+        return len(mac("ask", question, "--json", *args).json["sources"])
+
+    (tmp_path / "mac-home" / "config.toml").write_text("k = 1")
+    assert sources() == 1
+    monkeypatch.setenv("MAC_K", "2")
+    assert sources() == 2
+    assert sources("-k", "1") == 1
+    monkeypatch.setenv("MAC_K", "many")
     ran = mac("ask", "Who?")
-    assert (ran.code, ran.out) == (0, "An answer from 0.\n")
-    assert "is empty: this is the base model's own answer." in ran.err
+    assert (ran.code, ran.out) == (2, "")
+    assert "Error: Invalid value for MAC_K: 'many' is not a valid integer range." in ran.err
 
 
 @pytest.mark.parametrize("question", ["", "  ", "why so " * 10_000])

@@ -13,7 +13,7 @@ from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Session
 from store import Store, Target
 
-from .conftest import FakeMemory, Ran
+from ...conftest import FakeMemory, Ran
 
 Mac = Callable[..., Ran]
 TEXTS = {

@@ -18,7 +18,7 @@ from maccli.service.ingest import ingest
 from maccli.service.session import Place, Session
 from store.bank import Store
 
-from .conftest import FakeMemory, Ran, make_checkpoint
+from ...conftest import FakeMemory, Ran, make_checkpoint
 
 Mac = Callable[..., Ran]
 

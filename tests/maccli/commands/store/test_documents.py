@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Ran
+from ...conftest import Ran
 
 Mac = Callable[..., Ran]
 
@@ -69,7 +69,7 @@ def test_an_end_of_a_path_is_enough_if_it_is_the_only_one(mac: Mac, stored: Path
     for name in ("x/deep.txt", "y/deep.txt"):
         (stored / name).parent.mkdir()
         (stored / name).write_text(f"Deep {name}.")
-    mac("ingest", "-r", "x", "y")
+    mac("ingest", "x", "y")
     assert mac("store", "show", "x/deep.txt").code == 0
     for command in (("show",), ("rm", "--yes")):
         ran = mac("store", *command, "deep.txt")

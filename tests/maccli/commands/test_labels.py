@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FakeMemory, Ran
+from ..conftest import FakeMemory, Ran
 
 Mac = Callable[..., Ran]
 
@@ -72,7 +72,7 @@ def test_listing_and_asking_within_them(mac: Mac, stored: FakeMemory) -> None:
 def test_when_no_document_has_them(mac: Mac, stored: FakeMemory) -> None:
     ran = mac("ask", "Who opened the bridge?", "--tag", "nwes")
     assert (ran.code, ran.err) == (3, "")
-    assert ran.out == "No document has the tags and dates asked for.\n"
+    assert ran.out == "No document has these tags and dates.\n"
     assert mac("ask", "Who?", "--tag", "nwes", "--json").json["abstained"] is True
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import FakeMemory, Ran, pipe
+from maccli.service import amortizing
+
+from ..conftest import FakeMemory, Ran, pipe
 
 Mac = Callable[..., Ran]
 
@@ -66,5 +69,45 @@ def test_an_interrupted_ingest_says_so(mac: Mac, work: Path, memory: FakeMemory)
     ran = mac("ingest", "a.txt")
     assert ran.code == 130
     assert ran.err.splitlines() == [
-        "Warning: interrupted; finished documents are kept. Run the same command again to go on."
+        "Warning: interrupted; 0 documents kept; run the same command to finish it."
     ]
+
+
+def test_a_folder_is_taken_with_everything_in_it(mac: Mac, work: Path, memory: FakeMemory) -> None:
+    (work / "docs" / "deep").mkdir(parents=True)
+    (work / "docs" / "a.txt").write_text("One sentence.")
+    (work / "docs" / "deep" / "b.txt").write_text("Another sentence.")
+    assert mac("ingest", "docs").out.startswith("2 documents: 2 added. ")
+    assert mac("ingest", "--recursive", "docs").code == 2
+
+
+def test_a_document_that_is_finished_later(
+    mac: Mac, work: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amortizing, "FIRST_GROUP", 1)
+    monkeypatch.setattr(amortizing, "_SMALLEST_GROUP", 1)
+    monkeypatch.setattr(amortizing, "_LARGEST_GROUP", 1)
+    sentences = [f"Sentence number {n} of this book tells of one more thing." for n in range(12)]
+    (work / "book.txt").write_text(" ".join(sentences))
+    calls: list[int] = []
+
+    def interrupt(_: object) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    memory.before_amortize = interrupt
+    ran = mac("ingest", "book.txt", "-v")
+    assert ran.code == 130
+    assert re.search(r"book.txt is amortized to \d+ %; run the same command", ran.err)
+    assert re.search(r"^Amortized \d+ % of book.txt \(\d+ chunks?\)$", ran.err, re.M)
+    (listed,) = mac("store", "ls", "--json").json
+    assert listed["partial"] and 0 < listed["chunks"] < listed["expected"]
+    note = r"\d+ % amortized; run mac ingest book.txt to finish"
+    assert re.search(rf"book.txt \({note}\)$", mac("store", "ls").out, re.M)
+    assert re.search(rf"^partial +{note}$", mac("store", "show", "book.txt").out, re.M)
+    assert mac("store", "show", "book.txt", "--json").json["partial"] is True
+    assert "partial      1 document; run mac ingest FILE to finish\n" in mac("store", "stats").out
+    assert mac("ingest", "book.txt").code == 0
+    assert mac("store", "ls", "--json").json[0]["partial"] is False
+    assert "to finish" not in mac("store", "ls").out + mac("store", "stats").out
