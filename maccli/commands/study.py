@@ -26,8 +26,9 @@ from maccli.commands.eval import (
 from maccli.evaluation.methods import ALL, DEFAULT_METHODS
 
 if TYPE_CHECKING:
-    from maccli.evaluation.results import Results
-    from maccli.evaluation.run import Circumstances
+    from maccli.evaluation.checkpoints import Checkpoint
+    from maccli.evaluation.evaluation import Shared
+    from maccli.service.session import Session
 
 _LIMIT_AND_SEED = DATA[2:]
 one_model_option = click.option(
@@ -201,19 +202,11 @@ def sources(ctx: click.Context, /, **given: Any) -> None:
     Example:
       mac study sources --data squad.json --data films.jsonl --limit 60 --method mac -k 3
     """
-    from maccli.evaluation.run import alone
+    from maccli.evaluation.run import run_alone
     from maccli.evaluation.studies import sources as study
 
     plan = plan_of(given, "sources", DEFAULT_METHODS)
-
-    def measure(circumstances: Circumstances) -> Results:
-        with alone(circumstances) as (checkpoint, session):
-            results = circumstances.begin(plan, [checkpoint])
-            shared = circumstances.shared(plan, results)
-            study.run(session, checkpoint, shared, checkpoint.place.store)
-        return results
-
-    finish(ctx, given, measure)
+    finish(ctx, given, lambda c: run_alone(plan, c, study.run))
 
 
 @study.command("language-modelling")
@@ -230,26 +223,15 @@ def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
     Example:
       mac study language-modelling articles.jsonl --limit 100
     """
-    from maccli.evaluation.run import alone
+    from maccli.evaluation.run import run_alone
     from maccli.evaluation.studies import language_modelling as study
 
     plan = plan_of({**given, "data": (file,)}, "language-modelling")
-
-    def measure(circumstances: Circumstances) -> Results:
-        with alone(circumstances) as (checkpoint, session):
-            results = circumstances.begin(plan, [checkpoint])
-            study.run(
-                session,
-                results,
-                file,
-                limit=plan.limit,
-                seed=plan.seed,
-                bars=circumstances.bars,
-                note=circumstances.note,
-            )
-        return results
-
-    finish(ctx, given, measure)
+    finish(
+        ctx,
+        given,
+        lambda c: run_alone(plan, c, lambda session, _, shared: study.run(session, shared)),
+    )
 
 
 @study.command("own-documents")
@@ -292,8 +274,9 @@ def own_documents(
     """
     from maccli.evaluation import compare
     from maccli.evaluation.evaluation import Evaluation
-    from maccli.evaluation.run import alone
+    from maccli.evaluation.run import run_alone
     from maccli.evaluation.studies.own_documents import OwnFiles, prepare
+    from models.memory import checkpoint as files
 
     if (wanted is None) == (not given["data"]):
         raise click.UsageError("Give --questions N to make questions, or --data FILE to ask those.")
@@ -303,21 +286,14 @@ def own_documents(
         if keep.exists() and not given["resume"]:
             raise click.UsageError(f"There is a file {keep} already.")
     plan = plan_of(given, "own-documents", DEFAULT_METHODS)
+    own = OwnFiles.read(paths)
 
-    def measure(circumstances: Circumstances) -> Results:
-        own = OwnFiles.read(paths)
-        with (
-            alone(circumstances) as (checkpoint, session),
-            tempfile.TemporaryDirectory(prefix="mac-eval-") as folder,
-        ):
-            results = circumstances.begin(plan, [checkpoint], own.settings(wanted))
-            shared = circumstances.shared(plan, results)
-            ready = prepare(
-                plan, own, session, results, Path(folder), wanted=wanted, keep=keep,
-                bars=circumstances.bars, note=circumstances.note,
-            )  # fmt: skip
+    def measure(session: Session, checkpoint: Checkpoint, shared: Shared) -> None:
+        with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
+            ready = prepare(shared, session, own, Path(folder), wanted)
+            if keep is not None:
+                files.replace(keep, ready.data[0].read_bytes())
             with Evaluation(session, checkpoint, replace(shared, plan=ready)) as evaluation:
                 compare.run(evaluation)
-        return results
 
-    finish(ctx, given, measure)
+    finish(ctx, given, lambda c: run_alone(plan, c, measure, own.settings(wanted)))

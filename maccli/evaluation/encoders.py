@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,19 +27,9 @@ if TYPE_CHECKING:
     from maccli.service.session import Transfer
     from models.memory.relevance import Candidate
     from models.rivals.retriever import ExternalEncoder
-    from store.store import Store
 
 GROUP = 256
 """Chunks that are read and embedded together."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Embeddings:
-    """The embeddings of one store's chunks: ids int64 [n], vectors float16 [n, E]."""
-
-    store: Store
-    ids: NDArray[np.int64]
-    vectors: NDArray[np.float16]
 
 
 class Encoder:
@@ -55,9 +44,10 @@ class Encoder:
     def __init__(self, given: str, *, device: str, transfer: Transfer | None = None) -> None:
         self._parts = encoder_parts(given)
         self._device, self._transfer = device, transfer
-        self._known: dict[bytes, NDArray[np.float16]] = {}
+        self._vectors: dict[str, NDArray[np.float16]] = {}  # [E], by text
         self._seconds = 0.0
-        self._embeddings: _Embeddings | None = None
+        self._embedded: tuple[object, object] = (None, None)  # the last store and its chunks
+        self._matrix = np.empty((0, 0), np.float16)  # [n, E]
 
     @cached_property
     def _folders(self) -> list[Path]:
@@ -104,26 +94,22 @@ class Encoder:
             WeightsError: the encoder cannot be had or read.
             StoreError: the store cannot be read.
         """
-        known = self._embeddings
-        if known and known.store is store.store and len(known.ids) == _chunks(store):
+        if self._embedded == (store.store, store.chunks_of):
             return
         progress = progress or NoProgress()
-        documents = self._encoders[0]
-        ids: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-        vectors: list[NDArray[np.float16]] = [np.empty((0, documents.size), np.float16)]
-        for numbers, _ in store.store.keys(GROUP):
-            texts = [row.text for row in store.store.chunk_rows(numbers.tolist())]
-            digests = [_digest(text) for text in texts]
-            new = {d: t for d, t in zip(digests, texts, strict=True) if d not in self._known}
+        texts: list[str] = []
+        for ids, _ in store.store.keys(GROUP):
+            read = [row.text for row in store.store.chunk_rows(ids.tolist())]
+            new = [text for text in dict.fromkeys(read) if text not in self._vectors]
             begun = time.perf_counter()
             if new:
-                embedded = documents.encode_documents(list(new.values()))
-                self._known |= zip(new, embedded.astype(np.float16), strict=True)
+                vectors = self._encoders[0].encode_documents(new).astype(np.float16)
+                self._vectors |= zip(new, vectors, strict=True)
             self._seconds += time.perf_counter() - begun
-            ids.append(numbers)
-            vectors.append(np.stack([self._known[digest] for digest in digests]))
-            progress.advance(len(texts))
-        self._embeddings = _Embeddings(store.store, np.concatenate(ids), np.concatenate(vectors))
+            texts += read
+            progress.advance(len(ids))
+        self._matrix = np.stack([self._vectors[text] for text in texts])
+        self._embedded = (store.store, store.chunks_of)
 
     def search(self, store: EvaluationStore, question: str, k: int) -> list[Candidate]:
         """Return the k chunks nearest to a question, the nearest first.
@@ -134,14 +120,11 @@ class Encoder:
             WeightsError, StoreError: as `prepare`.
         """
         self.prepare(store)
-        embeddings = self._embeddings
-        assert embeddings is not None
-        query = self._encoders[1].encode_queries([question])[0]
-        scores = embeddings.vectors.astype(np.float32) @ query
-        order = np.lexsort((embeddings.ids, -scores))[:k]
-        ids = [int(i) for i in embeddings.ids[order]]
-        weighed = {candidate.id: candidate for candidate in store.weighed(question, ids)}
-        return [weighed[i] for i in ids]
+        ids = np.concatenate([numbers for numbers, _ in store.store.keys(GROUP)])
+        scores = self._matrix.astype(np.float32) @ self._encoders[1].encode_queries([question])[0]
+        nearest = ids[np.lexsort((ids, -scores))[:k]].tolist()
+        weighed = {candidate.id: candidate for candidate in store.weighed(question, nearest)}
+        return [weighed[chunk_id] for chunk_id in nearest]
 
     def cost(self, store: EvaluationStore) -> tuple[float, int]:
         """Return the seconds of embedding all chunks of a store, and the bytes of the embeddings.
@@ -149,14 +132,5 @@ class Encoder:
         Chunks of the same text are embedded once in a run; each counts as much as it took then.
         """
         self.prepare(store)
-        assert self._embeddings is not None
-        each = self._seconds / max(1, len(self._known))
-        return each * len(self._embeddings.ids), self._embeddings.vectors.nbytes
-
-
-def _chunks(store: EvaluationStore) -> int:
-    return sum(map(len, store.chunks_of.values()))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        each = self._seconds / max(1, len(self._vectors))
+        return each * len(self._matrix), self._matrix.nbytes

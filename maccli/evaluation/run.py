@@ -55,19 +55,16 @@ class Circumstances:
         with tempfile.TemporaryDirectory(prefix="mac-eval-") as temporary:
             yield Path(temporary) / "store"
 
-    def begin(
+    def shared(
         self, plan: Plan, checkpoints: Sequence[Checkpoint], more: Mapping[str, Any] | None = None
-    ) -> Results:
-        """Begin the results of a plan, or go on with them.
+    ) -> Shared:
+        """Begin the results of a plan, or go on with them; return what all checkpoints share.
 
         Raises:
             DataError, MacError: the plan or the file cannot be used.
         """
         settings = plan.settings(checkpoints) | dict(more or {})
-        return Results.begin(self.out, settings, self.command, resume=self.resume)
-
-    def shared(self, plan: Plan, results: Results) -> Shared:
-        """Return what all checkpoints of the run share."""
+        results = Results.begin(self.out, settings, self.command, resume=self.resume)
         return Shared(plan, results, self.bars, self.note, self.device, self.transfer)
 
 
@@ -84,7 +81,7 @@ def run(plan: Plan, circumstances: Circumstances, measure: Callable[[Evaluation]
     """
     with circumstances.folder() as folder:
         checkpoints = line_up(circumstances.models, folder, circumstances.device)
-        shared = circumstances.shared(plan, circumstances.begin(plan, checkpoints))
+        shared = circumstances.shared(plan, checkpoints)
         # One after the other, so that no checkpoint's models are in memory beside another's.
         for checkpoint in checkpoints:
             with (
@@ -96,14 +93,26 @@ def run(plan: Plan, circumstances: Circumstances, measure: Callable[[Evaluation]
         return shared.results
 
 
-@contextmanager
-def alone(circumstances: Circumstances) -> Iterator[tuple[Checkpoint, Session]]:
-    """Give the only checkpoint of a run, with its session.
+def run_alone(
+    plan: Plan,
+    circumstances: Circumstances,
+    measure: Callable[[Session, Checkpoint, Shared], None],
+    more: Mapping[str, Any] | None = None,
+) -> Results:
+    """Measure the only checkpoint of a run and return the results.
+
+    Args:
+        plan: what is measured.
+        circumstances: everything else.
+        measure: measures the checkpoint.
+        more: settings beyond the plan's own.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or its files cannot be read.
+        CheckpointError, DataError, MacError, StoreError, WeightsError: as `run`.
     """
     with circumstances.folder() as folder:
         (checkpoint,) = line_up(circumstances.models, folder, circumstances.device)
+        shared = circumstances.shared(plan, [checkpoint], more)
         with Session(checkpoint.place, transfer=circumstances.transfer) as session:
-            yield checkpoint, session
+            measure(session, checkpoint, shared)
+        return shared.results

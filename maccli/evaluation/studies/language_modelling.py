@@ -7,13 +7,9 @@ the rows without `at` sum them up.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from maccli.errors import MacError
 from maccli.evaluation.dataset import draw
+from maccli.evaluation.evaluation import Shared
 from maccli.evaluation.results import Results, Row
 from maccli.service.session import Session
 from models.data import files as data
@@ -21,40 +17,23 @@ from models.errors import DataError
 from models.evaluation.perplexity import CONTEXTS, halves, perplexity, surprise
 from models.latent.memory import LatentMemory
 
-if TYPE_CHECKING:
-    from maccli.evaluation.evaluation import Bars
 
-_LEAVE_NEWS = 60.0
-"""Seconds between two lines of news where there is no progress bar."""
-
-
-def run(
-    session: Session,
-    results: Results,
-    file: Path,
-    *,
-    limit: int | None,
-    seed: int,
-    bars: Bars,
-    note: Callable[[str], None],
-) -> None:
+def run(session: Session, shared: Shared) -> None:
     """Measure the articles that the results do not have yet.
 
     Args:
         session: with a checkpoint of the `latent` stack.
-        results: the rows.
-        file: JSON lines with `text` (or `doc`), and `doc_id` where there is one.
-        limit: how many articles to draw at random; None takes all.
-        seed: the random seed of the draw.
-        bars: shows progress.
-        note: tells the user something.
+        shared: with a plan whose data is one file of articles: JSON lines with `text` (or `doc`),
+            and `doc_id` where there is one; its limit and seed draw from them.
 
     Raises:
         DataError: the file cannot be read, or no article has two sentences.
         MacError: the checkpoint is of another stack.
         WeightsError: the base weights cannot be had.
     """
-    articles = draw(list(data.documents(file)), limit, seed)
+    plan, results = shared.plan, shared.results
+    (file,) = plan.data
+    articles = draw(list(data.documents(file)), plan.limit, plan.seed)
     if not articles:
         raise DataError(f"{file}: no articles", "a line needs text, and may have doc_id and title")
     model = session.model
@@ -62,9 +41,8 @@ def run(
         raise MacError("Language modelling is measured for checkpoints of the latent stack only.")
     known = {row.at for row in results.rows}
     todo = [(name, text) for name, text in articles if name not in known]
-    begun = told = time.perf_counter()
-    with bars(len(todo), "article", "language modelling") as progress:
-        for number, (name, text) in enumerate(todo, start=1):
+    with shared.bars(len(todo), "article", "language modelling") as progress:
+        for name, text in todo:
             cut = halves(text, model.count_tokens)
             measured = surprise(model, *cut) if cut else None
             if measured is not None:
@@ -82,11 +60,6 @@ def run(
                 ]
                 _sum_up(results)
             progress.advance(1)
-            now = time.perf_counter()
-            if now - told > _LEAVE_NEWS and number < len(todo):
-                told = now
-                left = (now - begun) / number * (len(todo) - number)
-                note(f"{number:,} of {len(todo):,} articles; about {left / 60:.0f} min left")
     if not results.rows:
         raise DataError(f"{file}: no article has two sentences to cut it between")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from maccli.errors import USAGE, MacError
 from maccli.evaluation import compare
@@ -12,14 +11,13 @@ from maccli.evaluation.evaluation import Evaluation, Shared
 from maccli.service.session import Session
 
 
-def run(session: Session, checkpoint: Checkpoint, shared: Shared, folder: Path) -> None:
+def run(session: Session, checkpoint: Checkpoint, shared: Shared) -> None:
     """Measure the plan's rows on every data file that the results do not have yet.
 
     Args:
         session: holds the checkpoint's models.
-        checkpoint: the checkpoint.
+        checkpoint: the checkpoint; its folder for a store gets one for each file.
         shared: with a plan of several files; its limit and distractors count for each.
-        folder: gets a store for each file.
 
     Raises:
         MacError: two files have the same name.
@@ -35,6 +33,6 @@ def run(session: Session, checkpoint: Checkpoint, shared: Shared, folder: Path) 
     for number, path in enumerate(shared.plan.data, start=1):
         shared.note(f"{path.name} ({number} of {len(names)})")
         alone = replace(shared, plan=replace(shared.plan, data=(path,)))
-        store = folder / f"{number}-{path.name}"
+        store = checkpoint.place.store / f"{number}-{path.name}"
         with Evaluation(session, checkpoint, alone, folder=store, part=path.name) as evaluation:
             compare.run(evaluation)
