@@ -64,7 +64,7 @@ def open_index(
             use_wal(connection, timeout)
             _migrate(connection, wanted if create else None)
         schema.check_tables(connection, path)
-        identity = _identity(connection, path)
+        identity = read_identity(connection, path)
         _check_identity(path, identity, wanted)
     except BaseException:
         connection.close()
@@ -104,7 +104,12 @@ def _introduce(connection: sqlite3.Connection, wanted: Wanted) -> None:
         connection.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", values.items())
 
 
-def _identity(connection: sqlite3.Connection, path: Path) -> Identity:
+def read_identity(connection: sqlite3.Connection, path: Path) -> Identity:
+    """Read what a store is.
+
+    Raises:
+        StoreCorruptError: the database does not say it, or says something impossible.
+    """
     meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     try:
         identity = Identity(
