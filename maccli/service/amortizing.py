@@ -156,31 +156,43 @@ def amortize_documents(
     waiting = iter(documents)
     queue: deque[tuple[_Job, int]] = deque()
     while True:
-        for job in _collect(model, store, waiting, queue, group):
-            yield job.write(store, model.chunking)
-        if not queue:
+        jobs = _collect(model, store, waiting, queue, group)
+        if not (jobs or queue):
             return
-        batch = _take(queue, group.tokens)
-        begun = time.perf_counter()
-        modulations = model.amortize([job.chunks[i].text for job, i in batch])
-        tokens = sum(job.chunks[i].tokens for job, i in batch)
-        group.adapt(tokens, time.perf_counter() - begun)
-        for (job, i), modulation in zip(batch, modulations, strict=True):
-            job.ready[i] = modulation
-        for job in dict.fromkeys(job for job, _ in batch):
+        if batch := _take(queue, group.tokens):
+            begun = time.perf_counter()
+            modulations = model.amortize([job.chunks[i].text for job, i in batch])
+            tokens = sum(job.chunks[i].tokens for job, i in batch)
+            group.adapt(tokens, time.perf_counter() - begun)
+            for (job, i), modulation in zip(batch, modulations, strict=True):
+                job.ready[i] = modulation
+        for job in dict.fromkeys([*jobs, *(job for job, _ in batch)]):
             if not (job.complete or job.document.content_hash):
                 continue  # a document without a hash cannot be told from another: all or nothing
-            try:
-                written = job.write(store, model.chunking)
-            except ChunksGoneError:
-                # Another process has written this document: start again from what is stored now.
-                queue = deque((other, i) for other, i in queue if other is not job)
-                job = _Job.cut(model, store, job.document)
-                if job.complete:
-                    yield job.write(store, model.chunking)
-                queue.extendleft((job, i) for i in reversed(job.missing))
-            else:
+            present, written = _write(model, store, job)
+            if written is not None:
                 yield written
+            if present is not job:
+                queue = deque(pair for pair in queue if pair[0] is not job)
+                queue.extendleft((present, i) for i in reversed(present.missing))
+
+
+def _write(model: Amortizer, store: Store, job: _Job) -> tuple[_Job, Written | None]:
+    """Write what is ready of a document.
+
+    Returns:
+        the document's job and what is stored. If another process has written the document
+        meanwhile, it is a new job, and there may be chunks to amortize before anything is written.
+    """
+    while True:
+        try:
+            return job, job.write(store, model.chunking)
+        except ChunksGoneError:
+            ready = job.ready
+            job = _Job.cut(model, store, job.document)
+            job.ready = {i: ready[i] for i in job.missing if i in ready}
+            if not job.complete:
+                return job, None
 
 
 def _collect(
@@ -189,21 +201,23 @@ def _collect(
     waiting: Iterator[DocumentText],
     queue: deque[tuple[_Job, int]],
     group: _GroupSize,
-) -> Iterator[_Job]:
-    """Cut documents until the queue fills a group; yield those that need no amortizing."""
+) -> list[_Job]:
+    """Cut documents until the queue fills a group; return those that need no amortizing."""
+    complete: list[_Job] = []
     tokens = sum(job.chunks[i].tokens for job, i in queue)
     begun = time.perf_counter()
     while tokens < group.tokens:
-        if queue and group.adaptive and time.perf_counter() - begun > SECONDS:
-            return  # reading is slow: rather write what there is
+        if group.adaptive and (queue or complete) and time.perf_counter() - begun > SECONDS:
+            break  # reading is slow: write what there is
         document = next(waiting, None)
         if document is None:
-            return
+            break
         job = _Job.cut(model, store, document)
         if job.complete:
-            yield job
+            complete.append(job)
         queue.extend((job, i) for i in job.missing)
         tokens += sum(job.chunks[i].tokens for i in job.missing)
+    return complete
 
 
 def _take(queue: deque[tuple[_Job, int]], tokens: int) -> list[tuple[_Job, int]]:
@@ -268,8 +282,8 @@ class _Job:
 
     @property
     def missing(self) -> list[int]:
-        """The positions of the chunks that have to be amortized, in the order of the text."""
-        return [position for position in range(len(self.chunks)) if position not in self.reused]
+        """The positions of the chunks that have yet to be amortized, in the order of the text."""
+        return [i for i in range(len(self.chunks)) if i not in self.reused and i not in self.ready]
 
     @property
     def complete(self) -> bool:

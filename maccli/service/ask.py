@@ -201,9 +201,9 @@ def export_adapter(
             "There is no modulation to export: nothing in the store answers this.",
             "`mac search` shows what is nearest to a question.",
         )
-    from models.export import peft
+    from models.export import export_adapter as write
 
-    peft.export_adapter(session.model, question, evidence.modulations(), folder)
+    write(session.model, question, evidence.modulations(), folder)
 
 
 def checked(question: str) -> str:

@@ -121,7 +121,7 @@ class Session:
             StoreError: it cannot be used, or another checkpoint wrote it.
         """
         store = self.store
-        if store is not None and store.count():
+        if store is not None and any(store.documents(limit=1)):
             return store
         path = self.place.store
         missing = store is None and self.place.store_named

@@ -1,4 +1,4 @@
-"""A memory without networks: words are tokens, hashes of words are latents and keys."""
+"""A model without networks: words are tokens, hashes of words are latents and keys."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _words(text: str) -> list[re.Match[str]]:
 
 @dataclass
 class FakeMemory:
-    """Stands in for `models.latent.memory.Memory`; `calls` records what it was asked to do."""
+    """Stands in for a loaded checkpoint; `calls` records what it was asked to do."""
 
     chunking: str = "sentence-1:20"
     config: Any = field(
@@ -102,7 +102,7 @@ class FakeMemory:
         return [match.span() for match in _words(text)]
 
     def answer(
-        self, question: str, selected: Sequence[Any], *, max_new_tokens: int, seed: int | None
+        self, question: str, selected: Sequence[Any], *, max_new_tokens: int
     ) -> FakeStream:
         asked = {tuple(_latent(word)) for word in question.split() if len(word) > 3}
         attention = [
@@ -115,12 +115,8 @@ class FakeMemory:
         self.calls.append(("answer", len(selected)))
         return FakeStream([" An", " answer", f" from {len(selected)}."], attention, tokens)
 
-    def export_adapter(self, question: str, selected: Sequence[Any], folder: Path) -> None:
-        self.calls.append(("export", len(selected)))
-        folder.mkdir(parents=True)
-
     def answer_rag(
-        self, question: str, texts: Sequence[str], *, max_new_tokens: int, seed: int | None
+        self, question: str, texts: Sequence[str], *, max_new_tokens: int
     ) -> FakeStream:
         return FakeStream([f"Read {len(texts)} texts."], [], 0)
 
@@ -143,7 +139,7 @@ def make_checkpoint(folder: Path, **config: Any) -> Path:
 
 @pytest.fixture
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
-    """The memory that every session loads, whatever the checkpoint; `load` is among its calls."""
+    """The model that every session loads, whatever the checkpoint; `load` is among its calls."""
     fake = FakeMemory()
 
     def load(path: Path, *, device: str, progress: object) -> FakeMemory:

@@ -23,55 +23,56 @@ def names(items: list[Found | Unusable]) -> list[str]:
 
 
 def test_files_globs_and_folders(tree: Path) -> None:
-    assert names(find(["docs/b.txt", "docs/*.md"], recursive=False)) == ["docs/b.txt", "docs/a.md"]
-    assert names(find(["docs"], recursive=True)) == [
+    assert names(find(["docs/b.txt", "docs/*.md"])) == ["docs/b.txt", "docs/a.md"]
+    assert names(find(["docs"])) == [
         "docs/a.md",
         "docs/b.txt",
         "docs/sub/c.txt",
         "docs/sub/deep/d.txt",
     ]
-    assert names(find(["docs/**/*.txt"], recursive=False)) == [
+    assert names(find(["docs/**/*.txt"])) == [
         "docs/b.txt",
         "docs/sub/c.txt",
         "docs/sub/deep/d.txt",
     ]
 
 
+def test_folders_that_a_glob_matches_are_taken_whole(tree: Path) -> None:
+    assert names(find(["docs/s*"])) == ["docs/sub/c.txt", "docs/sub/deep/d.txt"]
+
+
 def test_each_file_once_and_under_its_absolute_name(tree: Path) -> None:
-    found = find(
-        ["docs/b.txt", str(tree / "docs" / "b.txt"), "docs/../docs/b.txt"], recursive=False
-    )
+    found = find(["docs/b.txt", str(tree / "docs" / "b.txt"), "docs/../docs/b.txt"])
     assert [item.source for item in found if isinstance(item, Found)] == [
         str(tree / "docs" / "b.txt")
     ]
 
 
 def test_hidden_files_are_taken_when_named(tree: Path) -> None:
-    assert names(find(["docs/.hidden"], recursive=False)) == ["docs/.hidden"]
+    assert names(find(["docs/.hidden"])) == ["docs/.hidden"]
 
 
 def test_a_name_that_looks_like_a_glob_is_a_file_if_there_is_one(tree: Path) -> None:
     (tree / "[a].txt").write_text("x")
-    assert names(find(["[a].txt"], recursive=False)) == ["[a].txt"]
+    assert names(find(["[a].txt"])) == ["[a].txt"]
 
 
 @pytest.mark.parametrize(
-    ("path", "recursive", "reason"),
+    ("path", "reason"),
     [
-        ("nowhere.txt", False, "no such file or folder"),
-        ("docs/*.pdf", False, "no file matches"),
-        ("docs", False, "is a folder; add --recursive to take the files in it"),
-        ("docs/CVS/none", True, "no such file or folder"),
-        ("void", True, "no files in this folder"),
-        ("pipe", False, "not a regular file; use - to read from a pipe"),
-        ("dangling", False, "no such file or directory"),
+        ("nowhere.txt", "no such file or folder"),
+        ("docs/*.pdf", "no file matches"),
+        ("docs/CVS/none", "no such file or folder"),
+        ("void", "no files in this folder"),
+        ("pipe", "not a regular file; use - to read from a pipe"),
+        ("dangling", "no such file or directory"),
     ],
 )
-def test_what_gives_no_file(tree: Path, path: str, recursive: bool, reason: str) -> None:
+def test_what_gives_no_file(tree: Path, path: str, reason: str) -> None:
     (tree / "void").mkdir()
     os.mkfifo(tree / "pipe")
     (tree / "dangling").symlink_to("nothing")
-    assert find([path], recursive=recursive) == [Unusable(path, reason)]
+    assert find([path]) == [Unusable(path, reason)]
 
 
 def test_names_that_are_no_text_can_be_stored() -> None:
@@ -80,4 +81,4 @@ def test_names_that_are_no_text_can_be_stored() -> None:
 
 def test_links_in_a_circle_end(tree: Path) -> None:
     (tree / "docs" / "sub" / "up").symlink_to(tree / "docs", target_is_directory=True)
-    assert len(find(["docs"], recursive=True)) == 4
+    assert len(find(["docs"])) == 4

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from maccli.reading import loaders
-from maccli.reading.loaders import Binary, Empty, Refused, from_bytes, load
+from maccli.reading.encodings import Binary, Empty, Refused
+from maccli.reading.loaders import from_bytes, load
 
 RUSSIAN = "Привет, как дела? Сегодня хорошая погода в Москве, и мы идём гулять."
 FRENCH = "Le garçon a mangé une pomme à l'école, près de la forêt."

@@ -7,7 +7,8 @@ import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from maccli.reading import office
-from maccli.reading.loaders import Empty, Refused, from_bytes
+from maccli.reading.encodings import Empty, Refused
+from maccli.reading.loaders import from_bytes
 
 
 def pdf(*pages: list[str], title: str | None = None, password: str | None = None) -> bytes:

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from maccli.errors import USAGE, MacError
-from maccli.service.ask import Options, ask
+from maccli.errors import NOTHING_FOUND, USAGE, MacError
+from maccli.service.ask import Options, ask, export_adapter
+from maccli.service.evidence import retrieve
 from maccli.service.ingest import Piped, ingest
+from maccli.service.search import search
 from maccli.service.session import Place, Session
 from models.memory.relevance import RelevanceWeights, Retriever
+from store import near
 from store.labels import Labels, Within
+from store.records import StoredModulation
 
-from .conftest import FakeMemory
+from ..conftest import FakeMemory
 
 DOCUMENTS = {
     "bridge.txt": "Varnholt is small. The bridge over the Elm was opened by Ida Brandt. It rained.",
@@ -124,12 +129,36 @@ def test_what_names_in_the_question_are_found_decides_whether_to_answer(
     assert ask(stored, unknown).abstained
 
 
-def test_an_empty_store_gives_the_base_models_own_answer(
-    opened: Session, memory: FakeMemory
+def test_an_empty_store_invents_nothing_and_loads_nothing(
+    opened: Session, memory: FakeMemory, work: Path
 ) -> None:
-    answer = ask(opened, "Who?")
+    questions: list[Callable[[], object]] = [
+        lambda: ask(opened, "Who?"),
+        lambda: ask(opened, "Who?", Options(mode="rag")),
+        lambda: search(opened, "Who?"),
+        lambda: export_adapter(opened, "Who?", None, work / "adapter"),
+    ]
+    for attempt in questions:
+        with pytest.raises(MacError, match=r"The store .*store is empty\.") as caught:
+            attempt()
+        assert caught.value.exit_code == NOTHING_FOUND
+        assert caught.value.hint == "Ingest something first: mac ingest FILES"
+    assert memory.calls == []
+    assert not opened.place.store.exists()
+
+
+def test_the_base_model_answers_without_a_store(opened: Session) -> None:
+    answer = ask(opened, "Who?", Options(mode="closed-book"))
     assert (answer.answer, answer.documents, answer.sources) == ("An answer from 0.", 0, [])
     assert not opened.place.store.exists()
+
+
+def test_an_emptied_store_is_empty(stored: Session) -> None:
+    assert stored.store is not None
+    for name in DOCUMENTS:
+        stored.store.remove(name)
+    with pytest.raises(MacError, match="is empty"):
+        ask(stored, "Who opened the bridge?")
 
 
 def test_the_memory_is_loaded_once(stored: Session, memory: FakeMemory) -> None:
@@ -176,25 +205,85 @@ def test_a_store_that_was_named_and_is_not_there_is_a_mistake(
     memory: FakeMemory, tmp_path: Path
 ) -> None:
     place = Place(tmp_path / "typo", tmp_path / "checkpoint", "checkpoint", store_named=True)
-    with Session(place) as session, pytest.raises(MacError, match="There is no store in"):
+    with Session(place) as session, pytest.raises(MacError, match="There is no store in") as caught:
         ask(session, "Who?")
+    assert caught.value.exit_code == NOTHING_FOUND
     assert memory.calls == []
 
 
-def test_an_approximate_search_looks_at_what_the_index_proposes(
+def test_a_cache_of_near_keys_is_used_by_itself(
     stored: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("usearch")
     many = [Piped(f"Note {n} on the weather of day {n}.".encode(), f"n{n}") for n in range(90)]
     ingest(stored, many)
     assert stored.store is not None
-    stored.store.index_keys()
     question = "Who opened the bridge?"
     exact = ask(stored, question, Options(k=1))
+    near.build(stored.store)
 
     def all_keys(*_: Any, **__: Any) -> None:
         raise AssertionError("all keys were read")
 
     monkeypatch.setattr(stored.store, "keys", all_keys)
-    near = ask(stored, question, Options(k=1, approximate=True))
-    assert near.sources == exact.sources
+    assert ask(stored, question, Options(k=1)).sources == exact.sources
+
+
+def test_every_modulation_is_read_once(
+    stored: Session, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.relevance = RelevanceWeights(lexical=0.0, likelihood=1.0)
+    assert stored.store is not None
+    read: list[int] = []
+    real = stored.store.modulations
+
+    def modulations(ids: Sequence[int]) -> list[StoredModulation]:
+        read.extend(ids)
+        return real(ids)
+
+    monkeypatch.setattr(stored.store, "modulations", modulations)
+    answer = ask(stored, "Who opened the bridge?", Options(k=3))
+    assert [call for call, _ in memory.calls if call == "look"]
+    assert len(answer.sources) == 3
+    assert sorted(read) == sorted(set(read)) == [1, 2, 3]
+    read.clear()
+    ask(stored, "Who opened the bridge?", Options(k=3, retriever="dense", mode="rag"))
+    assert read == []
+
+
+def test_evidence_carries_what_is_answered_from(stored: Session) -> None:
+    evidence = retrieve(stored, "Who opened the bridge?", k=2)
+    assert evidence.matches[0].row.source == "bridge.txt"
+    assert [match.candidate.id for match in evidence.matches] == [
+        match.row.id for match in evidence.matches
+    ]
+    weights = [match.candidate.log_weight for match in evidence.matches]
+    assert [selected.log_weight for selected in evidence.modulations()] == weights
+    assert (evidence.documents, evidence.searched) == (3, 3)
+
+
+def test_short_questions_are_not_counted(
+    stored: Session, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "count_tokens", lambda texts: pytest.fail("counted"))
+    ask(stored, "Who opened the bridge?")
+
+
+def test_an_adapter_is_written_from_the_same_evidence(
+    stored: Session, memory: FakeMemory, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, int, Path]] = []
+
+    def export(_: object, question: str, selected: Sequence[Any], folder: Path) -> None:
+        written.append((question, len(selected), folder))
+
+    monkeypatch.setattr("models.export.export_adapter", export)
+    export_adapter(stored, "Who opened the bridge?", 2, work / "adapter")
+    assert written == [("Who opened the bridge?", 2, work / "adapter")]
+    (work / "adapter").mkdir()
+    (work / "adapter" / "file").touch()
+    with pytest.raises(MacError, match="There is something in"):
+        export_adapter(stored, "Who opened the bridge?", 2, work / "adapter")
+    with pytest.raises(MacError, match="no modulation to export"):
+        export_adapter(stored, "zebra quagga okapi", 2, work / "other")
+    assert len(written) == 1

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from maccli.reading.files import find
+from maccli.service import session as session_module
 from maccli.service.ingest import ingest
 from maccli.service.session import Place, Session
 
-from .conftest import FakeMemory, make_checkpoint
+from ..conftest import FakeMemory, make_checkpoint
 
 
 def _ingest(folder: str, store: Path, checkpoint: Path) -> int:
-    place = Place(store, checkpoint, "checkpoint")
-    with Session(place, load_memory=lambda *_, **__: FakeMemory()) as session:
-        return ingest(session, find([folder], recursive=True)).number("added", "updated")
+    session_module.load_model = lambda *_, **__: FakeMemory()  # type: ignore[assignment]
+    with Session(Place(store, checkpoint, "checkpoint")) as session:
+        return ingest(session, find([folder])).number("added", "updated")
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # these children use no threads

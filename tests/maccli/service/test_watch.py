@@ -18,10 +18,10 @@ import pytest
 from maccli.service import watch
 from maccli.service.watch import bursts
 
-from .conftest import FakeMemory, Ran
+from ..conftest import FakeMemory, Ran
 
 Mac = Callable[..., Ran]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_interrupted_at_work(mac: Mac, docs: Path, memory: FakeMemory) -> None:
     memory.before_amortize = interrupt
     ran = mac("ingest", "--watch", "docs")
     assert ran.code == 130
-    assert ran.err.startswith("Warning: interrupted; finished documents are kept.")
+    assert ran.err.startswith("Warning: interrupted; 0 documents kept; run the same command")
 
 
 def test_without_the_library_there_is_a_hint(
@@ -209,7 +209,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 from maccli.cli import main
 from maccli.service import session
 from tests.maccli.conftest import FakeMemory
-session._load_memory = lambda *_, **__: FakeMemory()
+session.load_model = lambda *_, **__: FakeMemory()
 main(sys.argv[1:])
 """
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from models.latent import objective
 from models.training.state import FILE
 
-from .conftest import Ran
+from ..conftest import Ran
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CODES = ["qz", "zq", "xq", "qx", "jq", "qj", "xz", "zx"]
 """Answers of equally many tokens: the mean of two halves' losses is the mean over the whole."""
 

@@ -1,0 +1,151 @@
+"""The loop that cuts, amortizes and stores: groups, parts, and what an interruption leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maccli.service import amortizing
+from maccli.service.amortizing import DocumentText, amortize_documents
+from store.labels import Labels
+from store.store import Store
+
+from ..conftest import E, FakeMemory, R
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    sizes = {"key_size": E, "latent_size": R}
+    with Store.open(tmp_path / "store", fingerprint="f", create=True, **sizes) as store:  # type: ignore[arg-type]
+        yield store
+
+
+def paragraph(number: int) -> str:
+    return " ".join([f"Sentence{number}", *["word"] * 13, "end."])
+
+
+def document(source: str, *numbers: int, **fields: Any) -> DocumentText:
+    text = "\n\n".join(map(paragraph, numbers))
+    return DocumentText(source, text, **{"content_hash": f"of {source} {numbers}", **fields})
+
+
+def amortized(memory: FakeMemory) -> list[int]:
+    return [number for call, number in memory.calls if call == "amortize"]
+
+
+def test_short_documents_together_and_a_long_one_in_parts(store: Store) -> None:
+    memory = FakeMemory()
+    documents = [document("a", 1), document("b", 2), document("long", *range(3, 10))]
+    steps = [
+        (w.document.source, w.status, w.chunks, w.total, w.complete)
+        for w in amortize_documents(memory, store, documents, group_tokens=60)
+    ]
+    assert amortized(memory) == [4, 4, 1]
+    assert steps == [
+        ("a", "added", 1, 1, True),
+        ("b", "added", 1, 1, True),
+        ("long", "added", 2, 7, False),
+        ("long", "added", 6, 7, False),
+        ("long", "added", 7, 7, True),
+    ]
+
+
+def test_what_was_yielded_is_stored_and_the_rest_not_read(store: Store) -> None:
+    read: list[str] = []
+
+    def documents() -> Iterator[DocumentText]:
+        for name in "abc":
+            read.append(name)
+            yield document(name, ord(name))
+
+    steps = amortize_documents(FakeMemory(), store, documents(), group_tokens=1)
+    written = next(steps)
+    assert read == ["a"]
+    assert [d.source for d in store.documents()] == ["a"]
+    assert written.bytes == store.stats().modulation_bytes
+    assert written.tokens == 15
+
+
+def test_everything_that_is_known_of_a_document_is_stored(store: Store) -> None:
+    labels = Labels(tags=("red",), date="2026-01-01")
+    text = document("a", 1, title="A title", media_type="text/x-rst", labels=labels)
+    list(amortize_documents(FakeMemory(), store, [text]))
+    stored = store.document("a")
+    assert stored is not None
+    assert (stored.title, stored.media_type, stored.encoding) == ("A title", "text/x-rst", "utf-8")
+    assert (stored.tags, stored.date) == (("red",), "2026-01-01")
+    assert (stored.characters, stored.chunking) == (len(text.text), "sentence-1:20")
+
+
+def test_a_document_that_lacks_chunks_stays_partial(store: Store) -> None:
+    list(amortize_documents(FakeMemory(), store, [document("a", 1, 2, lacking=3)]))
+    stored = store.document("a")
+    assert stored is not None and stored.partial
+    assert (stored.chunks, stored.expected) == (2, 5)
+
+
+def test_a_document_without_a_hash_is_written_whole(store: Store) -> None:
+    damaged = document("a", 1, 2, 3, content_hash="")
+    steps = [w.chunks for w in amortize_documents(FakeMemory(), store, [damaged], group_tokens=20)]
+    assert steps == [3]
+
+
+def test_groups_follow_the_speed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, now = FakeMemory(), [0.0]
+    monkeypatch.setattr(amortizing.time, "perf_counter", lambda: now[0])
+
+    def work(texts: Sequence[str]) -> None:
+        now[0] += sum(memory.count_tokens(texts)) / 225  # tokens a second
+
+    memory.before_amortize = work
+    for _ in amortize_documents(memory, store, [document("a", *range(300))]):
+        pass
+    sizes = [15 * number for number in amortized(memory)]
+    assert sizes[0] == pytest.approx(1024, abs=15)
+    assert all(size == pytest.approx(512, abs=15) for size in sizes[1:-1])  # 900 in 4 s
+
+
+def test_what_waits_is_written_while_reading_is_slow(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(amortizing.time, "perf_counter", lambda: now[0])
+
+    def documents() -> Iterator[DocumentText]:
+        for number in range(6):
+            now[0] += 3
+            yield document(str(number), number)
+
+    memory = FakeMemory()
+    list(amortize_documents(memory, store, documents()))
+    assert amortized(memory) == [2, 2, 2]
+
+
+@pytest.mark.parametrize("meanwhile", ["another", "gone", "part"])
+def test_another_process_writes_the_document_meanwhile(store: Store, meanwhile: str) -> None:
+    memory = FakeMemory()
+    text = document("a", *range(6))
+
+    def interfere(texts: Sequence[str]) -> None:
+        if any("Sentence4 " in text for text in texts):
+            memory.before_amortize = lambda texts: None
+            with Store.open(store.path) as other:
+                if meanwhile == "gone":
+                    other.remove("a")
+                elif meanwhile == "another":
+                    list(amortize_documents(FakeMemory(), other, [document("a", 7, 1)]))
+                else:
+                    list(amortize_documents(FakeMemory(), other, [text]))
+
+    memory.before_amortize = interfere
+    steps = list(amortize_documents(memory, store, [text], group_tokens=30))
+    assert steps[-1].complete
+    stored = store.document("a")
+    assert stored is not None and not stored.partial
+    rows = store.chunks(stored.id)
+    assert [row.text for row in rows] == text.text.split("\n\n")
+    if meanwhile == "gone":
+        assert amortized(memory) == [2, 2, 2, 2, 2]  # those of the last batch are not lost

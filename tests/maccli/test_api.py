@@ -1,0 +1,135 @@
+"""`from maccli import Mac`: the Python API."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import maccli
+from maccli import Mac
+from maccli.api import Passage
+from maccli.errors import NOTHING_FOUND, USAGE, MacError
+from maccli.reading.files import find
+from models.errors import CheckpointError
+
+from .conftest import FakeMemory
+
+BRIDGE = "Varnholt is small. The bridge was opened by Ida Brandt."
+
+
+@pytest.fixture
+def notes(work: Path, memory: FakeMemory) -> Path:
+    folder = work / "notes"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "bridge.txt").write_text(BRIDGE)
+    (folder / "deep" / "prize.md").write_text("# Prizes\n\nThe poetry prize went to Tomas Reyl.")
+    return folder
+
+
+def test_from_files_to_an_answer(notes: Path) -> None:
+    said: list[str] = []
+    with Mac("memory", tell=said.append) as mac:
+        report = mac.ingest("notes", tags=["Work"], date="2026-01-02")
+        assert report.number("added") == 2
+        pieces: list[str] = []
+        answer = mac.ask("Who opened the bridge?", k=1, on_text=pieces.append)
+        assert answer.answer == "An answer from 1." == "".join(pieces).strip()
+        assert answer.sources[0].text == "The bridge was opened by Ida Brandt."
+        (passage,) = mac.search("Who opened the bridge?", k=1)
+        assert isinstance(passage, Passage) and passage.text == BRIDGE
+        documents = list(mac.documents(tags="work"))
+        assert [Path(document.source).name for document in documents] == ["bridge.txt", "prize.md"]
+        assert {document.tags for document in documents} == {("work",)}
+        assert mac.stats().documents == 2
+        assert mac.search("poetry prize?", k=1, until="2025-12-31") == []
+        assert mac.remove("notes/bridge.txt") and not mac.remove("notes/bridge.txt")
+        assert [document.title for document in mac.documents()] == ["Prizes"]
+    assert said == ["loading the model"]
+    assert (notes.parent / "memory" / "index.db").exists()
+
+
+def test_an_empty_store(memory: FakeMemory, work: Path) -> None:
+    with Mac() as mac:
+        assert list(mac.documents()) == []
+        assert mac.remove("notes.txt") is False
+        for attempt in (mac.ask, mac.search):
+            with pytest.raises(MacError, match="is empty") as caught:
+                attempt("Who?")
+            assert caught.value.exit_code == NOTHING_FOUND
+        with pytest.raises(MacError, match="There is no store in"):
+            mac.stats()
+        with pytest.raises(MacError, match="There is no store in"):
+            mac.prune()
+    assert memory.calls == []
+
+
+def test_settings_count_where_nothing_is_given(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mac-home").mkdir()
+    (tmp_path / "mac-home" / "config.toml").write_text('k = 1\nstore = "written"\n')
+    with Mac() as mac:
+        assert mac.session.place.store == Path("written").absolute()
+        mac.ingest(notes)
+        assert len(mac.ask("Who opened the bridge?").sources) == 1
+        assert len(mac.ask("Who opened the bridge?", k=2).sources) == 2
+    monkeypatch.setenv("MAC_STORE", "environment")
+    assert Mac().session.place.store == Path("environment").absolute()
+    assert Mac("given").session.place.store == Path("given").absolute()
+    with pytest.raises(CheckpointError):
+        Mac(model="no such model")
+
+
+def test_paths_of_every_kind(notes: Path) -> None:
+    outcomes: list[str] = []
+    with Mac() as mac:
+        paths = [notes / "bridge.txt", "notes/deep/*.md"]
+        report = mac.ingest(paths, on_outcome=lambda outcome: outcomes.append(outcome.status))
+        assert outcomes == ["added", "added"]
+        assert mac.ingest(find(["notes"])).number("unchanged") == 2
+        assert report.chunks == 2
+        named = mac.ingest(notes / "bridge.txt", name="bridge", dry_run=True)
+        assert [(o.source, o.status) for o in named.outcomes] == [("bridge", "added")]
+        with pytest.raises(MacError, match="A name is for one document") as caught:
+            mac.ingest(notes, name="bridge")
+        assert caught.value.exit_code == USAGE
+        with pytest.raises(ValueError, match="a tag has no comma"):
+            mac.ingest(notes, tags=["a,b"])
+
+
+def test_sync_removes_what_is_gone(notes: Path) -> None:
+    with Mac() as mac:
+        mac.ingest(notes, sync=True)
+        (notes / "bridge.txt").unlink()
+        report = mac.ingest(notes, sync=True)
+        assert (report.number("removed"), report.number("unchanged")) == (1, 1)
+        with pytest.raises(MacError, match="sync takes folders"):
+            mac.ingest(notes / "deep" / "prize.md", sync=True)
+
+
+def test_prune_and_undo(notes: Path) -> None:
+    with Mac() as mac:
+        mac.ingest(notes)
+        assert mac.prune("random", "1", dry_run=True).after == 1
+        assert mac.stats().modulations == 2
+        mac.prune("random", "1")
+        assert mac.stats().modulations == 1
+        mac.undo_prune()
+        assert mac.stats().modulations == 2
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = "import sys, maccli; print([n for n in ('torch', 'numpy', 'click') if n in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "[]\n"
+    code = "import sys; from maccli import Mac; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"
+
+
+def test_other_names_are_unknown() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        maccli.Nothing  # noqa: B018
