@@ -10,34 +10,59 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from store.database import INDEX_NAME, synchronous, writing
-from store.disk import require_space
-from store.opening import check_unchanged
+from store.errors import corrupt, translated
+from store.index import keys
+from store.index.connection import (
+    INDEX_NAME,
+    pragma,
+    reading,
+    require_space,
+    synchronous,
+    writing,
+)
+from store.index.opening import check_unchanged
 
 if TYPE_CHECKING:
-    from store.keyblock import KeyBlock
-    from store.opening import Identity
     from store.records import ChunkRow
+    from store.store import Store
 
 DRAFT = "rebuild"
+"""The folder of the draft within the folder of the store."""
 
 _BEGINS_LINE = re.compile(r"(?:#{1,6}|[-*+•]|\d{1,3}[.)])[ \t]")
 
-# Documents that the draft lacks, or has with another content.
+# Documents that the draft lacks, has only a part of, or has with another content.
 _OPEN = """
     SELECT 1 FROM main.documents AS documents
     LEFT JOIN draft.documents AS made USING (source)
-    WHERE made.content_hash IS NOT documents.content_hash
+    WHERE made.content_hash IS NOT documents.content_hash OR made.chunks < made.expected
 """
+# A document of which only a part was stored stays one: its source has more than the draft.
+_ADOPT = (
+    "DELETE FROM main.chunks",
+    "DELETE FROM main.key_blocks",
+    "DELETE FROM main.dead_keys",
+    "DELETE FROM main.prunes",  # every chunk has a modulation of its own again
+    'INSERT INTO main.chunks (id, document_id, position, start, "end", text, tokens, bytes, digest)'
+    ' SELECT :base + c.id, d.id, position, start, "end", text, c.tokens, c.bytes, digest '
+    "FROM draft.chunks AS c JOIN draft.documents AS made ON made.id = c.document_id "
+    "JOIN main.documents AS d USING (source) ORDER BY c.id",
+    "INSERT INTO main.modulations (chunk_id, data) SELECT :base + chunk_id, data "
+    "FROM draft.modulations WHERE :base + chunk_id IN (SELECT id FROM main.chunks)",
+    "UPDATE main.documents SET (expected, chunks, tokens, bytes, text_bytes, chunking) = ("
+    "SELECT made.chunks + main.documents.expected - main.documents.chunks, chunks, tokens, bytes, "
+    "text_bytes, chunking FROM draft.documents AS made WHERE made.source = main.documents.source)",
+    "INSERT OR REPLACE INTO main.meta (key, value) SELECT key, value FROM draft.meta "
+    "WHERE key IN ('fingerprint', 'model', 'key_size', 'latent_size')",
+)
 
 
-def text(chunks: Sequence[ChunkRow]) -> str:
-    """A document's text as far as it is stored, each chunk at its offset.
+def document_text(chunks: Sequence[ChunkRow]) -> str:
+    """Return a document's text as far as it is stored, each chunk at its offset.
 
     Between two chunks stood white space, which is not stored. More than one character of it ended a
     paragraph; a single one becomes a space, or a line's end before a heading or an item of a list.
@@ -54,69 +79,54 @@ def text(chunks: Sequence[ChunkRow]) -> str:
     return "".join(pieces)
 
 
-@contextmanager
-def attached(connection: sqlite3.Connection, draft: Path) -> Iterator[None]:
-    """The draft's index under the name `draft` in statements of `connection`."""
-    connection.execute("ATTACH DATABASE ? AS draft", (str(draft / INDEX_NAME),))
-    try:
-        yield
-    finally:
-        connection.execute("DETACH DATABASE draft")
+def adopt(store: Store, draft: Store) -> bool:
+    """Put the chunks of a store of the same documents in the place of this store's.
 
-
-def adopt(
-    connection: sqlite3.Connection, folder: Path, identity: Identity, key_block: KeyBlock
-) -> bool:
-    """Put the attached draft's chunks in the place of the store's, in one transaction.
-
-    Args:
-        connection: to the store's index.
-        folder: of the store.
-        identity: of the store when it was opened.
-        key_block: of keys of the draft's size, for the store's folder.
+    This store then is one of the draft's checkpoint; what else is known of its documents stays. It
+    happens in one transaction. Afterwards both are to be closed.
 
     Returns:
-        whether it was done: not if a document is missing in the draft, or has changed since.
+        whether it was done: not if the draft lacks a document, or has it with another content.
 
     Raises:
-        StoreError: not enough space.
+        StoreError: no permission to write, or not enough space.
+        StoreCorruptError: the draft's keys are damaged.
     """
-    pages = connection.execute("PRAGMA draft.page_count").fetchone()[0]
-    size = connection.execute("PRAGMA draft.page_size").fetchone()[0]
-    require_space(folder, 2 * pages * size)  # in the log, and then in the index
-    with synchronous(connection), writing(connection):
-        check_unchanged(connection, folder, identity)
-        if connection.execute(f"{_OPEN} LIMIT 1").fetchone():
-            return False
-        # Ids are never given twice: the key file relies on it.
-        query = "SELECT coalesce(max(seq), 0) FROM main.sqlite_sequence WHERE name = 'chunks'"
-        (base,) = connection.execute(query).fetchone()
-        connection.execute("DELETE FROM main.chunks")
-        connection.execute(
-            "DELETE FROM main.prunes"
-        )  # every chunk has a modulation of its own again
-        connection.execute(
-            'INSERT INTO main.chunks (id, document_id, position, start, "end", text, tokens, bytes)'
-            ' SELECT ? + c.id, d.id, position, start, "end", text, c.tokens, c.bytes '
-            "FROM draft.chunks AS c JOIN draft.documents AS made ON made.id = c.document_id "
-            "JOIN main.documents AS d USING (source) ORDER BY c.id",
-            (base,),
-        )
-        for table, column in (("modulations", "data"), ("digests", "digest")):
-            connection.execute(
-                f"INSERT INTO main.{table} (chunk_id, {column}) SELECT ? + chunk_id, {column} "
-                f"FROM draft.{table} WHERE ? + chunk_id IN (SELECT id FROM main.chunks)",
-                (base, base),
-            )
-        connection.execute(
-            "UPDATE main.documents SET (chunks, tokens, bytes, text_bytes, chunking) = ("
-            "SELECT chunks, tokens, bytes, text_bytes, chunking FROM draft.documents AS made "
-            "WHERE made.source = main.documents.source)"
-        )
-        connection.execute(
-            "INSERT OR REPLACE INTO main.meta (key, value) SELECT key, value FROM draft.meta "
-            "WHERE key IN ('fingerprint', 'model', 'key_size', 'latent_size')"
-        )
-        key_block.rewrite(mend=True)
-    key_block.clean()
+    connection = store.connection
+    with translated(store.path):
+        connection.execute("ATTACH DATABASE ? AS draft", (str(draft.path / INDEX_NAME),))
+        try:
+            pages = pragma(connection, "draft.page_count")
+            size = pragma(connection, "draft.page_size")
+            require_space(store.path, 2 * pages * size)  # in the log, and then in the database
+            with reading(draft.connection), synchronous(connection), writing(connection):
+                check_unchanged(connection, store.path, store.identity)
+                if connection.execute(f"{_OPEN} LIMIT 1").fetchone():
+                    return False
+                _adopt(store, draft)
+        finally:
+            connection.execute("DETACH DATABASE draft")
     return True
+
+
+def _adopt(store: Store, draft: Store) -> None:
+    connection = store.connection
+    # Ids are never given twice: the keys are in their order.
+    query = "SELECT coalesce(max(seq), 0) FROM main.sqlite_sequence WHERE name = 'chunks'"
+    (base,) = connection.execute(query).fetchone()
+    for statement in _ADOPT:
+        connection.execute(statement, {"base": base} if ":base" in statement else {})
+    try:
+        with closing(keys.live(draft.connection, draft.key_size, keys.ROW)) as blocks:
+            for ids, vectors in blocks:
+                rows = _present(connection, (ids + base).tolist())
+                pairs = [(i + base, key) for i, key in zip(ids.tolist(), vectors, strict=True)]
+                chosen = [(i, key) for i, key in pairs if i in rows]
+                keys.append(connection, [i for i, _ in chosen], [key for _, key in chosen])
+    except keys.DamagedKeysError as error:
+        raise corrupt(draft.path, str(error)) from error
+
+
+def _present(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
+    query = "SELECT id FROM main.chunks WHERE id BETWEEN ? AND ?"
+    return {row[0] for row in connection.execute(query, (ids[0], ids[-1]))}
