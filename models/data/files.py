@@ -1,9 +1,9 @@
-"""Question-answering data: one shape for every format that training and evaluation read.
+"""Reads files of question-answering data, for training and evaluation.
 
-Formats, told by the file's name: JSON lines (``.jsonl``), SQuAD JSON of version 1 or 2 (``.json``),
-and CSV with the columns of StreamingQA, ArchivalQA or SQuAD-Seq as the paper's published code reads
-them (``.csv``); each also compressed with Zstandard (``.zst``) or gzip (``.gz``). Lines and rows
-are streamed; a SQuAD file is one JSON document and is parsed whole.
+The name of a file says its format: JSON lines (``.jsonl``), SQuAD JSON of version 1 or 2
+(``.json``), or CSV with the columns of StreamingQA, ArchivalQA or SQuAD-Seq as in the paper's code
+(``.csv``); each also compressed with Zstandard (``.zst``) or gzip (``.gz``). Lines and rows are
+streamed; a SQuAD file is a single JSON document and is parsed as a whole.
 
 SQuAD: arXiv 1606.05250, 1806.03822. StreamingQA: arXiv 2205.11388. ArchivalQA: arXiv 2109.03438.
 """
@@ -35,7 +35,7 @@ __all__ = ["Example", "Source", "documents", "parse_source", "read", "stream"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data file and how often it is drawn from, relative to the others of a mixture."""
+    """A data file and how often it is drawn from, relative to the others."""
 
     path: Path
     weight: float = 1.0
@@ -44,7 +44,7 @@ class Source:
 def parse_source(text: str) -> Source:
     """Read ``PATH`` or ``PATH:WEIGHT``.
 
-    A colon that no number follows, or that belongs to an existing file's name, is part of the path.
+    A colon without a number after it, or in the name of an existing file, is part of the path.
 
     Raises:
         DataError: the weight is not a positive finite number.
@@ -69,17 +69,17 @@ def read(
     skipped: Counter[str] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> list[Example]:
-    """All examples of a file, in its order; arguments and errors as in `stream`.
+    """Return all examples of a file, in its order.
 
     Args:
-        path: the file.
-        split: keep only this split.
-        limit: read no more than this many.
-        skipped: counts what was left out, by reason.
+        path: see `stream`.
+        split: see `stream`.
+        limit: the most examples to read.
+        skipped: see `stream`.
         texts: see `stream`.
 
     Raises:
-        DataError: see `stream`; also when nothing is left.
+        DataError: see `stream`; also if there are no examples.
     """
     examples = list(islice(stream(path, split, skipped=skipped, texts=texts), limit))
     if not examples and limit != 0:
@@ -97,18 +97,18 @@ def stream(
     skipped: Counter[str] | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> Iterator[Example]:
-    """The examples of a file one by one.
+    """Yield the examples of a file.
 
     Args:
         path: a ``.jsonl``, ``.json`` or ``.csv`` file, with or without ``.zst`` or ``.gz``.
-        split: leave out examples of another split; those of no known split stay. One of
-            `SQUAD_SEQ` takes those rows of SQuAD 1.1's training file.
-        skipped: counts questions without an answer under ``impossible``, and those whose article
-            is not among the texts under ``no article``.
+        split: leave out the examples of other splits; those without a split stay. A name in
+            `SQUAD_SEQ` takes the rows of that split from SQuAD 1.1's training file.
+        skipped: counts questions without an answer as ``impossible``, and those whose article is
+            not among the texts as ``no article``.
         texts: articles by id, for the official StreamingQA files, which do not hold them.
 
     Raises:
-        DataError: the file cannot be read or something in it is missing; the message names the
+        DataError: the file cannot be read, or something in it is missing; the message names the
             file and the line.
     """
     skipped = Counter() if skipped is None else skipped
@@ -130,7 +130,7 @@ def stream(
 
 
 def _rows(examples: Iterator[Example], path: Path, split: str) -> Iterator[Example]:
-    """Give the rows of a split of SQuAD-Seq."""
+    """Yield the rows of a split of SQuAD-Seq."""
     start, end = SQUAD_SEQ[split]
     number = 0
     for example in examples:
@@ -147,14 +147,14 @@ def _rows(examples: Iterator[Example], path: Path, split: str) -> Iterator[Examp
 
 
 def documents(path: Path) -> Iterator[tuple[str, str]]:
-    """Id and text of the documents of a file that has no questions, one by one.
+    """Yield id and text of each document in a file without questions.
 
     Args:
-        path: JSON lines with ``doc`` or ``text``, and ``doc_id`` where there is one; or ``.zst``.
+        path: JSON lines with ``doc`` or ``text``, and perhaps ``doc_id``; also compressed.
 
     Raises:
-        DataError: the file cannot be read or a text is missing; the message names the file and the
-            line.
+        DataError: the file cannot be read, or a text is missing; the message names the file and
+            the line.
     """
     with _explained(path), ExitStack() as stack:
         yield from json_documents(_open(path, stack), path)
@@ -162,7 +162,7 @@ def documents(path: Path) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what can go wrong with a file into a `DataError`."""
+    """Turn every error of reading a file into a `DataError`."""
     try:
         yield
     except zstandard.ZstdError as error:

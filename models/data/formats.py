@@ -1,7 +1,7 @@
 """The formats of question-answering data: JSON lines, SQuAD JSON, the CSVs of published data sets.
 
-Each reader turns an open text file into examples and raises `DataError` with the file and the line
-(SQuAD JSON, which has none that mean anything: the place in the document).
+Each reader turns an open text file into examples. It raises `DataError` with the file and the line,
+or with the place in the document for SQuAD JSON, where lines mean nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.data.published import (
 )
 from models.errors import DataError
 
-_MAX_LINE = 16 * 1024 * 1024  # characters; a longer line is not one question with its document
+_MAX_LINE = 16 * 1024 * 1024  # characters; more than any question with its document has
 _LINE_FIELDS = "a line needs doc, question and answers (a list of strings)"
 _DOCUMENT_FIELDS = "a line needs doc or text"
 _CSV_FIELDS = "every row needs a question, its document and the column of the answers"
@@ -34,18 +34,17 @@ class Example:
     """A question with the document that answers it.
 
     Attributes:
-        id: of the question, unique within its file.
-        source: the data set's name, or the file's where it gives none.
-        document_id: equal for the questions of one document.
+        id: the id of the question, unique within its file.
+        source: the name of the data set, or else of the file.
+        document_id: the id of the document, the same for all of its questions.
         document: plain text.
-        question: as asked.
-        answers: at least one; any of them counts as right.
-        title: of the document, or None.
-        date: of the document, as it stands in the file, or None.
-        standalone: False where the question makes sense only beside its document.
-        split: ``train``, ``dev`` and so on, or None where the file does not say.
-        where: file and line (SQuAD JSON: the place in the document); two examples may be equal
-            without it.
+        question: the question.
+        answers: the right answers, at least one.
+        title: the title of the document, or None.
+        date: the date of the document as the file has it, or None.
+        standalone: False if the question makes sense only beside its document.
+        split: ``train``, ``dev`` and so on, or None if the file does not say.
+        where: file and line (SQuAD JSON: the place in the document), which comparisons ignore.
     """
 
     id: str
@@ -62,7 +61,7 @@ class Example:
 
 
 def _json_rows(lines: TextIO, path: Path, hint: str) -> Iterator[tuple[int, str, Any]]:
-    """Number, place and value of each line that is not empty."""
+    """Yield number, place and value of each line that is not empty."""
     for number, line in enumerate(_bounded(lines, path), start=1):
         if not line.strip():
             continue
@@ -106,12 +105,12 @@ def _json_lines(
 
 
 def json_documents(lines: TextIO, path: Path) -> Iterator[tuple[str, str]]:
-    """Id and text of documents without questions: JSON lines with ``doc`` or ``text``.
+    """Yield id and text of documents without questions: JSON lines with ``doc`` or ``text``.
 
-    The id is ``doc_id``, or the ``sorting_key`` of an article of the WMT news crawl.
+    The id is ``doc_id``, or the ``sorting_key`` of an article in the WMT news crawl.
 
     Raises:
-        DataError: a line is none, or has no text; the message names the file and the line.
+        DataError: a line is not JSON or has no text; the message names the file and the line.
     """
     for _, where, row in _json_rows(lines, path, _DOCUMENT_FIELDS):
         key = "doc" if isinstance(row, dict) and "doc" in row else "text"
@@ -151,8 +150,8 @@ def _squad(
             document = _text(paragraph, "context", spot, hint)
             for q, item in enumerate(questions):
                 at = f"{spot}.qas[{q}]"
-                found = _items(item, "answers", at, hint)
-                texts = [_text(answer, "text", at, hint) for answer in found]
+                answers = _items(item, "answers", at, hint)
+                texts = [_text(answer, "text", at, hint) for answer in answers]
                 example = _example(
                     skipped,
                     where=at,
@@ -205,9 +204,8 @@ READERS: dict[str, Reader] = {
     ".json": _squad,
     ".csv": _csv,
 }
-"""What reads a file, by its suffix: given the open text, the path for messages, and a counter that
-takes questions without an answer as ``impossible`` and those whose document is missing as ``no
-article``, and the texts of articles that a file names without holding them."""
+"""The reader of each suffix. It takes the open text, the path for messages, a counter of skipped
+questions (``impossible``, ``no article``), and the texts of articles that a file only names."""
 
 
 def _example(skipped: Counter[str], *, answers: tuple[str, ...], **fields: Any) -> Example | None:
@@ -241,7 +239,7 @@ def _optional(row: Mapping[str, Any], key: str, where: str) -> str | None:
 
 
 def _answers(values: object, where: str) -> tuple[str, ...]:
-    """The distinct answers in their order; none where the list is empty."""
+    """Return the distinct answers in their order."""
     if not isinstance(values, Iterable) or isinstance(values, str | Mapping):
         raise DataError(f"{where}: 'answers' is missing or not a list", _LINE_FIELDS)
     texts = list(values)

@@ -1,4 +1,4 @@
-"""The files of the paper's three data sets as they are published, and where they are.
+"""The published files of the paper's three data sets, and where to get them.
 
 StreamingQA (arXiv 2205.11388): the CSVs of CaMeLS (arXiv 2305.15076), whose columns are `question`,
 `answers` and `text`; or the official JSON lines, which name a news article by its sorting key and
@@ -23,8 +23,8 @@ SQUAD_SEQ = {
     "squad-seq-train": (42_118, 82_011),
     "squad-seq-dev": (82_011, 87_599),
 }
-"""Splits of SQuAD 1.1's training file by row, as the authors' code cuts it: to tune the base LM for
-questions, to check that, to meta-train, to validate. Its test set is the whole validation file."""
+"""The authors' splits of SQuAD 1.1's training file, by row: to tune the base LM for questions, to
+check that, to meta-train, to validate. Their test set is the whole validation file."""
 
 _STREAMINGQA = (
     "StreamingQA: https://github.com/google-deepmind/streamingqa has the questions "
@@ -40,7 +40,7 @@ _SQUAD = "SQuAD 1.1: https://rajpurkar.github.io/SQuAD-explorer/ (train-v1.1.jso
 
 
 def where_to_get(path: Path) -> str | None:
-    """Where the file is published, if its name is that of one of the data sets."""
+    """Return where a file is published, if its name is that of one of the data sets."""
     name = path.name.lower()
     if "streaminqa" in name or "streamingqa" in name:  # the official files are misspelt
         return _STREAMINGQA
@@ -50,14 +50,14 @@ def where_to_get(path: Path) -> str | None:
 
 
 def sorting_key(key: str) -> str:
-    """A WMT sorting key without the unprintable separators in it, fit to name a document."""
+    """Return a WMT sorting key without its unprintable separators, as the name of a document."""
     return "-".join(part for part in key.replace("\x01", "").split("\0") if part)
 
 
 def official_streamingqa(
     row: Mapping[str, Any], where: str, texts: Mapping[str, str]
 ) -> dict[str, Any] | None:
-    """The official JSON line as one of ours, with its article; None where that is not at hand.
+    """Turn an official JSON line into ours, with its article; return None without that article.
 
     Args:
         row: has `qa_id`, `question`, `answers`, `evidence_id` and `evidence_ts`.
@@ -65,7 +65,7 @@ def official_streamingqa(
         texts: articles by `sorting_key`.
 
     Raises:
-        DataError: there are no articles at all, or the date is none.
+        DataError: there are no articles at all, or the date is not a number.
     """
     if not texts:
         raise DataError(f"{where}: an official StreamingQA line has no article in it", _STREAMINGQA)
@@ -90,10 +90,10 @@ def official_streamingqa(
 
 
 def csv_columns(columns: set[str], where: str) -> tuple[str, str]:
-    """Which columns hold the document and the answers.
+    """Return the columns that hold the document and the answers.
 
     Raises:
-        DataError: they are of none of the data sets.
+        DataError: the columns are of none of the data sets.
     """
     if {"question", "answers", "text"} <= columns:
         return "text", "answers"
@@ -111,13 +111,13 @@ def csv_columns(columns: set[str], where: str) -> tuple[str, str]:
 
 
 def csv_answers(document_column: str, given: str, where: str) -> list[str]:
-    r"""The answers in a field.
+    r"""Return the answers in a field.
 
-    With backslashes between them (StreamingQA), as a literal ``{'text': [...]}`` (SQuAD-Seq), or
-    the field itself (ArchivalQA).
+    They have backslashes between them (StreamingQA), are a literal ``{'text': [...]}``
+    (SQuAD-Seq), or the field is the only answer (ArchivalQA).
 
     Raises:
-        DataError: the literal is none.
+        DataError: the field does not hold that literal.
     """
     if document_column == "text":
         return given.split("\\")

@@ -82,7 +82,7 @@ def loss(
     asked = [corpus.questions[q] for q in batch.questions]
     answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in asked])
 
-    own = (queries * keys[group_of * d + batch.own.to(device)]).sum(-1, keepdim=True)
+    own = (queries * keys[group_of * d + batch.target.to(device)]).sum(-1, keepdim=True)
     return Loss(answer, _contrastive(corpus, batch, own, queries))
 
 

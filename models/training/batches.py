@@ -30,13 +30,13 @@ class Batch:
     Attributes:
         chunks: [G][D] indices into the corpus.
         questions: [N] indices into the corpus, group by group.
-        own: [N], the place of each question's document in its group.
+        target: [N], the place of each question's document in its group.
         visible: bool [N, D], which documents of its group a question sees.
     """
 
     chunks: list[list[int]]
     questions: list[int]
-    own: Tensor
+    target: Tensor
     visible: Tensor
 
     def part(self, index: int, parts: int) -> Batch:
@@ -49,7 +49,7 @@ class Batch:
         return Batch(
             self.chunks[index * groups : (index + 1) * groups],
             self.questions[rows],
-            self.own[rows],
+            self.target[rows],
             self.visible[rows],
         )
 
@@ -139,11 +139,11 @@ class Sampler:
         corpus, d = self.corpus, self.documents
         chunks = [group[0] for group in groups]
         questions = [q for group in groups for q in group[1]]
-        own = torch.arange(d).repeat(len(groups))
+        target = torch.arange(d).repeat(len(groups))
         visible = torch.zeros(len(questions), d, dtype=torch.bool)
         for n, q in enumerate(questions):
             alone = rng.random() < self.alone or not corpus.questions[q].standalone
-            others = [i for i in range(d) if i != own[n]]
+            others = [i for i in range(d) if i != target[n]]
             seen = [] if alone else rng.sample(others, rng.randint(1, d - 1))
-            visible[n, [int(own[n]), *seen]] = True
-        return Batch(chunks, questions, own, visible)
+            visible[n, [int(target[n]), *seen]] = True
+        return Batch(chunks, questions, target, visible)

@@ -75,5 +75,5 @@ def test_constant_tokens_that_do_not_fit(
     with pytest.raises(CheckpointError, match=r"must be \[4, .*not \[2, 3\]"):
         text_prefix.load(file, memory)
     save_file({"other": torch.zeros(2, 3)}, file)
-    with pytest.raises(CheckpointError, match="found nothing"):
+    with pytest.raises(CheckpointError, match="not nothing"):
         text_prefix.load(file, memory)

@@ -207,9 +207,9 @@ def test_groups_hold_each_question_s_document(tiny_llama: Path, build_memory: An
         batch = sampler.batch(step)
         for n, question in enumerate(batch.questions):
             group = batch.chunks[n // 4]
-            own = int(batch.own[n])
-            assert group[own] == corpus.questions[question].chunk
-            assert bool(batch.visible[n, own])
+            target = int(batch.target[n])
+            assert group[target] == corpus.questions[question].chunk
+            assert bool(batch.visible[n, target])
             assert len(set(group)) == 4
     again = Sampler(corpus, [1.0], groups=2, documents=4, seed=0).batch(7)
     assert again.questions == sampler.batch(7).questions
