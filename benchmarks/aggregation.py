@@ -3,8 +3,8 @@
     python -m benchmarks.aggregation [--documents 256 --documents 65536] [--groups 4 --groups 256]
 
 The networks are the paper's (4 blocks, 8 heads of 96, T = 12 latents of size 576, random weights),
-the bank is drawn block by block, as a store would hand it on. Every measure is a process of its
-own; what the process takes without a bank is subtracted. Prints one Markdown table; `--plot` draws
+the bank is drawn block by block, as a store would give it. Every measure is a process of its own;
+what the process takes without a bank is subtracted. Prints one Markdown table; `--plot` draws
 it, `--out` writes it as JSON.
 """
 
@@ -51,7 +51,10 @@ def main() -> None:
 
 
 def measure(way: str, documents: int, nothing: float) -> dict[str, Any]:
-    """Figures of one way to aggregate a bank of that size, over those megabytes without one."""
+    """Return the figures of one way to aggregate a bank of one size.
+
+    `nothing` is the memory in MB of a process without a bank.
+    """
     measured = process.run([*MEASURE, way, str(documents)])
     return {
         "way": way,
@@ -62,7 +65,7 @@ def measure(way: str, documents: int, nothing: float) -> dict[str, Any]:
 
 
 def aggregate(way: str, documents: int) -> None:
-    """Aggregate a random bank and print the seconds that it took."""
+    """Aggregate a random bank, and print the seconds that it took."""
     import time
 
     import torch
@@ -99,18 +102,18 @@ def _label(way: str) -> str:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a table: a row a way, a column a size of the bank, megabytes in it."""
+    """Print the megabytes in a table: a row for each way, a column for each size of the bank."""
     sizes = sorted({row["documents"] for row in rows})
-    found = {(row["way"], row["documents"]): row["megabytes"] for row in rows}
+    megabytes = {(row["way"], row["documents"]): row["megabytes"] for row in rows}
     print("| MB over an empty process | " + " | ".join(f"{n:,} documents" for n in sizes) + " |")
     print("|---|" + "---:|" * len(sizes))
     for way in dict.fromkeys(row["way"] for row in rows):
-        cells = [f"{found[way, n]:,.0f}" if (way, n) in found else "" for n in sizes]
+        cells = [f"{megabytes[way, n]:,.0f}" if (way, n) in megabytes else "" for n in sizes]
         print(f"| {_label(way)} | " + " | ".join(cells) + " |")
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
-    """Draw memory over the size of the bank, a line a way."""
+    """Draw memory over the size of the bank, a line for each way."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

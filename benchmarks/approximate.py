@@ -3,50 +3,53 @@
     python -m benchmarks.approximate --articles FILE --questions FILE --folder DIR
         [--keys 100000 --keys 1000000]
 
-Some of the keys are the shipped encoder's, of chunks of the articles; the others are made of three
+Some of the keys are the bundled encoder's, of pieces of the articles; the others are made of three
 of those each, one plus half the difference of two others, so that they lie where real ones do.
 (Keys drawn at random have no near ones among them, and no index finds any.) The queries are those
-of real questions. Recall at k: how many of the k chunks with the largest product of query and key
-are among what the index proposes for one answer. The encoded texts, the key file and the index stay
-in the folder. Prints a line of JSON for each size.
+of real questions. Recall at k: the share of the k chunks with the largest product of query and key
+that the cache of near keys proposes for one answer. The encoded texts and the stores stay in the
+folder. Prints a line of JSON for each size.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import os
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
-from benchmarks import process
+from benchmarks import process, synthetic
+from models.data import files as data
+from models.memory.modulation import quantise
 from models.memory.relevance import LOOKS, RelevanceWeights, select
-from store import graph
-from store.graph import Graph, Origin
-from store.keys import Behind, KeyFile
+from store import NewChunk, Store
+from store.near import build, near_keys
 
 SIZE = 384
 BLOCK = 16384
 CUTS = (1, 3, 10)
+PROPOSED = 4 * max(LOOKS, *CUTS)
+"""Chunks that are proposed for an answer of up to 10."""
 TIMED = 5
-STORE_ID = bytes(range(16))
+"""Questions whose exact search is timed; each reads all keys."""
+MEASURE = ("-m", "benchmarks.approximate", "--measure")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--articles", type=Path, help="JSON lines with `text`, maybe .zst")
-    parser.add_argument("--questions", type=Path, help="JSON lines with `question`, maybe .zst")
+    parser.add_argument("--questions", type=Path, help="questions with documents, maybe .zst")
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--encoded", type=int, default=8000, help="real keys among them")
-    parser.add_argument("--asked", type=int, default=200)
+    parser.add_argument("--asked", type=int, default=200, help="questions")
     parser.add_argument("--keys", type=int, action="append")
-    parser.add_argument("--measure", choices=["exact", "approximate"], help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=["exact", "near"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,112 +59,113 @@ def main() -> None:
         encode(folder, arguments.articles, arguments.questions, arguments.encoded)
     queries = np.load(folder / "queries.npy")[: arguments.asked]
     for number in arguments.keys or (100_000, 1_000_000):
-        place = folder / f"{number}"
-        place.mkdir(exist_ok=True)
+        place = folder / f"keys-{number}"
         if arguments.measure:
-            print(json.dumps(measured(place, queries, exact=arguments.measure == "exact")))
+            print(json.dumps({"exact": exact, "near": near}[arguments.measure](place, queries)))
             return
-        row = {"keys": number, **prepare(place, number)}
-        for how in ("exact", "approximate"):
-            options = ["--asked", str(len(queries)), "--keys", str(number), "--measure", how]
-            module = ["-m", "benchmarks.approximate", "--folder", str(folder), *options]
-            said, _, peak = process.run(module)
-            row |= json.loads(said) | {f"{how}, peak MB": round(peak)}
-        exact, near = np.load(place / "exact.npy"), np.load(place / "near.npy")
+        row: dict[str, float] = {"keys": number, **prepare(place, number)}
+        for search in ("exact", "near"):
+            options = [f"--folder={folder}", f"--asked={len(queries)}", f"--keys={number}"]
+            measured = process.run([*MEASURE, search, *options])
+            row |= json.loads(measured.output)
+            row[f"{search}, peak MB"] = round(measured.megabytes)
+        best, proposed = np.load(f"{place}-exact.npy"), np.load(f"{place}-near.npy")
         for k in CUTS:
-            hits = [np.isin(e[:k], n).mean() for e, n in zip(exact, near, strict=True)]
+            hits = [np.isin(e[:k], p).mean() for e, p in zip(best, proposed, strict=True)]
             row[f"recall at {k}"] = round(float(np.mean(hits)), 4)
         print(json.dumps(row), flush=True)
 
 
 def encode(folder: Path, articles: Path, questions: Path, number: int) -> None:
-    """Real keys float16 [number, E] and queries float32 [n, E]."""
+    """Write real keys, float16 [number, E], and queries, float32 [n, E], into a folder."""
     from models.memory import checkpoint
     from models.stacks import load_model
-    from models.text.chunking import split
 
-    memory = load_model(checkpoint.find(checkpoint.DEFAULT))
-    words = [
-        chunk.text
-        for line in _lines(articles)
-        for chunk in split(line["text"], lambda texts: [len(t.split()) for t in texts], 32)
-    ]
+    model = load_model(checkpoint.find(checkpoint.DEFAULT))
     rng = np.random.default_rng(0)
-    texts = [words[i] for i in rng.permutation(len(words))[:number]]
-    np.save(folder / "keys.npy", memory.encoder.encode(texts).cpu().numpy().astype(np.float16))
-    asked = [line["question"] for line in _lines(questions)]
-    chosen = [asked[i] for i in rng.permutation(len(asked))[:1000]]
-    np.save(folder / "queries.npy", np.stack([memory.encode_question(text) for text in chosen]))
+    pieces = list(synthetic.texts(articles, turns=1))
+    texts = [pieces[i] for i in rng.permutation(len(pieces))[:number]]
+    np.save(folder / "keys.npy", model.encoder.encode(texts).cpu().numpy().astype(np.float16))
+    asked = [example.question for example in data.read(questions)]
+    drawn = [asked[i] for i in rng.permutation(len(asked))[:1000]]
+    np.save(folder / "queries.npy", np.stack([model.encode_question(text) for text in drawn]))
 
 
-def prepare(place: Path, number: int) -> dict[str, float]:
-    """Write the key file and the graph, if they are not there; how long the graph took."""
-    file = KeyFile(place / "keys.bin", SIZE, 1, STORE_ID)
-    if (place / "graph.bin").exists():
+def prepare(folder: Path, number: int) -> dict[str, float]:
+    """Make the store and its cache, unless they are there; return what the cache took."""
+    if folder.exists():
         return {}
-    file.create()
-    rows, tail = file.append(0, 0, made(place.parent, number))
-    (place / "end.json").write_text(json.dumps([rows, tail]))
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    begun, cpu = time.perf_counter(), time.process_time()
-    index = graph.make(SIZE, file.blocks(rows, tail, 4096), threads=threads)
-    graph.write(place / "graph.bin", index, Origin(SIZE, 1, STORE_ID, Behind(rows, tail, rows)))
-    return {
-        "indexed in, s": round(time.perf_counter() - begun, 1),
-        "of the processor, s": round(time.process_time() - cpu, 1),
-        "bytes a key": round((place / "graph.bin").stat().st_size / number),
-    }
+    synthetic.fill(folder, chunks(folder.parent, number), key_size=SIZE, latent_size=1)
+    with Store.open(folder) as store:
+        begun, cpu = time.perf_counter(), time.process_time()
+        indexed = build(store)
+        return {
+            "indexed in, s": round(time.perf_counter() - begun, 1),
+            "of the processor, s": round(time.process_time() - cpu, 1),
+            "bytes a key": round(indexed.bytes / indexed.keys),
+        }
 
 
-def made(folder: Path, number: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-    """The keys, block by block."""
+def chunks(folder: Path, number: int) -> Iterator[NewChunk]:
+    """Yield chunks with keys like the real ones in a folder, and hardly any modulation."""
     real = np.load(folder / "keys.npy").astype(np.float32)
     rng = np.random.default_rng(1)
+    empty = quantise(np.zeros((1, 1), np.float32))
     for start in range(0, number, BLOCK):
         size = min(BLOCK, number - start)
-        one, two, three = rng.integers(0, len(real), (3, size))
-        keys = real[one] + 0.5 * (real[two] - real[three])
+        first, second, third = rng.integers(0, len(real), (3, size))
+        keys = real[first] + 0.5 * (real[second] - real[third])
         given = real[start : start + size]
         keys[: len(given)] = given
         keys /= np.linalg.norm(keys, axis=1, keepdims=True)
-        yield np.arange(start + 1, start + size + 1), keys.astype(np.float16)
+        for key in keys.astype(np.float16):
+            yield NewChunk(0, 0, 4, "text", *empty, key)
 
 
-def measured(place: Path, queries: NDArray[np.float32], *, exact: bool) -> dict[str, float]:
-    """Find what belongs to every question; median seconds of wall clock and processor for one.
+def exact(folder: Path, queries: NDArray[np.float32]) -> dict[str, float]:
+    """Find the best for every query in one pass over all keys; then time a few one by one."""
+    wall, cpu = [], []
+    with Store.open(folder) as store:
+        np.save(f"{folder}-exact.npy", nearest(store.keys(BLOCK), queries))
+        for query in queries[:TIMED]:
+            begun, busy = time.perf_counter(), time.process_time()
+            select(query, store.keys(), max(CUTS), {}, weights=RelevanceWeights())
+            wall.append(time.perf_counter() - begun)
+            cpu.append(time.process_time() - busy)
+    return _seconds("exact", wall, cpu)
 
-    Exactly, only `TIMED` of them are asked one by one; for all, the keys are read once.
-    """
-    rows, tail = json.loads((place / "end.json").read_text())
-    file = KeyFile(place / "keys.bin", SIZE, 1, STORE_ID)
-    index = Graph(place / "graph.bin")
-    if exact:
-        np.save(place / "exact.npy", nearest(file.blocks(rows, tail, BLOCK), queries))
-    found, wall, cpu = [], [], []
-    for query in queries[:TIMED] if exact else queries:
-        begun, busy = time.perf_counter(), time.process_time()
-        if exact:
-            blocks = file.blocks(rows, tail, BLOCK)
+
+def near(folder: Path, queries: NDArray[np.float32]) -> dict[str, float]:
+    """Let the cache propose keys for every query, and select among them."""
+    proposed, wall, cpu = [], [], []
+    with Store.open(folder) as store:
+        for query in queries:
+            begun, busy = time.perf_counter(), time.process_time()
+            blocks = near_keys(store, query, PROPOSED, ())
+            if blocks is None:
+                raise SystemExit(f"{folder} has no usable cache: delete it, and run this again")
+            blocks = list(blocks)
             select(query, blocks, max(CUTS), {}, weights=RelevanceWeights())
-        else:
-            # What mac ask wants: four times as many as get a second look, or as many for k = 10.
-            found.append(index.nearest(query, 4 * max(LOOKS, max(CUTS))).tolist())
-        wall.append(time.perf_counter() - begun)
-        cpu.append(time.process_time() - busy)
-    if not exact:
-        np.save(place / "near.npy", np.array(found))
-    name = "exact" if exact else "approximate"
+            wall.append(time.perf_counter() - begun)
+            cpu.append(time.process_time() - busy)
+            ids = itertools.chain.from_iterable(ids.tolist() for ids, _ in blocks)
+            proposed.append(list(itertools.islice(ids, PROPOSED)))
+    np.save(f"{folder}-near.npy", np.array(proposed))
+    return _seconds("near", wall, cpu)
+
+
+def _seconds(name: str, wall: list[float], cpu: list[float]) -> dict[str, float]:
     return {
-        f"{name}, s": round(float(np.median(wall)), 5),
-        f"{name}, s of the processor": round(float(np.median(cpu)), 5),
+        f"{name}, s": round(statistics.median(wall), 5),
+        f"{name}, s of the processor": round(statistics.median(cpu), 5),
         f"{name}, first question, s": round(wall[0], 5),
     }
 
 
 def nearest(
-    blocks: Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]], queries: NDArray[np.float32]
+    blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]], queries: NDArray[np.float32]
 ) -> NDArray[np.int64]:
-    """The ids of the keys with the largest product with each query, the largest first."""
+    """Return the ids of the keys with the largest product with each query, the largest first."""
     k = max(CUTS)
     ids, scores = np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
     for numbers, keys in blocks:
@@ -170,12 +174,6 @@ def nearest(
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         ids, scores = np.take_along_axis(ids, best, 1), np.take_along_axis(scores, best, 1)
     return ids
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with zstandard.open(path, "rt") if path.suffix == ".zst" else path.open() as lines:
-        for line in lines:
-            yield json.loads(line)
 
 
 if __name__ == "__main__":

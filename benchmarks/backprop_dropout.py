@@ -5,10 +5,10 @@
 Trains the paper's stack for so many steps with each p, every time in a process of its own and from
 the same start, and measures
 
-- kept: what the forward pass leaves for the backward pass besides weights, the mean of all steps;
-- peak: the most that the process (on CUDA: the device) holds during the second step, weights and
+- kept: what the forward pass keeps for the backward pass besides weights, the mean of all steps;
+- peak: the most memory of the process (on CUDA: of the device) during the second step, weights and
   optimiser included;
-- F1 on the dev questions, each reading a bank of all dev documents.
+- F1 on the dev questions, each reading a memory bank of all dev documents.
 
 Prints one Markdown table; `--plot` draws it, `--out` writes it as JSON. The base model, by
 default the pinned one, may be any folder; `--amortizer` is `t5`, a tiny one with random weights
@@ -74,11 +74,11 @@ def main() -> None:
 
 
 def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train with this p and measure."""
+    """Return the figures of a training run with this p."""
     import torch
-    from maccli.evaluation.peak import peak
 
     from benchmarks import answers
+    from maccli.evaluation.peak_memory import peak_memory
     from models.base.device import choose_device, choose_dtype
     from models.base.encoder import SentenceEncoder
     from models.base.lm import BaseLM
@@ -115,15 +115,16 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     method = setup.method(config, model, lm, encoder)
     stack, reader = method.stack, method.reader
-    held = {t.untyped_storage().data_ptr() for n in (stack, lm.model) for t in n.parameters()}
-    left: dict[int, int] = {}  # by storage: a tensor that two operations need is there once
+    weights_at = {t.untyped_storage().data_ptr() for n in (stack, lm.model) for t in n.parameters()}
+    # By storage, since two operations may need the same tensor.
+    saved: dict[int, int] = {}
     kept: list[int] = []
     seconds: list[float] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in held:
-            left[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in weights_at:
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     second = ExitStack()
@@ -131,11 +132,11 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
 
     def report(now: StepReport) -> None:
         nonlocal step_peak
-        kept.append(sum(left.values()))
-        left.clear()
+        kept.append(sum(saved.values()))
+        saved.clear()
         seconds.append(now.seconds)
         if now.step == 1:
-            step_peak = second.enter_context(peak(device.type == "cuda"))
+            step_peak = second.enter_context(peak_memory(device.type == "cuda"))
         elif now.step == 2:
             second.close()
 
@@ -152,22 +153,22 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     assert step_peak is not None, "--steps must be at least 2"
     memory = PaperMemory(stack, BaseModels.loaded(lm, encoder), "", reader)
     dev = data.read(arguments.dev, "dev")
-    asked = answers.chosen(dev, arguments.documents, arguments.questions)
-    made = memory.amortize(answers.texts_of(dev, memory, arguments.documents))
-    bank = [Selected(m.latents, m.scales, 0.0) for m in made]
-    aggregated = memory.aggregate_whole([e.question for e in asked], lambda: [bank])
+    examples = answers.first_examples(dev, arguments.documents, arguments.questions)
+    modulations = memory.amortize(answers.texts_of(dev, memory, arguments.documents))
+    bank = [Selected(m.latents, m.scales, 0.0) for m in modulations]
+    aggregated = memory.aggregate_whole([e.question for e in examples], lambda: [bank])
     octets = step_peak.device if step_peak.device is not None else step_peak.process
     return {
         "p": p,
         "kept_megabytes": sum(kept) / len(kept) / 2**20,
         "peak_megabytes": octets / 2**20,
-        "f1": answers.mean_f1(memory, asked, aggregated),
+        "f1": answers.mean_f1(memory, examples, aggregated),
         "seconds_a_step": sorted(seconds)[len(seconds) // 2],
     }
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a table, a row a ratio."""
+    """Print a table with a row for each ratio."""
     print("| p | kept for the backward pass, MB | peak of a step, MB | s a step | F1 |")
     print("|---:|---:|---:|---:|---:|")
     for row in rows:

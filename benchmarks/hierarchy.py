@@ -5,7 +5,7 @@
 The bank is the first documents of the file, amortized once; every question reads all of it: at once
 (flat), block by block (the same result), and in groups of M. Memory is that of the aggregation
 alone, in a process of its own for each way, over what it takes to aggregate one document; on CUDA
-the device's. Prints one Markdown table; `--plot` draws it, `--out` writes it as JSON.
+that of the device. Prints one Markdown table; `--plot` draws it, `--out` writes it as JSON.
 """
 
 from __future__ import annotations
@@ -57,48 +57,52 @@ def main() -> None:
 
 
 def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Figures of every way to aggregate the same bank."""
+    """Return the figures of every way to aggregate the same bank."""
     import torch
 
     from benchmarks import answers
     from models.data import files as data
+    from models.paper.memory import PaperMemory
     from models.paper.reading import collate
+    from models.stacks import load_model
 
     memory = load_model(arguments.checkpoint, device=arguments.device)
+    if not isinstance(memory, PaperMemory):
+        raise SystemExit(f"{arguments.checkpoint} is no checkpoint of the paper's stack")
     examples = data.read(arguments.data, arguments.split)
-    asked = answers.chosen(examples, arguments.documents, arguments.questions)
+    chosen = answers.first_examples(examples, arguments.documents, arguments.questions)
     texts = answers.texts_of(examples, memory, arguments.documents)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "bank.npy", np.stack([m.dequantised() for m in memory.amortize(texts)]))
         with torch.no_grad():
-            rows_read = memory.reader.read([example.question for example in asked])
+            rows_read = memory.reader.read([example.question for example in chosen])
             questions = memory.stack.question(collate(rows_read))
         np.save(folder / "questions.npy", questions.cpu().numpy())
         command = ["-m", "benchmarks.hierarchy", "--checkpoint", str(arguments.checkpoint)]
         command += ["--device", arguments.device, "--measure"]
         nothing = json.loads(process.run([*command, NOTHING, name]).output.splitlines()[-1])
         for way in (*WAYS, *map(str, arguments.groups or (4, 16, 64, 256))):
-            found = json.loads(process.run([*command, way, name]).output.splitlines()[-1])
+            figures = json.loads(process.run([*command, way, name]).output.splitlines()[-1])
             merged = torch.from_numpy(np.load(folder / f"{way}.npy")).to(memory.lm.device)
             rows.append(
                 {
                     "way": way,
                     "documents": len(texts),
-                    "megabytes": max(0, found["octets"] - nothing["octets"]) / 2**20,
-                    "seconds_a_question": found["seconds"] / len(asked),
-                    "f1": answers.mean_f1(memory, asked, merged),
+                    "megabytes": max(0, figures["octets"] - nothing["octets"]) / 2**20,
+                    "seconds_a_question": figures["seconds"] / len(chosen),
+                    "f1": answers.mean_f1(memory, chosen, merged),
                 }
             )
     return rows
 
 
 def aggregate(path: Path, way: str, folder: Path, device_name: str) -> dict[str, float]:
-    """Aggregate the bank in a folder for each of its questions, and keep the result there."""
+    """Aggregate the bank in a folder for each of its questions, and save the result there."""
     import torch
 
-    from maccli.evaluation.peak import peak
+    from maccli.evaluation.peak_memory import peak_memory
     from models.base.device import choose_device
     from models.paper.stack import PaperStack
     from models.stacks import load_stack
@@ -114,7 +118,7 @@ def aggregate(path: Path, way: str, folder: Path, device_name: str) -> dict[str,
         for start in range(0, len(stored), BLOCK):
             yield torch.from_numpy(np.array(stored[start : start + BLOCK])).to(device)
 
-    def one(question: torch.Tensor) -> torch.Tensor:
+    def aggregated(question: torch.Tensor) -> torch.Tensor:
         if way == "flat":
             whole: torch.Tensor = aggregator(
                 question, torch.from_numpy(np.array(stored)).to(device)
@@ -124,13 +128,13 @@ def aggregate(path: Path, way: str, folder: Path, device_name: str) -> dict[str,
             return aggregator.chunked(question, bank)
         return aggregator.hierarchical(question, bank(), int(way))
 
-    aggregator(questions[:1], torch.zeros_like(questions[:1]))  # the first product's own needs
+    aggregator(questions[:1], torch.zeros_like(questions[:1]))  # warms up
     begun = time.perf_counter()
-    with peak(device.type == "cuda") as measured:
+    with peak_memory(device.type == "cuda") as measured:
         if way == NOTHING:
             aggregator(questions[:1], torch.from_numpy(np.array(stored[:1])).to(device))
         else:
-            merged = torch.cat([one(question[None]) for question in questions])
+            merged = torch.cat([aggregated(question[None]) for question in questions])
             np.save(folder / f"{way}.npy", merged.cpu().numpy())
     octets = measured.device if measured.device is not None else measured.process
     return {"octets": octets, "seconds": time.perf_counter() - begun}
@@ -141,7 +145,7 @@ def _label(way: str) -> str:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a table, a row a way."""
+    """Print a table with a row for each way."""
     print(f"| {rows[0]['documents']:,} documents | MB | s a question | F1 |")
     print("|---|---:|---:|---:|")
     for row in rows:
@@ -152,7 +156,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
-    """Draw F1 over memory, a point a way."""
+    """Draw F1 over memory, a point for each way."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")

@@ -1,13 +1,12 @@
-"""Choose on dev data what a checkpoint needs besides its weights.
-
-BM25's share, that of the second look, and when to abstain.
+"""Choose a checkpoint's weights of BM25 and of the second look, and when it abstains, on dev data.
 
     python -m benchmarks.settings --data FILE ... --checkpoint DIR [--write]
 
-Retrieval only: nothing is generated. For every question, its own document must be found among
-those of all files (recall), and once more with its own document taken out (abstention). For the
-second look, what is nearly level for the first `--looks` questions is amortized on the way. With
-`--write` the best settings go into the checkpoint's config.json; its fingerprint stays.
+Retrieval only: nothing is generated. For every question its document must be found among those of
+all files (recall), and what is found must tell whether that document was taken out (abstention).
+For the second look, chunks that are nearly level for the first `--looks` questions are amortized on
+the way. With `--write` the best settings go into the checkpoint's config.json; its fingerprint
+stays.
 """
 
 from __future__ import annotations
@@ -15,17 +14,19 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks import bank as banks
+from benchmarks.questions import store_documents
+from maccli.evaluation.evaluation_store import EvaluationStore
 from maccli.service.evidence import support
+from models.data.files import Example
 from models.memory import checkpoint
-from models.memory.modulation import Selected
 from models.memory.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
 from models.stacks import config_of, load_model
 
@@ -33,7 +34,7 @@ LIKELIHOODS = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0)
 COVERAGES = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 16.0)
 SHARES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 14.0, 20.0)
 KEPT = 0.95
-"""The share of the questions whose document is there that must be answered."""
+"""The share of the questions with a stored document that must be answered."""
 NEARLY = 0.01
 """How much of the AUC a smaller weight of coverage may cost."""
 CHUNKS = 3
@@ -54,49 +55,25 @@ def main() -> None:
 
     path = checkpoint.find(arguments.checkpoint)
     memory = load_model(path)
-    bank = banks.load(
-        memory,
-        arguments.store or Path(tempfile.mkdtemp(prefix="mac-settings-")),
-        arguments.data,
-        split_name=arguments.split,
-        questions=arguments.questions,
-        seed=0,
-        documents=arguments.documents,
-        amortize_late=True,
-    )
-    numbers, keys = map(np.concatenate, zip(*bank.store.keys(), strict=True))
-    place = {int(number): i for i, number in enumerate(numbers)}
-    with torch.no_grad():
-        embeddings = memory.encoder.encode([e.question for e in bank.examples])
-        queries = memory.stack.relevance.query(embeddings).cpu().numpy()
-    dense = queries @ keys.astype(np.float32).T
-    lexical = np.zeros_like(dense)
-    own = np.zeros(dense.shape, bool)
-    for n, example in enumerate(bank.examples):
-        found = bank.store.search(example.question, 100)
-        best = max((score for _, score in found), default=1.0)
-        for number, score in found:
-            lexical[n, place[number]] = score / best
-        own[n, [place[number] for number in bank.chunks_of[example.document_id]]] = True
-    print(f"{len(numbers)} chunks, {len(own)} questions\n")
-
-    print("| BM25 weight | right in top 1 | 3 | 8 |\n|---|---|---|---|")
-    best_share, best_rank = 0.0, 0.0
-    for share in SHARES:
-        total = dense + share * lexical
-        rank = (total > np.where(own, total, -np.inf).max(1, keepdims=True)).sum(1)
-        tops = [float((rank < k).mean()) for k in (1, 3, 8)]
-        reciprocal = float((1 / (1 + rank)).mean())
-        print(f"| {share:g} | " + " | ".join(f"{100 * t:.1f}" for t in tops) + " |")
-        if reciprocal > best_rank:
-            best_share, best_rank = share, reciprocal
-    likelihood = second_look(bank, RelevanceWeights(best_share), arguments.looks)
-    coverage, threshold = abstention(bank, RelevanceWeights(best_share))
+    with tempfile.TemporaryDirectory(prefix="mac-settings-") as temporary:
+        store, examples = store_documents(
+            memory,
+            arguments.store or Path(temporary, "store"),
+            arguments.data,
+            questions=arguments.questions,
+            documents=arguments.documents,
+            split=arguments.split,
+            lazy=True,
+        )
+        weights = RelevanceWeights(lexical_share(store, examples))
+        likelihood = second_look(store, examples[: arguments.looks], weights)
+        coverage, threshold = abstention(store, examples, weights)
+        store.store.close()
     if arguments.write:
         config = config_of(path)
         chosen = replace(
             config,
-            lexical_weight=best_share,
+            lexical_weight=weights.lexical,
             likelihood_weight=likelihood,
             coverage_weight=coverage,
             abstain_below=round(threshold, 2),
@@ -105,59 +82,95 @@ def main() -> None:
         checkpoint.replace(path / checkpoint.CONFIG, text.encode())
 
 
-def second_look(bank: banks.Bank, weights: RelevanceWeights, questions: int) -> float:
-    """The weight of the likelihood that finds best, of `LIKELIHOODS`."""
-    memory = bank.memory
+def lexical_share(store: EvaluationStore, examples: Sequence[Example]) -> float:
+    """Return the weight of BM25, of `SHARES`, that ranks the right chunk best."""
+    ids, keys = map(np.concatenate, zip(*store.store.keys(), strict=True))
+    column = {int(chunk_id): i for i, chunk_id in enumerate(ids)}
+    queries = np.stack([store.model.encode_question(example.question) for example in examples])
+    dense = queries @ keys.astype(np.float32).T
+    lexical = np.zeros_like(dense)
+    right = np.zeros(dense.shape, bool)
+    for n, example in enumerate(examples):
+        matches = store.store.search(example.question, 100)
+        best = max((score for _, score in matches), default=1.0)
+        for chunk_id, score in matches:
+            lexical[n, column[chunk_id]] = score / best
+        right[n, [column[chunk_id] for chunk_id in store.chunks_of[example.document_id]]] = True
+    print(f"{len(ids)} chunks, {len(examples)} questions\n")
+    print("| BM25 weight | right in top 1 | 3 | 8 |\n|---|---|---|---|")
+    quality = {}
+    for share in SHARES:
+        total = dense + share * lexical
+        rank = (total > np.where(right, total, -np.inf).max(1, keepdims=True)).sum(1)
+        quality[share] = float((1 / (1 + rank)).mean())
+        print(f"| {share:g} | " + " | ".join(f"{_percent(rank < k)}" for k in (1, 3, 8)) + " |")
+    return max(quality, key=quality.__getitem__)
+
+
+def second_look(
+    store: EvaluationStore, examples: Sequence[Example], weights: RelevanceWeights
+) -> float:
+    """Return the weight of the likelihood, of `LIKELIHOODS`, that ranks the right chunk best."""
     ranks: dict[float, list[int]] = {weight: [] for weight in LIKELIHOODS}
-    for example in tqdm(bank.examples[:questions], desc="second look", leave=False):
-        candidates = bank.candidates(example.question, LOOKS, "hybrid", weights)
-        own = set(bank.chunks_of[example.document_id])
+    for example in tqdm(examples, desc="second look", leave=False):
+        candidates = store.candidates(example.question, LOOKS, "hybrid", weights)
+        right = set(store.chunks_of[example.document_id])
         level = candidates[: nearly_level(candidates)]
         likelihoods: list[float] = []
-        if own & {c.id for c in level}:
-            views = bank.views([candidate.id for candidate in level])
-            documents = [Selected(view.latents, view.scales, 0.0) for view in views]
-            likelihoods = memory.question_likelihood(example.question, documents)
+        if right & {candidate.id for candidate in level}:
+            selected = store.selected(level)
+            likelihoods = store.model.question_likelihood(example.question, selected)
         for weight in LIKELIHOODS:
-            found = [c.id for c in reconsider(candidates, likelihoods, LOOKS, weight)]
-            ranks[weight].append(next((i for i, c in enumerate(found) if c in own), LOOKS))
+            order = [c.id for c in reconsider(candidates, likelihoods, LOOKS, weight)]
+            ranks[weight].append(next((i for i, c in enumerate(order) if c in right), LOOKS))
     print("\n| weight of the likelihood | right in top 1 | 3 |\n|---|---|---|")
     quality = {}
     for weight, places in ranks.items():
         rank = np.array(places)
-        print(f"| {weight:g} | {100 * (rank < 1).mean():.1f} | {100 * (rank < 3).mean():.1f} |")
+        print(f"| {weight:g} | {_percent(rank < 1)} | {_percent(rank < 3)} |")
         quality[weight] = float((1 / (1 + rank)).mean())
     return max(quality, key=quality.__getitem__)
 
 
-def abstention(bank: banks.Bank, weights: RelevanceWeights) -> tuple[float, float]:
-    """The weight of coverage that tells best whether a document is there, and the threshold."""
-    found: dict[float, list[tuple[float, float]]] = {weight: [] for weight in COVERAGES}
-    for example in tqdm(bank.examples, desc="abstention", leave=False):
-        own = bank.chunks_of[example.document_id]
+def abstention(
+    store: EvaluationStore, examples: Sequence[Example], weights: RelevanceWeights
+) -> tuple[float, float]:
+    """Return the weight of coverage that tells best whether a document is stored.
+
+    The second number is the threshold: what has less support is not answered.
+    """
+    supports: dict[float, list[tuple[float, float]]] = {weight: [] for weight in COVERAGES}
+    for example in tqdm(examples, desc="abstention", leave=False):
+        right = store.chunks_of[example.document_id]
         both = [
-            bank.candidates(example.question, CHUNKS, "hybrid", weights, without)
-            for without in ((), own)
+            store.candidates(example.question, CHUNKS, "hybrid", weights, without)
+            for without in ((), right)
         ]
         for weight in COVERAGES:
             mixed = replace(weights, coverage=weight)
-            there, gone = (support(bank.store, example.question, c, mixed) for c in both)
-            found[weight].append((there, gone))
-    print("\n| weight of coverage | refused where the document is not there | AUC |\n|---|---|---|")
+            with_it, without_it = (
+                support(store.store, example.question, candidates, mixed) for candidates in both
+            )
+            supports[weight].append((with_it, without_it))
+    print("\n| weight of coverage | refused where the document is missing | AUC |\n|---|---|---|")
     quality, thresholds = {}, {}
-    for weight, pairs in found.items():
-        there, gone = np.array(pairs).T
-        thresholds[weight] = float(np.quantile(there, 1 - KEPT))
-        refused = (gone < thresholds[weight]).mean()
-        quality[weight] = float((there[:, None] > gone[None]).mean())
-        print(f"| {weight:g} | {100 * refused:.1f} % | {quality[weight]:.3f} |")
+    for weight, pairs in supports.items():
+        stored, missing = np.array(pairs).T
+        thresholds[weight] = float(np.quantile(stored, 1 - KEPT))
+        quality[weight] = float((stored[:, None] > missing[None]).mean())
+        refused = _percent(missing < thresholds[weight])
+        print(f"| {weight:g} | {refused} % | {quality[weight]:.3f} |")
     # The smallest that is nearly as good as the best: questions in other words share none with it.
     best = min(w for w in quality if quality[w] >= max(quality.values()) - NEARLY)
     print(
         f"\nCoverage {best:g}: below {thresholds[best]:.2f} nothing is answered; {KEPT:.0%} of the "
-        "questions whose document is there are."
+        "questions with a stored document are."
     )
     return best, thresholds[best]
+
+
+def _percent(which: NDArray[np.bool_]) -> str:
+    return f"{100 * which.mean():.1f}"
 
 
 if __name__ == "__main__":

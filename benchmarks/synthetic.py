@@ -78,9 +78,14 @@ def fill(
     unfinished.rename(folder)
 
 
-def texts(articles: Path) -> Iterator[str]:
-    """Yield pieces of the articles of a file, without end; from the second round on numbered."""
-    for turn in itertools.count():
+def texts(articles: Path, turns: int | None = None) -> Iterator[str]:
+    """Yield pieces of a file's articles, numbered from the second turn through the file on.
+
+    Args:
+        articles: JSON lines with `text`, maybe compressed.
+        turns: how often the file is read; None for without end.
+    """
+    for turn in itertools.count() if turns is None else range(turns):
         for _, article in data.documents(articles):
             for chunk in split(article, lambda ts: [len(t.split()) for t in ts], CHUNK_WORDS):
                 yield f"{chunk.text} ({turn})" if turn else chunk.text
