@@ -25,7 +25,7 @@ from store.store import Store
 if TYPE_CHECKING:
     from models.memory.protocol import Progress
     from models.memory.relevance import Retriever
-    from store.pruning.decide import Strategy
+    from store.pruning.prune import Strategy
     from store.pruning.records import PruneRecord
 
 __all__ = [

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from maccli.errors import USAGE, MacError
 from maccli.service.evidence import COUNTS, Evidence, retrieve
@@ -15,6 +15,7 @@ from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
     from maccli.service.session import Session
+    from models.memory.answering import Answerer
     from models.memory.protocol import AnswerStream
     from models.memory.relevance import Retriever
 
@@ -203,7 +204,8 @@ def export_adapter(
         )
     from models.export import export_adapter as write
 
-    write(session.model, question, evidence.modulations(), folder)
+    # Every model that is loaded is one; the protocol does not import what torch is needed for.
+    write(cast("Answerer", session.model), question, evidence.modulations(), folder)
 
 
 def checked(question: str) -> str:

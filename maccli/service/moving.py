@@ -67,7 +67,7 @@ def load(folder: Path, file: str, policy: Policy, advance: Advance | None = None
     if file != "-":
         return take(folder, Path(file).expanduser(), policy, advance)
     with tempfile.TemporaryDirectory(prefix="mac-") as temporary:
-        path = Path(temporary) / "export.mac"
+        path = Path(temporary) / "standard input"  # error messages name it
         with path.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         return take(folder, path, policy, advance)
