@@ -3,6 +3,7 @@
 # ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,11 +141,20 @@ def index(store: Path | None, as_json: bool, quiet: bool) -> None:
 
     out = Output(json=as_json, quiet=quiet)
     with options.require_store(store) as opened:
-        built = build(opened)
+        total = opened.stats().chunks
+        with out.progress(total, "key", "index") as progress:
+            built = build(opened, threads=_cores(), advance=progress.advance)
     if out.json:
         out.record(asdict(built))
     else:
         out.note(f"Indexed {count(built.keys, 'key')}: {size(built.bytes)}.")
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    return int(limit) if limit.isdecimal() and int(limit) else cores or 1
 
 
 def _repair(out: Output, store: Store, chunks: int, drop: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""`mac store prune` and `mac store undo`, and answers from what they leave."""
+"""`mac store prune`, its undoing, and answers from what it leaves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from maccli.commands.store.prune import STRATEGIES
 from maccli.service.ask import Options, ask
 from maccli.service.ingest import Piped, ingest
 from maccli.service.session import Session
-from store import Store, Target
+from store.pruning import prune
+from store.pruning.target import Target
+from store.store import Store
 
 from ...conftest import FakeMemory, Ran
 
@@ -36,24 +39,24 @@ def test_a_prune_and_its_undoing(mac: Mac, stored: Path) -> None:
     before = mac("store", "ls", "--json").json
     planned = mac("store", "prune", "--to", "50%", "--dry-run")
     assert planned.code == 0 and planned.err == ""
-    assert planned.out.startswith("Would leave 2 of 4 modulations (4.")
+    assert planned.out.startswith("Would keep 2 of 4 modulations (")
     assert ", about " in planned.out
     assert mac("store", "ls", "--json").json == before
-    assert mac("store", "undo").err.splitlines() == [
+    assert mac("store", "prune", "--undo").err.splitlines() == [
         "Error: There is no prune to undo.",
         "Hint: mac store vacuum makes prunes final.",
     ]
     ran = mac("store", "prune", "--to", "50%")
-    assert ran.code == 0 and ran.out.startswith("Left 2 of 4 modulations (")
-    assert ran.err.startswith("mac store undo takes it back")
+    assert ran.code == 0 and ran.out.startswith("Kept 2 of 4 modulations (")
+    assert ran.err.startswith("mac store prune --undo takes it back")
     shown = mac("store", "show", "bridge.txt").out
     assert ", shared with 1 chunk\nVarnholt is small." in shown
     piece = mac("store", "show", "bridge.txt", "--json").json["pieces"][0]
     assert (piece["sharing"], piece["pruned"]) == (1, False)
     assert "in memory    2 modulations\n" in mac("store", "stats").out
-    would = mac("store", "undo", "--dry-run")
+    would = mac("store", "prune", "--undo", "--dry-run")
     assert would.out.startswith("Would undo the prune of 2") and "(merge to 50%)" in would.out
-    undone = mac("store", "undo", "--json").json
+    undone = mac("store", "prune", "--undo", "--json").json
     assert (undone["before"], undone["after"], undone["dry_run"]) == (4, 2, False)
     assert mac("store", "ls", "--json").json == before
 
@@ -81,7 +84,7 @@ def test_dropped_chunks_are_told(mac: Mac, stored: Path) -> None:
     assert mac("ingest", *TEXTS).out.startswith("4 documents: 4 unchanged.")
     nothing = mac("store", "prune", "--strategy", "random", "--to", "5")
     assert nothing.out.startswith("Nothing to do: 1 modulation (")
-    assert mac("store", "undo").out.startswith("Undid the prune of 2")
+    assert mac("store", "prune", "--undo").out.startswith("Undid the prune of 2")
     assert mac("store", "stats", "--json").json["pruned"] == 0
 
 
@@ -92,6 +95,9 @@ def test_dropped_chunks_are_told(mac: Mac, stored: Path) -> None:
         ("--to", "0%"),
         (),
         ("--to", "5", "--strategy", "best"),
+        ("--to", "5", "--undo"),
+        ("--undo", "--strategy", "merge"),
+        ("--undo", "--seed", "0"),
     ],
 )
 def test_wrong_usage(mac: Mac, stored: Path, args: tuple[str, ...]) -> None:
@@ -104,14 +110,19 @@ def test_what_cannot_be(mac: Mac, stored: Path, tmp_path: Path) -> None:
     ran = mac("store", "prune", "--to", "9B")
     assert ran.code == 1 and len(ran.err.splitlines()) == 2
     assert ran.err.startswith("Error: The modulations cannot be made as small as 9 B")
-    for command in (("prune", "--to", "5"), ("undo",)):
+    for command in (("prune", "--to", "5"), ("prune", "--undo")):
         assert mac("store", *command, "--store", str(tmp_path / "none")).code == 1
 
 
 def test_without_a_store_there_is_nothing_to_prune(mac: Mac, memory: FakeMemory) -> None:
-    for command in (("prune", "--to", "5"), ("undo",)):
+    for command in (("prune", "--to", "5"), ("prune", "--undo")):
         ran = mac("store", *command)
         assert ran.code == 1 and ran.err.startswith("Error: There is no store in")
+
+
+def test_every_strategy_can_be_chosen() -> None:
+    assert sorted(STRATEGIES) == sorted(prune.STRATEGIES)
+    assert STRATEGIES[0] == "merge"
 
 
 # answers
@@ -125,7 +136,7 @@ def session(opened: Session) -> Session:
 
 def pruned(session: Session, strategy: str, left: int) -> Store:
     assert session.store is not None
-    session.store.prune(strategy, Target(number=left))  # type: ignore[arg-type]
+    prune.prune(session.store, strategy, Target(number=left))  # type: ignore[arg-type]
     return session.store
 
 
@@ -146,7 +157,7 @@ def test_an_answer_names_its_chunk_first_and_then_what_it_was_merged_with(
     assert sum(source.weight for source in answer.sources) == pytest.approx(1)
     rag = ask(session, question, Options(k=1, mode="rag"))
     assert [s.source for s in rag.sources] == ["bridge.txt"]
-    store.undo()
+    prune.undo(store)
     assert ask(session, question, Options(k=1)).sources == before.sources
 
 
