@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from models.base.lm import BaseLM, Prefix
-from models.base.lora import Worn, transposed
+from models.base.lora import AppliedLora, transposed
 from models.errors import ModelError, UnsupportedModelError, optional
 from models.memory.answering import Answerer
 from models.memory.card import repository
@@ -52,7 +52,7 @@ def export_adapter(
         OSError: the folder cannot be written, or is not empty.
     """
     applied = model.applied(question, [selected])
-    if isinstance(applied, Worn):
+    if isinstance(applied, AppliedLora):
         config, tensors = _low_rank(model.lm, applied)
     else:
         with applied as prefix:
@@ -126,7 +126,7 @@ print(AutoTokenizer.from_pretrained(base).decode(answer[0, {len(ids)}:]))
 {pinned if base != base_name else ""}"""
 
 
-def _low_rank(lm: BaseLM, applied: Worn) -> Adapter:
+def _low_rank(lm: BaseLM, applied: AppliedLora) -> Adapter:
     """LoRA: A [r, I] and B [O, r] of each projection, under the module's name."""
     names = {module: name for name, module in lm.model.named_modules()}
     tensors = {}
