@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from store.errors import StoreError, corrupt, forbidden, translated
-from store.index import keys
+from store.index import keys, live_keys
 from store.index.connection import NEAR_NAME, reading, require_space, sync_folder, writing
 from store.records import Indexed
 
@@ -152,7 +152,7 @@ def _then(blocks: list[Block], store: Store, last: int) -> Iterator[Block]:
 def _live(store: Store, **which: Any) -> Iterator[Block]:
     with translated(store.path):
         try:
-            yield from keys.live(store.connection, store.key_size, _BLOCK, **which)
+            yield from live_keys.live(store.connection, store.key_size, _BLOCK, **which)
         except keys.DamagedKeysError as error:
             raise corrupt(store.path, str(error)) from error
 

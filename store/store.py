@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Never, Self
 
 from store.errors import ChunksGoneError, StoreError, corrupt, translated
-from store.index import documents, keys, search
+from store.index import chunks, documents, keys, live_keys, search
 from store.index.connection import INDEX_NAME, NEAR_NAME, pragma, reading, synchronous, writing
 from store.index.opening import Identity, Wanted, check_unchanged, open_index
 from store.labels import EVERYTHING, NO_CHANGE, Labels, Within
@@ -207,7 +207,7 @@ class Store:
     def chunks(self, document_id: int) -> list[ChunkRow]:
         """Return a document's chunks in the order of the text; none if it does not exist."""
         with translated(self.path):
-            return documents.chunks_of(self.connection, document_id)
+            return chunks.of_document(self.connection, document_id)
 
     def chunk_rows(self, ids: Sequence[int]) -> list[ChunkRow]:
         """Return the chunks `ids`, in the same order.
@@ -217,7 +217,7 @@ class Store:
         """
         wanted = [int(chunk_id) for chunk_id in ids]
         with translated(self.path):
-            rows = documents.chunks_by_id(self.connection, list(set(wanted)))
+            rows = chunks.by_ids(self.connection, list(set(wanted)))
         return [rows[i] if i in rows else self._gone(i) for i in wanted]
 
     def modulations(self, ids: Sequence[int]) -> list[StoredModulation]:
@@ -241,8 +241,8 @@ class Store:
     def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
         """Return other chunks, at most `limit`, whose merged modulations the chunks `ids` share."""
         with translated(self.path), reading(self.connection):
-            others = documents.sharers(self.connection, [int(i) for i in ids], limit)
-            rows = documents.chunks_by_id(self.connection, others)
+            others = chunks.sharers(self.connection, [int(i) for i in ids], limit)
+            rows = chunks.by_ids(self.connection, others)
         return [rows[chunk_id] for chunk_id in others]
 
     def keys(
@@ -263,9 +263,9 @@ class Store:
         if block < 1:
             raise ValueError(f"a block needs at least 1 key, not {block}")
         with translated(self.path):
-            chosen = keys.chosen_ids(self.connection, within) if within else None
+            chosen = live_keys.chosen_ids(self.connection, within) if within else None
             try:
-                yield from keys.live(self.connection, self.key_size, block, chosen=chosen)
+                yield from live_keys.live(self.connection, self.key_size, block, chosen=chosen)
             except keys.DamagedKeysError as error:
                 raise corrupt(self.path, str(error)) from error
 
@@ -496,7 +496,7 @@ class Store:
             self.connection.execute("PRAGMA busy_timeout = 0")
             try:
                 with writing(self.connection):
-                    documents.record_use(self.connection, weights)
+                    chunks.record_use(self.connection, weights)
             finally:
                 self.connection.execute(f"PRAGMA busy_timeout = {wait}")
 

@@ -1,17 +1,17 @@
-"""The tables of documents and chunks, in the caller's transaction."""
+"""The documents and the writing of their chunks, in the caller's transaction."""
 
 from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.errors import ChunksGoneError
-from store.index.connection import by_id, now
+from store.index.connection import now
 from store.labels import Within
-from store.records import ChunkRow, Document, KeptChunk, NewChunk
+from store.records import Document, KeptChunk, NewChunk
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -21,12 +21,6 @@ _DOCUMENT = (
     "media_type, encoding, added_at, updated_at, date, "
     "(SELECT count(*) FROM chunks WHERE document_id = documents.id AND pruned IS NOT NULL), "
     "(SELECT group_concat(tag) FROM document_tags WHERE document_id = documents.id)"
-)
-_CHUNK = (
-    'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
-    "chunks.bytes, chunks.pruned IS NOT NULL, (SELECT count(*) FROM chunks AS other WHERE "
-    "other.merged_id = chunks.merged_id AND other.id <> chunks.id AND other.pruned IS NULL) "
-    "FROM chunks JOIN documents ON documents.id = document_id"
 )
 
 
@@ -278,50 +272,6 @@ def write_labels(
     connection.executemany(
         "INSERT INTO document_tags (tag, document_id) VALUES (?, ?)",
         [(tag, document_id) for tag in tags],
-    )
-
-
-def chunks_of(connection: sqlite3.Connection, document_id: int) -> list[ChunkRow]:
-    """Return a document's chunks in the order of the text."""
-    query = f"{_CHUNK} WHERE document_id = ? ORDER BY position"
-    return [_chunk(row) for row in connection.execute(query, (document_id,))]
-
-
-def chunks_by_id(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, ChunkRow]:
-    """Return those of the chunks that exist, by their ids."""
-    rows = map(_chunk, by_id(connection, f"{_CHUNK} WHERE chunks.id", ids))
-    return {row.id: row for row in rows}
-
-
-def _chunk(row: tuple[Any, ...]) -> ChunkRow:
-    values = [*row[:-2], bool(row[-2]), row[-1]]
-    return ChunkRow(*values)
-
-
-def sharers(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> list[int]:
-    """Return at most `limit` other chunks that share a modulation with one of the chunks `ids`."""
-    query = "SELECT merged_id FROM chunks WHERE merged_id IS NOT NULL AND id"
-    matches: list[int] = []
-    for merged_id in {row[0] for row in by_id(connection, query, ids)}:
-        query = "SELECT id FROM chunks WHERE merged_id = ? AND pruned IS NULL ORDER BY id LIMIT ?"
-        matches += [row[0] for row in connection.execute(query, (merged_id, limit + len(ids)))]
-    return sorted(set(matches).difference(ids))[:limit]
-
-
-def any_dropped(connection: sqlite3.Connection) -> bool:
-    """Return whether there are chunks that a prune has dropped."""
-    query = "SELECT 1 FROM chunks WHERE pruned IS NOT NULL LIMIT 1"
-    return connection.execute(query).fetchone() is not None
-
-
-def record_use(connection: sqlite3.Connection, weights: Mapping[int, float]) -> None:
-    """Count an answer for each of the chunks that exist, given by id with its share of it."""
-    connection.executemany(
-        "INSERT INTO usage (chunk_id, answers, weight, last_used) "
-        "SELECT id, 1, ?, ? FROM chunks WHERE id = ? "
-        "ON CONFLICT (chunk_id) DO UPDATE SET answers = answers + 1, "
-        "weight = weight + excluded.weight, last_used = excluded.last_used",
-        [(weight, now(), chunk_id) for chunk_id, weight in weights.items()],
     )
 
 

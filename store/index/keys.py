@@ -17,9 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from store.index.connection import reading
-from store.labels import Within
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -36,9 +33,9 @@ _MIN_DEAD = 1024
 _DEAD_SHARE = 3
 _PIECE = 512
 
-_COLUMNS = "first, last, count, checksum, ids, keys"
+COLUMNS = "first, last, count, checksum, ids, keys"
 # Keys that nothing needs any more: of chunks that are gone, or dropped for good.
-_USELESS = (
+USELESS = (
     "SELECT chunk_id FROM dead_keys LEFT JOIN chunks ON id = chunk_id "
     "WHERE id IS NULL OR pruned = 0"
 )
@@ -72,7 +69,7 @@ def discard(connection: sqlite3.Connection, ids: Iterable[int]) -> bool:
     query = f"SELECT count(*) FROM (SELECT 1 FROM dead_keys LIMIT {_MIN_DEAD})"
     if connection.execute(query).fetchone()[0] < _MIN_DEAD:
         return False
-    (dead,) = connection.execute(f"SELECT count(*) FROM ({_USELESS})").fetchone()
+    (dead,) = connection.execute(f"SELECT count(*) FROM ({USELESS})").fetchone()
     (total,) = connection.execute("SELECT coalesce(sum(count), 0) FROM key_blocks").fetchone()
     return bool(dead >= _MIN_DEAD and dead * _DEAD_SHARE >= total)
 
@@ -86,7 +83,7 @@ def restore(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
 
 def useless(connection: sqlite3.Connection) -> int:
     """Return how many keys `compact` would fold away."""
-    return int(connection.execute(f"SELECT count(*) FROM ({_USELESS})").fetchone()[0])
+    return int(connection.execute(f"SELECT count(*) FROM ({USELESS})").fetchone()[0])
 
 
 def compact(connection: sqlite3.Connection, key_size: int) -> None:
@@ -99,19 +96,19 @@ def compact(connection: sqlite3.Connection, key_size: int) -> None:
     """
     import numpy as np
 
-    dead = _sorted_ids(connection, _USELESS)
+    dead = sorted_ids(connection, USELESS)
     ids, keys = np.empty(0, np.int64), np.empty((0, key_size), np.float16)
     for row in _rows(connection):
         old_ids, old_keys = decode(row, key_size)
         connection.execute("DELETE FROM key_blocks WHERE first = ?", (row[0],))
-        alive = ~_among(old_ids, dead)
+        alive = ~among(old_ids, dead)
         ids = np.concatenate((ids, old_ids[alive]))
         keys = np.concatenate((keys, old_keys[alive]))
         if len(ids) >= ROW:  # what is written begins with an id that was read already
             _write(connection, ids[:ROW], keys[:ROW])
             ids, keys = ids[ROW:], keys[ROW:]
     _write(connection, ids, keys)
-    connection.execute(f"DELETE FROM dead_keys WHERE chunk_id IN ({_USELESS})")
+    connection.execute(f"DELETE FROM dead_keys WHERE chunk_id IN ({USELESS})")
 
 
 def mend(connection: sqlite3.Connection, key_size: int) -> list[int]:
@@ -132,12 +129,12 @@ def mend(connection: sqlite3.Connection, key_size: int) -> list[int]:
             connection.execute("DELETE FROM key_blocks WHERE first = ?", (row[0],))
         else:
             known = np.concatenate((known, ids))
-    chunks = _sorted_ids(connection, "SELECT id FROM chunks")
+    chunks = sorted_ids(connection, "SELECT id FROM chunks")
     connection.execute("DELETE FROM dead_keys")
     connection.execute("INSERT INTO dead_keys SELECT id FROM chunks WHERE pruned IS NOT NULL")
-    discard(connection, known[~_among(known, chunks)].tolist())
-    wanted = _sorted_ids(connection, "SELECT id FROM chunks WHERE pruned IS NULL OR pruned <> 0")
-    missing: list[int] = wanted[~_among(wanted, known)].tolist()
+    discard(connection, known[~among(known, chunks)].tolist())
+    wanted = sorted_ids(connection, "SELECT id FROM chunks WHERE pruned IS NULL OR pruned <> 0")
+    missing: list[int] = wanted[~among(wanted, known)].tolist()
     return missing
 
 
@@ -154,70 +151,6 @@ def stored(connection: sqlite3.Connection, key_size: int) -> Iterator[Block]:
             raise DamagedKeysError(f"the keys from chunk {ids[0]} on are out of order")
         last = int(ids[-1])
         yield ids, keys
-
-
-def live(
-    connection: sqlite3.Connection,
-    key_size: int,
-    size: int,
-    *,
-    after: int = 0,
-    chosen: NDArray[np.int64] | None = None,
-    dropped: bool = False,
-) -> Iterator[Block]:
-    """Yield keys in the order of ids, at most `size` at a time: ids int64 [n], keys float16 [n, E].
-
-    They are those of the moment of the first block, without what another process removes and folds
-    away meanwhile. No transaction is open between two blocks.
-
-    Args:
-        connection: to the index.
-        key_size: E.
-        size: of a block.
-        after: only of chunks with larger ids.
-        chosen: only of these chunks, int64 [n], growing; None for all.
-        dropped: also of chunks that a prune dropped, as long as it can be undone.
-
-    Raises:
-        DamagedKeysError: a row is damaged.
-    """
-    import numpy as np
-
-    with reading(connection):
-        query = _USELESS if dropped else "SELECT chunk_id FROM dead_keys"
-        dead = _sorted_ids(connection, query)
-        (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
-    while True:
-        with reading(connection):
-            rows = _next_rows(connection, after, newest, size, chosen)
-        blocks = []
-        for row in rows:
-            ids, keys = decode(row, key_size)
-            alive = (ids > after) & (ids <= newest)
-            if len(dead):
-                alive &= ~_among(ids, dead)
-            if chosen is not None:
-                alive &= _among(ids, chosen)
-            blocks.append((ids, keys) if alive.all() else (ids[alive], keys[alive]))
-            after = max(after, int(ids[-1]))
-        if not rows:
-            return
-        if len(blocks) == 1:
-            ids, keys = blocks[0]
-        else:
-            ids, keys = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
-        for start in range(0, len(ids), size):
-            yield ids[start : start + size], keys[start : start + size]
-
-
-def chosen_ids(connection: sqlite3.Connection, within: Within) -> NDArray[np.int64]:
-    """Return the ids of the chunks of certain documents, without dropped ones: int64 [n]."""
-    condition, values = within.condition()
-    query = (
-        "SELECT chunks.id FROM documents JOIN chunks ON document_id = documents.id "
-        f"WHERE pruned IS NULL AND {condition}"
-    )
-    return _sorted_ids(connection, query, values)
 
 
 def decode(row: Row, key_size: int) -> Block:
@@ -248,42 +181,11 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Row]:
     firsts = connection.execute("SELECT first FROM key_blocks ORDER BY first").fetchall()
     for first in firsts:
         yield connection.execute(
-            f"SELECT {_COLUMNS} FROM key_blocks WHERE first = ?", first
+            f"SELECT {COLUMNS} FROM key_blocks WHERE first = ?", first
         ).fetchone()
 
 
-def _next_rows(
-    connection: sqlite3.Connection,
-    after: int,
-    newest: int,
-    size: int,
-    chosen: NDArray[np.int64] | None,
-) -> list[Row]:
-    """Return rows with keys behind `after`, until they hold `size` keys."""
-    rows: list[Row] = []
-    number = 0
-    # The last row that begins before may reach beyond: another process may have folded rows.
-    places = connection.execute(
-        "SELECT first, last, count FROM key_blocks WHERE first <= ?2 AND first >= coalesce("
-        "(SELECT max(first) FROM key_blocks WHERE first <= ?1), 0) ORDER BY first",
-        (after, newest),
-    )
-    with closing(places):
-        for first, last, count in places:
-            _check_place(first, last, count)
-            if first <= after and last <= after:
-                continue
-            if chosen is not None and not _overlap(chosen, first, last):
-                continue
-            query = f"SELECT {_COLUMNS} FROM key_blocks WHERE first = ?"
-            rows.append(connection.execute(query, (first,)).fetchone())
-            number += count
-            if number >= size:
-                break
-    return rows
-
-
-def _check_place(first: Any, last: Any, count: Any) -> None:
+def check_place(first: Any, last: Any, count: Any) -> None:
     """Raise `DamagedKeysError` if a row cannot have these ids and this number of keys."""
     numbers = all(isinstance(value, int) for value in (first, last, count))
     if not numbers or not 0 < count <= last - first + 1:
@@ -298,13 +200,13 @@ def _fold(connection: sqlite3.Connection, key_size: int) -> None:
     places = connection.execute("SELECT first, last, count FROM key_blocks ORDER BY first DESC")
     with closing(places):
         for place, last, count in places:
-            _check_place(place, last, count)
+            check_place(place, last, count)
             if count >= ROW:
                 break
             first, total = place, total + count
     if total < ROW:
         return
-    query = f"SELECT {_COLUMNS} FROM key_blocks WHERE first >= ? ORDER BY first"
+    query = f"SELECT {COLUMNS} FROM key_blocks WHERE first >= ? ORDER BY first"
     blocks = [decode(row, key_size) for row in connection.execute(query, (first,))]
     connection.execute("DELETE FROM key_blocks WHERE first >= ?", (first,))
     ids, keys = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
@@ -319,7 +221,7 @@ def _write(
         block = ids[start : start + ROW]
         data = block.astype("<i8").tobytes(), keys[start : start + ROW].astype("<f2").tobytes()
         values = int(block[0]), int(block[-1]), len(block), _checksum(*data), *data
-        connection.execute(f"INSERT INTO key_blocks ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values)
+        connection.execute(f"INSERT INTO key_blocks ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values)
 
 
 def _checksum(ids: bytes, keys: bytes) -> int:
@@ -340,9 +242,10 @@ def _checksum(ids: bytes, keys: bytes) -> int:
     return int((pieces * weights).sum(dtype=np.uint64).astype(np.int64))
 
 
-def _sorted_ids(
+def sorted_ids(
     connection: sqlite3.Connection, query: str, values: Sequence[str] = ()
 ) -> NDArray[np.int64]:
+    """Return the ids that a query gives, growing: int64 [n]."""
     import numpy as np
 
     ids = np.fromiter((row[0] for row in connection.execute(query, values)), dtype=np.int64)
@@ -350,17 +253,17 @@ def _sorted_ids(
     return ids
 
 
-def _among(ids: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+def among(ids: NDArray[np.int64], chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which of `ids` are among `chosen`, both growing: bool [n]."""
     import numpy as np
 
-    if not len(ids) or not len(chosen) or not _overlap(chosen, int(ids[0]), int(ids[-1])):
+    if not len(ids) or not len(chosen) or not overlap(chosen, int(ids[0]), int(ids[-1])):
         return np.zeros(len(ids), dtype=np.bool_)
     at = np.searchsorted(chosen, ids).clip(max=len(chosen) - 1)
     return np.asarray(chosen[at] == ids)
 
 
-def _overlap(chosen: NDArray[np.int64], first: int, last: int) -> bool:
+def overlap(chosen: NDArray[np.int64], first: int, last: int) -> bool:
     """Return whether any of `chosen`, growing, lies between `first` and `last`."""
     import numpy as np
 

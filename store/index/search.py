@@ -8,7 +8,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Sequence
 
-from store.index.documents import any_dropped
+from store.index.chunks import any_dropped
 from store.labels import Within
 
 MAX_TERMS = 64

@@ -22,6 +22,10 @@ def churn(path, seed):
     """
     chance = random.Random(int(seed))
     with samples.create(path) as store:
+        _ = (
+            store.database,
+            store.codec,
+        )  # imported now: a kill is to come while something is written
         print("ready", flush=True)
         for version in itertools.count(int(seed) * 100_000):
             source = chance.choice("abcdefgh")

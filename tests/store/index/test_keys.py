@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import StoreCorruptError
-from store.index import keys
+from store.index import keys, live_keys
 from store.index.connection import writing
 from store.index.keys import DamagedKeysError
 from tests.store import samples
@@ -90,7 +90,7 @@ def test_blocks_are_of_at_most_the_size_and_may_begin_later(store, small_rows):
     store.remove("d1")
 
     def read(size, **options):
-        blocks = keys.live(store.connection, E, size, **options)
+        blocks = live_keys.live(store.connection, E, size, **options)
         sizes = []
         found = []
         for ids, values in blocks:
@@ -114,7 +114,7 @@ def test_the_rows_without_a_chosen_key_are_not_read(store, small_rows):
         put(store, f"d{n}", count=4)
     store.connection.execute("UPDATE key_blocks SET keys = x'' WHERE first = 5")
     chosen = np.array([2, 9, 16])
-    found = [i for ids, _ in keys.live(store.connection, E, 99, chosen=chosen) for i in ids]
+    found = [i for ids, _ in live_keys.live(store.connection, E, 99, chosen=chosen) for i in ids]
     assert found == [2, 9, 16]
 
 
@@ -151,7 +151,7 @@ def test_pages_in_another_order_are_noticed(store):
     values = rng.standard_normal((512, 384)).astype(np.float16)
     ids = np.arange(1, 513)
     keys._write(store.connection, ids, values)
-    row = store.connection.execute(f"SELECT {keys._COLUMNS} FROM key_blocks").fetchone()
+    row = store.connection.execute(f"SELECT {keys.COLUMNS} FROM key_blocks").fetchone()
     keys.decode(row, 384)
     page = 4096
     swapped = row[5][page : 2 * page] + row[5][:page] + row[5][2 * page :]
@@ -233,7 +233,9 @@ def test_reading_is_what_a_slow_reference_says(
             store.remove(f"d{n}")
         expected = [r[0] for r in store.connection.execute("SELECT id FROM chunks ORDER BY id")]
         found = [
-            i for ids, _ in keys.live(store.connection, E, size, after=after) for i in ids.tolist()
+            i
+            for ids, _ in live_keys.live(store.connection, E, size, after=after)
+            for i in ids.tolist()
         ]
         assert found == [i for i in expected if i > after]
         assert list(samples.all_keys(store, size)) == expected
