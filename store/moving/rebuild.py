@@ -11,11 +11,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from store.errors import corrupt, translated
-from store.index import keys
+from store.index import keys, live_keys
 from store.index.connection import (
     INDEX_NAME,
     pragma,
@@ -117,12 +116,11 @@ def _adopt(store: Store, draft: Store) -> None:
     for statement in _ADOPT:
         connection.execute(statement, {"base": base} if ":base" in statement else {})
     try:
-        with closing(keys.live(draft.connection, draft.key_size, keys.ROW)) as blocks:
-            for ids, vectors in blocks:
-                rows = _present(connection, (ids + base).tolist())
-                pairs = [(i + base, key) for i, key in zip(ids.tolist(), vectors, strict=True)]
-                chosen = [(i, key) for i, key in pairs if i in rows]
-                keys.append(connection, [i for i, _ in chosen], [key for _, key in chosen])
+        for ids, vectors in live_keys.live(draft.connection, draft.key_size, keys.ROW):
+            present = _present(connection, (ids + base).tolist())
+            pairs = zip((ids + base).tolist(), vectors, strict=True)
+            chosen = [(chunk_id, key) for chunk_id, key in pairs if chunk_id in present]
+            keys.append(connection, [i for i, _ in chosen], [key for _, key in chosen])
     except keys.DamagedKeysError as error:
         raise corrupt(draft.path, str(error)) from error
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from store import NewChunk
+from store.care.verify import verify
 from tests.store import samples
 from tests.store.samples import E, R
 
@@ -10,13 +11,14 @@ STRATEGIES = ("random", "average", "nn-average", "merge", "usage")
 MERGING = STRATEGIES[1:4]
 
 
-def chunk(seed, tokens, near=0):
+def chunk(seed, tokens, near=0, position=0):
     """Latents as `quantise` makes them, of chunks that are alike if `near` is the same."""
     rng, common = np.random.default_rng([1, seed]), np.random.default_rng([2, near])
     key = common.standard_normal(E) + 0.1 * rng.standard_normal(E)
     latents = common.integers(-90, 91, (tokens, R)) + rng.integers(-20, 21, (tokens, R))
     latents[:, 0] = 127
     return NewChunk(
+        position=position,
         start=0,
         end=9,
         text=f"text of {seed} about {near}",
@@ -29,16 +31,26 @@ def chunk(seed, tokens, near=0):
 def fill(store, documents=6, chunks=2, first=0):
     """Documents whose chunks have 3 to 7 tokens; the n-th is like the one three later."""
     for n in range(first, first + documents):
-        made = [chunk(100 * n + i, 3 + (n + i) % 5, 10 * (n % 3) + i) for i in range(chunks)]
+        made = [
+            chunk(100 * n + i, 3 + (n + i) % 5, 10 * (n % 3) + i, position=i) for i in range(chunks)
+        ]
         store.put(f"d{n}", content_hash=str(n), chunking="c", chunks=made)
 
 
 def contents(store):
-    """Everything in the store, bit for bit, but the history."""
+    """Everything in the store, bit for bit."""
     with store.snapshot():
         tables = {
-            name: store._connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()
-            for name in ("documents", "chunks", "modulations", "merged", "members", "prunes")
+            name: store.connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall()
+            for name in (
+                "documents",
+                "chunks",
+                "modulations",
+                "merged",
+                "members",
+                "prunes",
+                "dead_keys",
+            )
         }
         return tables, {i: key.tobytes() for i, key in samples.all_keys(store).items()}
 
@@ -46,33 +58,32 @@ def contents(store):
 def there(store):
     """The ids of the chunks that were not dropped."""
     query = "SELECT id FROM chunks WHERE pruned IS NULL ORDER BY id"
-    return [row[0] for row in store._connection.execute(query)]
+    return [row[0] for row in store.connection.execute(query)]
 
 
 def readings(store):
     """What each chunk that is there is read as: bytes of latents and of scales."""
     ids = there(store)
     return {
-        i: (latents.tobytes(), scales.tobytes())
-        for i, (latents, scales) in zip(ids, store.modulations(ids), strict=True)
+        i: tuple(array.tobytes() for array in modulation.spread())
+        for i, modulation in zip(ids, store.modulations(ids), strict=True)
     }
 
 
 def check(store):
     """What holds of every store, whatever was pruned, undone and removed."""
-    samples.all_keys(store)  # mends a key file that went missing
-    assert list(store.verify()) == []
+    assert list(verify(store)) == []
     with store.snapshot():
         ids = there(store)
         assert list(samples.all_keys(store)) == ids
         rows = store.chunk_rows(ids)
-        views = store.views(ids)
-        for row, view, (latents, scales) in zip(rows, views, store.modulations(ids), strict=True):
+        for row, modulation in zip(rows, store.modulations(ids), strict=True):
+            latents, scales = modulation.spread()
             assert latents.shape == (row.tokens, R) and scales.shape == (row.tokens,)
-            assert len(view.latents) <= row.tokens and not row.pruned
+            assert len(modulation.latents) <= row.tokens and not row.pruned
         stats = store.stats()
         query = "SELECT count(DISTINCT coalesce(-merged_id, id)) FROM chunks WHERE pruned IS NULL"
-        assert stats.modulations == store._connection.execute(query).fetchone()[0]
+        assert stats.modulations == store.connection.execute(query).fetchone()[0]
         assert (stats.chunks - stats.pruned) == len(ids)
         for document in store.documents():
             own = store.chunks(document.id)
@@ -82,10 +93,10 @@ def check(store):
         found = {chunk_id for chunk_id, _ in store.search("text about", limit=1000)}
         assert found == set(ids)
     if store.writable:
-        store._connection.execute(
+        store.connection.execute(
             "INSERT INTO chunks_fts (chunks_fts, rank) VALUES ('integrity-check', 1)"
         )
-    assert store._connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    assert store._connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert store.connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert store.connection.execute("PRAGMA foreign_key_check").fetchall() == []
     query = "SELECT id FROM merged WHERE id NOT IN (SELECT merged_id FROM members)"
-    assert store._connection.execute(query).fetchall() == []
+    assert store.connection.execute(query).fetchall() == []

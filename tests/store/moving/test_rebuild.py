@@ -3,7 +3,9 @@ import sqlite3
 import numpy as np
 import pytest
 
-from store import NewChunk, Store, StoreError, rebuilding
+from store import NewChunk, Store, StoreError
+from store.care.verify import verify as problems_of
+from store.moving.rebuild import DRAFT, adopt, document_text
 from store.records import ChunkRow
 from tests.store import samples
 from tests.store.samples import put, verify
@@ -28,14 +30,15 @@ def row(start, text):
     ],
 )
 def test_the_text_of_a_document_comes_back_at_its_offsets(chunks, expected):
-    assert rebuilding.text(chunks) == expected
+    assert document_text(chunks) == expected
 
 
 def draft_of(path, sources):
-    draft = Store.open(path / rebuilding.DRAFT, **NEW, model="new", create=True)
+    draft = Store.open(path / DRAFT, **NEW, model="new", create=True)
     for source, version in sources.items():
         chunks = [
             NewChunk(
+                0,
                 0,
                 7,
                 f"{source} anew",
@@ -54,28 +57,27 @@ def test_a_draft_takes_the_place_of_the_chunks(path):
             put(store, source, count=3)
         before = {document.source: document for document in store.documents()}
         with draft_of(path, {"c": 1, "a": 1, "b": 1, "gone": 1}) as draft:
-            assert store.adopt(draft)
+            assert adopt(store, draft)
         # An object that was open meanwhile must not write what is of the old checkpoint.
         with pytest.raises(StoreError, match="was rebuilt for another checkpoint"):
             put(store, "d", count=1)
     with Store.open(path, **NEW) as store:
         assert (store.model, store.key_size, store.latent_size) == ("new", 5, 3)
-        assert list(store.verify()) == []
+        assert list(problems_of(store)) == []
         for document in store.documents():
             old = before.pop(document.source)
             assert (document.id, document.added_at) == (old.id, old.added_at)
             assert (document.chunks, document.tokens, document.chunking) == (1, 2, "c2")
             (chunk,) = store.chunks(document.id)
             assert chunk.id > 9 and chunk.text == f"{document.source} anew"
-            ((latents, _),) = store.modulations([chunk.id])
-            assert latents.tolist() == [[1, 1, 1]] * 2
+            (modulation,) = store.modulations([chunk.id])
+            assert modulation.latents.tolist() == [[1, 1, 1]] * 2
         assert before == {}
         assert [found for found, _ in store.search("anew")] == sorted(
             chunk.id for d in store.documents() for chunk in store.chunks(d.id)
         )
         assert store.search("version") == []
         assert [key.tolist() for key in samples.all_keys(store).values()] == [[1.0] * 5] * 3
-        assert len(list(path.glob("keys-*"))) == 1
 
 
 @pytest.mark.parametrize("made", [{"a": 1}, {"a": 1, "b": 2}])
@@ -84,7 +86,7 @@ def test_a_draft_that_lacks_something_changes_nothing(path, made):
         for source in "ab":
             put(store, source, count=3)
         with draft_of(path, made) as draft:
-            assert not store.adopt(draft)
+            assert not adopt(store, draft)
         assert verify(store) == {"a": 1, "b": 1}
 
 
@@ -95,10 +97,31 @@ def test_a_failing_take_over_changes_nothing(path, monkeypatch):
     with samples.create(path) as store:
         put(store, "a", count=3)
         with draft_of(path, {"a": 1}) as draft:
-            monkeypatch.setattr("store.keyblock.KeyBlock.rewrite", fail)
+            monkeypatch.setattr("store.index.keys.append", fail)
             with pytest.raises(StoreError, match="oops"):
-                store.adopt(draft)
+                adopt(store, draft)
         assert verify(store) == {"a": 1}
         monkeypatch.undo()
         with draft_of(path, {}) as draft:
-            assert store.adopt(draft)
+            assert adopt(store, draft)
+
+
+def test_a_part_of_a_document_stays_one(path):
+    with samples.create(path) as store:
+        made = samples.chunks("a", 1, 9)
+        store.put("a", content_hash="1 3", chunking="c1", chunks=made[:4], expected=9)
+        with draft_of(path, {"a": 1}) as draft:
+            assert adopt(store, draft)
+    with Store.open(path, **NEW) as store:
+        document = store.document("a")
+        assert document.partial and (document.chunks, document.expected) == (1, 6)
+        assert list(problems_of(store)) == []
+
+
+def test_a_draft_with_a_part_of_a_document_is_not_taken(path):
+    with samples.create(path) as store:
+        put(store, "a", count=3)
+        with draft_of(path, {"a": 1}) as draft:
+            draft.connection.execute("UPDATE documents SET expected = 2")
+            assert not adopt(store, draft)
+        assert verify(store) == {"a": 1}

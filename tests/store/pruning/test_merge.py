@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import neighbours
-from store.merge import Part, average, concentrate, fit, merge
-from store.rounding import quantise
+from store.pruning import pairs as near
+from store.pruning.merge import average, concentrate, fit, merge
+from store.pruning.tokens import TokenSet, quantise
 
 
 def part(seed, tokens, *chunks, size=8):
     """A modulation of random latents that `chunks` share, each with all of its tokens."""
     z = np.random.default_rng(seed).standard_normal((tokens, size)).astype(np.float32)
-    return Part(*quantise(z), {chunk: np.arange(tokens) for chunk in chunks})
+    return TokenSet(*quantise(z), {chunk: np.arange(tokens) for chunk in chunks})
 
 
 def values(one):
@@ -93,7 +93,7 @@ def test_an_average_is_taken_place_by_place_over_the_longest():
 
 def test_what_stands_for_more_weighs_more():
     near = np.array([[1.0, 0], [0.9, 0], [0, 9]], np.float32)
-    two = merge([Part(*quantise(near), {1: np.array([0, 0, 0, 1, 2])})], 2)
+    two = merge([TokenSet(*quantise(near), {1: np.array([0, 0, 0, 1, 2])})], 2)
     np.testing.assert_allclose(values(two)[0], [0.975, 0], atol=0.01)
     np.testing.assert_array_equal(two.members[1], [0, 0, 0, 0, 1])
 
@@ -116,8 +116,8 @@ def test_tokens_of_removed_chunks_are_left_out():
 
 
 def test_large_sets_are_merged_in_parts(monkeypatch):
-    monkeypatch.setattr("store.merge._MOST", 32)
-    monkeypatch.setattr("store.merge._BLOCK", 7)
+    monkeypatch.setattr("store.pruning.merge._MOST", 32)
+    monkeypatch.setattr("store.pruning.merge._BLOCK", 7)
     parts = [part(n, 11, n) for n in range(12)]
     merged = merge(parts, 10)
     assert len(merged.latents) == 10 and merged.members.keys() == set(range(12))
@@ -130,7 +130,7 @@ def test_a_set_needs_a_token():
         merge([part(1, 3, 1)], 0)
 
 
-# neighbours
+# pairs
 
 
 def twins(n, rng, size=16):
@@ -142,36 +142,36 @@ def twins(n, rng, size=16):
 
 def test_nearest_pairs_are_found():
     vectors = twins(60, np.random.default_rng(0))
-    pairs = neighbours.near_pairs(vectors, 60, seed=0)
+    pairs = near.near_pairs(vectors, 60, seed=0)
     assert sorted(map(tuple, np.sort(pairs, axis=1).tolist())) == [(i, i + 60) for i in range(60)]
     z = vectors.astype(np.float32)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     cosines = (z[pairs[:, 0]] * z[pairs[:, 1]]).sum(1)
     assert (np.diff(cosines) <= 1e-6).all()
-    np.testing.assert_array_equal(neighbours.near_pairs(vectors, 9, seed=0), pairs[:9])
+    np.testing.assert_array_equal(near.near_pairs(vectors, 9, seed=0), pairs[:9])
 
 
 @pytest.mark.parametrize("n", [2, 3, 40, 101])
 def test_everyone_finds_a_partner(n, monkeypatch):
-    monkeypatch.setattr(neighbours, "_NEAREST", 2)
-    monkeypatch.setattr(neighbours, "_PRODUCTS", 100)
+    monkeypatch.setattr(near, "_NEAREST", 2)
+    monkeypatch.setattr(near, "_PRODUCTS", 100)
     vectors = np.random.default_rng(n).standard_normal((n, 3)).astype(np.float16)
     vectors[0] = 0
-    pairs = neighbours.near_pairs(vectors, n // 2, seed=1)
+    pairs = near.near_pairs(vectors, n // 2, seed=1)
     assert pairs.shape == (n // 2, 2) and len(np.unique(pairs)) == 2 * (n // 2)
 
 
-def test_cells_lose_few_neighbours(monkeypatch):
-    monkeypatch.setattr(neighbours, "CELL", 50)
+def test_cells_lose_few_pairs(monkeypatch):
+    monkeypatch.setattr(near, "CELL", 50)
     vectors = twins(200, np.random.default_rng(1))
-    pairs = neighbours.near_pairs(vectors, 200, seed=0)
+    pairs = near.near_pairs(vectors, 200, seed=0)
     assert len(np.unique(pairs)) == 400
     assert (np.abs(pairs[:, 0] - pairs[:, 1]) == 200).mean() > 0.6
-    np.testing.assert_array_equal(pairs, neighbours.near_pairs(vectors, 200, seed=0))
+    np.testing.assert_array_equal(pairs, near.near_pairs(vectors, 200, seed=0))
 
 
 def test_random_pairs_are_disjoint():
-    pairs = neighbours.random_pairs(11, 5, seed=3)
+    pairs = near.random_pairs(11, 5, seed=3)
     assert pairs.shape == (5, 2) and len(np.unique(pairs)) == 10
 
 
