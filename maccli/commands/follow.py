@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from maccli import errors
+from maccli.commands.outcomes import Teller
 from maccli.output import count
 from maccli.reading import files
 
 if TYPE_CHECKING:
-    from maccli.commands.ingest import Teller
     from maccli.service.report import Held, Report
     from maccli.service.session import Session
     from store.labels import Labels

@@ -1,0 +1,91 @@
+"""What `mac ingest` says about each file, and at the end about all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maccli import errors
+from maccli.output import Output, count, size
+from maccli.reading.files import displayed
+
+if TYPE_CHECKING:
+    from maccli.service.report import Outcome, Report
+
+_VERBS = {"added": "add", "updated": "update", "renamed": "rename", "removed": "remove"}
+
+
+class Teller:
+    """Reports what became of each file, and at the end of all."""
+
+    def __init__(self, out: Output, *, verbose: bool = False, dry_run: bool = False) -> None:
+        self.out = out
+        self.verbose = verbose
+        self.dry_run = dry_run
+        self._told: set[tuple[str, str | None]] = set()
+
+    def tell(self, outcome: Outcome) -> None:
+        """Report what became of one file; the same trouble with it is reported once."""
+        out = self.out
+        name = displayed(outcome.source)
+        trouble = outcome.reason if outcome.status in ("failed", "skipped") else outcome.remark
+        if trouble and (outcome.source, trouble) in self._told:
+            return
+        if trouble:
+            self._told.add((outcome.source, trouble))
+        if outcome.status == "failed":
+            out.problem(f"{name}: {outcome.reason}")
+            return
+        if outcome.remark:
+            out.warn(f"{name} {outcome.remark}")
+        was = f" (was {displayed(outcome.was)})" if outcome.was else ""
+        if outcome.status == "skipped":
+            out.note(f"Skipped {name}: {outcome.reason}")
+        elif self.dry_run:
+            if outcome.status in _VERBS and out.human and not out.quiet:
+                out.text(f"Would {_VERBS[outcome.status]} {name}{was}")
+        elif self.verbose:
+            out.note(f"{_verb(outcome)} {name}{was}{_numbers(outcome)}")
+
+    def finish(self, report: Report) -> int:
+        """Report what was done in all; return the exit code."""
+        out = self.out
+        if not out.human:
+            out.record(report.as_dict())
+        elif not out.quiet:
+            out.text(_summary(report))
+        if report.interrupted:
+            out.warn(f"interrupted; {report.interruption()}.")
+            return errors.INTERRUPTED
+        return errors.FAILED if report.number("failed") or report.held else errors.DONE
+
+
+def _verb(outcome: Outcome) -> str:
+    if outcome.status != "partial":
+        return outcome.status.capitalize()
+    return f"Amortized {100 * (outcome.chunks + outcome.reused) // max(outcome.total, 1)} % of"
+
+
+def _numbers(outcome: Outcome) -> str:
+    numbers = [count(outcome.chunks, "chunk")] if outcome.chunks else []
+    numbers += [f"{outcome.reused:,} reused"] if outcome.reused else []
+    return f" ({', '.join(numbers)})" if numbers else ""
+
+
+def _summary(report: Report) -> str:
+    from maccli.service.report import STATUSES
+
+    numbers = [
+        f"{report.number(status):,} {status}" for status in STATUSES if report.number(status)
+    ]
+    written = []
+    if report.chunks:
+        written += [count(report.chunks, "chunk"), count(report.tokens, "token")]
+        written.append(f"{size(report.bytes)} of memory")
+    if report.reused:
+        written.append(f"{count(report.reused, 'chunk')} reused")
+    return (
+        f"{'Dry run. ' if report.dry_run else ''}{count(len(report.outcomes), 'document')}"
+        f"{': ' if numbers else ''}{', '.join(numbers)}."
+        f"{' ' if written else ''}{', '.join(written)}"
+        f"{' in' if written else ' Took'} {report.seconds:.1f} s."
+    )
