@@ -63,7 +63,6 @@ class DocumentText:
         media_type: of what the text was read from.
         encoding: of what the text was read from.
         labels: what to change about its tags and date.
-        lacking: how many chunks the document has that are not in `text`.
     """
 
     source: str
@@ -73,7 +72,6 @@ class DocumentText:
     media_type: str = "text/plain"
     encoding: str = "utf-8"
     labels: Labels = NO_CHANGE
-    lacking: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +303,7 @@ class _Job:
                 content_hash=self.document.content_hash,
                 chunking=rules,
                 chunks=sorted([*self._kept(), *fresh], key=lambda chunk: chunk.position),
-                expected=len(self.chunks) + self.document.lacking,
+                expected=len(self.chunks),
                 title=self.document.title,
                 media_type=self.document.media_type,
                 encoding=self.document.encoding,

@@ -13,7 +13,6 @@ from maccli.errors import USAGE, MacError
 
 if TYPE_CHECKING:
     from store.moving.load import Imported
-
     from store.store import Store
 
 Advance = Callable[[int], None]

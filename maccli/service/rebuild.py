@@ -125,21 +125,14 @@ def _create(session: Session) -> Store:
 
 
 def _missing(store: Store, draft: Store) -> Iterator[Document]:
-    """Yield the documents that the draft does not have as far as the store has them."""
+    """Yield the documents that the draft does not hold whole."""
     for document in store.documents():
         drafted = draft.document(document.source)
-        if drafted is None or (drafted.content_hash, _lacking(drafted)) != (
-            document.content_hash,
-            _lacking(document),
-        ):
+        if drafted is None or drafted.partial or drafted.content_hash != document.content_hash:
             yield document
 
 
 def _texts(store: Store, documents: Iterator[Document]) -> Iterator[DocumentText]:
     for document in documents:
         text = document_text(store.chunks(document.id))
-        yield DocumentText(document.source, text, document.content_hash, lacking=_lacking(document))
-
-
-def _lacking(document: Document) -> int:
-    return max(0, document.expected - document.chunks)
+        yield DocumentText(document.source, text, document.content_hash)

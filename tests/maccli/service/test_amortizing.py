@@ -80,13 +80,6 @@ def test_everything_that_is_known_of_a_document_is_stored(store: Store) -> None:
     assert (stored.characters, stored.chunking) == (len(text.text), "sentence-1:20")
 
 
-def test_a_document_that_lacks_chunks_stays_partial(store: Store) -> None:
-    list(amortize_documents(FakeMemory(), store, [document("a", 1, 2, lacking=3)]))
-    stored = store.document("a")
-    assert stored is not None and stored.partial
-    assert (stored.chunks, stored.expected) == (2, 5)
-
-
 def test_a_document_without_a_hash_is_written_whole(store: Store) -> None:
     damaged = document("a", 1, 2, 3, content_hash="")
     steps = [w.chunks for w in amortize_documents(FakeMemory(), store, [damaged], group_tokens=20)]
