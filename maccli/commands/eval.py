@@ -159,6 +159,7 @@ RESULTS = (
         callback=_report,
         help="Write tables and pictures as one page (.html), or a picture (.png, .svg, .pdf).",
     ),
+    options.device_option,
     options.json_option,
     options.quiet_option,
 )
@@ -253,7 +254,7 @@ def finish(
             results = measure(
                 Circumstances(
                     models or (config.text("model", None),),
-                    config.text("device", None),
+                    config.text("device", given["device"]),
                     shlex.join(["mac", *sys.argv[1:]]),
                     out.progress,
                     out.note,

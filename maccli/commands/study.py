@@ -110,9 +110,9 @@ def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> N
 @options.apply(*DATA, models_option, *METHOD, *RESULTS)
 @click.pass_context
 def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> None:
-    """Ask about the first documents, while more and more documents come in.
+    """Measure what later documents take away.
 
-    Takes the methods that search, and those that tune the model; by default mac.
+    The questions about the first documents are asked while more and more documents come in. Takes the methods that search, and those that tune the model; by default mac.
 
     \b
     Examples:
@@ -133,7 +133,9 @@ def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> 
 @options.apply(*DATA, models_option, k_option, store_option, *RESULTS)
 @click.pass_context
 def abstention(ctx: click.Context, /, **given: Any) -> None:
-    """Count the questions that are refused with their document in the store, and without it.
+    """Count wrongly and rightly refused questions.
+
+    Every question is asked with its document in the store, and without it.
 
     \b
     Example:
@@ -172,7 +174,9 @@ def prune_curve(
     percentages: tuple[int, ...],
     **given: Any,
 ) -> None:
-    """Prune copies of the store to several sizes, and ask the same questions of each.
+    """Measure answers from pruned stores.
+
+    Copies of the store are pruned to several sizes and asked the same questions.
 
     \b
     Example:
@@ -214,9 +218,9 @@ def sources(ctx: click.Context, /, **given: Any) -> None:
 @options.apply(*_LIMIT_AND_SEED, one_model_option, *RESULTS)
 @click.pass_context
 def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
-    """Measure the perplexity of articles' later halves, given the earlier ones.
+    """Measure perplexity with articles amortized.
 
-    FILE holds JSON lines with text, and doc_id where there is one. The earlier half is given as
+    The later halves of articles are predicted from the earlier ones. FILE holds JSON lines with text, and doc_id where there is one. The earlier half is given as
     nothing, as constant tokens, as modulations and as text.
 
     \b
@@ -263,9 +267,9 @@ def own_documents(
     keep: Path | None,
     **given: Any,
 ) -> None:
-    """Measure methods on your own files, read as `mac ingest` reads them.
+    """Measure methods on your own files.
 
-    Made questions are rough: use them to compare settings, and questions of your own for figures.
+    They are read as `mac ingest` reads them. Made questions are rough: use them to compare settings, and questions of your own for figures.
 
     \b
     Examples:

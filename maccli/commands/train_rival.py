@@ -39,7 +39,7 @@ def train_rival(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Train what `mac eval` compares a checkpoint with, on the same questions.
+    """Train what `mac eval` compares with.
 
     rag-lora is a LoRA adapter of the base model that reads documents' text; qa is one that answers
     from the question alone, from which tuning on documents starts; camels is the weighting network

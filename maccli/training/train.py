@@ -290,12 +290,12 @@ def fit(
     from models.training.trainer import Trainer
 
     run.out.mkdir(parents=True, exist_ok=True)
-    with (run.out / LOG).open("a" if run.resume else "w", encoding="utf-8") as log:
+    path = run.out / LOG if is_main_process() else Path(os.devnull)
+    with path.open("a" if run.resume else "w", encoding="utf-8") as log:
 
-        def keep(progress: StepReport) -> None:
-            if is_main_process():
-                print(json.dumps(asdict(progress)), file=log, flush=True)
-            told.report(progress)
+        def keep(step: StepReport) -> None:
+            print(json.dumps(asdict(step)), file=log, flush=True)
+            told.report(step)
 
         weighed = [source.weight for source in run.sources]
         trainer = Trainer(method, encoder, examples, weighed, run.out, run.cache, dev, told.note)

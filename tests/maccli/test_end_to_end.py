@@ -67,4 +67,5 @@ def test_train_ingest_ask(
     )
     assert measured.code == 0, measured.err
     assert [row["questions"] for row in measured.json["rows"]] == [4, 4, 4]
-    assert measured.json["rows"][0]["found"] == measured.json["rows"][2]["found"] == 100
+    selected = [row["costs"]["found"] for row in measured.json["rows"]]
+    assert selected[0] == selected[2] == 100

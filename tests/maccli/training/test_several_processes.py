@@ -64,7 +64,7 @@ def test_two_processes_learn_what_one_does_from_twice_the_batch(
 
     def options(out: str, batch: int) -> tuple[str, ...]:
         return (
-            *("train", "--data", "boxes.jsonl", "--out", out, "--log", f"{out}.jsonl"),
+            *("train", "--data", "boxes.jsonl", "--out", out),
             *("--base", str(tiny_llama), "--encoder", str(tiny_encoder), "--device", "cpu"),
             *("--rank", "16", "--steps", "2", "--batch", str(batch), "--documents", "2"),
         )
@@ -94,14 +94,14 @@ def test_two_processes_learn_what_one_does_from_twice_the_batch(
     for end in (".exp_avg", ".weight"):  # the gradients' running mean; what was learned
         assert _apart(one, two, end) < 0.1 * _apart(one, half, end)
     lines: list[dict[str, Any]] = [
-        json.loads(line) for line in (work / "two.jsonl").read_text().splitlines()
+        json.loads(line) for line in (work / "two" / "log.jsonl").read_text().splitlines()
     ]
     assert [(line["step"], line["examples"]) for line in lines] == [(1, 8), (2, 16)]
 
 
 @pytest.mark.parametrize("launcher", ["accelerate", "torchrun"])
 def test_the_launchers_leave_our_options_alone(launcher: str) -> None:
-    given = ["train", "--data", "a", "--out", "b", "--log", "c", "--config", "d", "-q"]
+    given = ["train", "--data", "a", "--out", "b", "--config", "d", "-q"]
     parser: Any
     if launcher == "accelerate":
         from accelerate.commands.launch import launch_command_parser
