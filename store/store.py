@@ -373,7 +373,8 @@ class Store:
                 many_dead = self._delete_chunks(old.id, {chunk.id for chunk in kept})
                 documents.place_kept(self.connection, old.id, kept)
             document_id = documents.write(self.database, old, values)
-            self._add_chunks(document_id, source, fresh, encoded)
+            documents.count_again(self.connection, source)  # those that are kept
+            self._add_chunks(document_id, fresh, encoded)
             self._label(document_id, old, labels)
         if many_dead:
             self.compact_keys()
@@ -402,10 +403,9 @@ class Store:
             if old is None or not content_hash or old.content_hash != content_hash:
                 raise _changed(source)
             _check_positions(chunks, old.expected)
-            taken = documents.positions(self.connection, old.id)
-            if any(chunk.position in taken for chunk in chunks):
+            if documents.any_taken(self.connection, old.id, chunks):
                 raise _changed(source)
-            self._add_chunks(old.id, source, chunks, encoded)
+            self._add_chunks(old.id, chunks, encoded)
             document = documents.find(self.connection, source)
         assert document is not None
         return document
@@ -542,12 +542,12 @@ class Store:
         return [self.codec.encode(chunk.latents, chunk.scales) for chunk in chunks]
 
     def _add_chunks(
-        self, document_id: int, source: str, chunks: Sequence[NewChunk], encoded: Sequence[bytes]
+        self, document_id: int, added: Sequence[NewChunk], encoded: Sequence[bytes]
     ) -> None:
         """Add chunks to a document in the caller's transaction, with their keys, and count them."""
-        ids = documents.write_chunks(self.connection, document_id, chunks, encoded)
-        keys.append(self.connection, ids, [chunk.key for chunk in chunks])
-        documents.count_again(self.connection, source)
+        ids = documents.write_chunks(self.connection, document_id, added, encoded)
+        keys.append(self.connection, ids, [chunk.key for chunk in added])
+        documents.count_more(self.connection, document_id, added, encoded)
 
     def _label(self, document_id: int, old: Document | None, change: Labels) -> None:
         """Apply a change of tags and date, in the caller's transaction."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.errors import ChunksGoneError
-from store.index.connection import now
+from store.index.connection import by_id, now
 from store.labels import Within
 from store.records import Document, KeptChunk, NewChunk
 
@@ -188,6 +188,26 @@ def count_again(connection: sqlite3.Connection, source: str) -> None:
     )
 
 
+def count_more(
+    connection: sqlite3.Connection,
+    document_id: int,
+    chunks: Sequence[NewChunk],
+    blobs: Sequence[bytes],
+) -> None:
+    """Add new chunks to a document's sums, in time that does not grow with the document."""
+    sums = (
+        len(chunks),
+        sum(len(chunk.scales) for chunk in chunks),
+        sum(map(len, blobs)),
+        sum(len(chunk.text.encode()) for chunk in chunks),
+    )
+    connection.execute(
+        "UPDATE documents SET chunks = chunks + ?, tokens = tokens + ?, bytes = bytes + ?, "
+        "text_bytes = text_bytes + ?, updated_at = ? WHERE id = ?",
+        (*sums, now(), document_id),
+    )
+
+
 def check_kept(
     connection: sqlite3.Connection, document_id: int | None, chunks: Iterable[KeptChunk]
 ) -> None:
@@ -223,10 +243,10 @@ def place_kept(
     )
 
 
-def positions(connection: sqlite3.Connection, document_id: int) -> set[int]:
-    """Return the positions of a document's chunks."""
-    query = "SELECT position FROM chunks WHERE document_id = ?"
-    return {row[0] for row in connection.execute(query, (document_id,))}
+def any_taken(connection: sqlite3.Connection, document_id: int, chunks: Sequence[NewChunk]) -> bool:
+    """Return whether a document has a chunk already where one of the new ones is to stand."""
+    query = f"SELECT position FROM chunks WHERE document_id = {document_id} AND position"
+    return any(by_id(connection, query, [chunk.position for chunk in chunks]))
 
 
 def delete_chunks(

@@ -185,7 +185,7 @@ def test_an_interrupt_undoes_the_document(filled, monkeypatch):
         raise KeyboardInterrupt
 
     with Store.open(filled) as store:
-        monkeypatch.setattr("store.index.documents.count_again", interrupt)
+        monkeypatch.setattr("store.index.documents.count_more", interrupt)
         with pytest.raises(KeyboardInterrupt):
             put(store, "a", 2, count=2)
         assert set(verify(store).values()) == {1}
