@@ -7,10 +7,11 @@ import click
 
 from maccli import config as settings
 from maccli.commands import options
+from maccli.commands.groups import LazyGroup
 from maccli.output import Output
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def config() -> None:
     """Show the settings and where they come from.
 

@@ -78,6 +78,7 @@ def test_the_commands_are_listed_in_the_order_in_which_they_are_needed(mac: Mac)
         (("store", "lst"), "mac store ls"),
         (("model", "prune"), "mac store prune"),
         (("model", "shwo"), "mac model show"),
+        (("config", "pull"), "mac model pull"),
     ],
 )
 def test_an_unknown_command_suggests_what_was_meant(
@@ -179,6 +180,8 @@ def test_completion_knows_documents_tags_and_checkpoints(mac: Mac, stored: Path)
     assert complete("mac ask -m sm")[0] == "plain,smollm2-135m"
     assert complete("mac model show smollm2-135m")[0] == "plain,smollm2-135m"
     assert complete("mac ask --retriever d") == ["plain,dense"]
+    assert complete("mac ingest no") == ["file,no"]
+    assert complete("mac ask --store no") == ["dir,no"]
 
 
 def test_completion_without_a_store_or_with_a_wrong_config_is_silent(tmp_path: Path) -> None:
