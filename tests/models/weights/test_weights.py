@@ -167,7 +167,7 @@ def test_importing_leaves_the_heavy_libraries_out() -> None:
         "import sys, models.weights.resolve\n"
         "assert not {'torch', 'transformers', 'huggingface_hub', 'gguf'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_a_gguf_is_converted_without_changing_a_weight(lm: Pinned, gguf_file: Path) -> None:

@@ -28,7 +28,7 @@ from models.paper.stack import PaperStack
 from models.training.batches import Batch
 from models.training.corpus import build
 
-from .conftest import FAMILIES, POSITIONS, prizes
+from ..conftest import FAMILIES, POSITIONS, prizes
 
 CPU = torch.device("cpu")
 TEXTS = ["The jury gave the prize to the poet Tomas Reyl.", "Who opened the bridge?", "It rained."]

@@ -58,8 +58,6 @@ def test_reading_with_a_cache_is_reading_without(lm: BaseLM, prefixed: bool) -> 
         expected = lm.forward(ids, prefix)
         whole = [[*row, int(n)] for row, n in zip(rows, more, strict=True)]
         last = lm.forward(lm.pad(whole), prefix)
-            lm.pad([[*row, int(n)] for row, n in zip(rows, more, strict=True)]), prefix
-        )
     real = torch.arange(ids.shape[1]) < lengths[:, None]
     torch.testing.assert_close(found[real], expected[real], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(after, last[torch.arange(3), lengths], atol=1e-4, rtol=1e-4)
