@@ -112,7 +112,8 @@ def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> N
 def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> None:
     """Measure what later documents take away.
 
-    The questions about the first documents are asked while more and more documents come in. Takes the methods that search, and those that tune the model; by default mac.
+    The questions about the first documents are asked while more and more documents come in. Takes
+    the methods that search, and those that tune the model; by default mac.
 
     \b
     Examples:
@@ -220,8 +221,9 @@ def sources(ctx: click.Context, /, **given: Any) -> None:
 def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
     """Measure perplexity with articles amortized.
 
-    The later halves of articles are predicted from the earlier ones. FILE holds JSON lines with text, and doc_id where there is one. The earlier half is given as
-    nothing, as constant tokens, as modulations and as text.
+    The later halves of articles are predicted from the earlier ones. FILE holds JSON lines with
+    text, and doc_id where there is one. The earlier half is given as nothing, as constant tokens,
+    as modulations and as text.
 
     \b
     Example:
@@ -269,7 +271,8 @@ def own_documents(
 ) -> None:
     """Measure methods on your own files.
 
-    They are read as `mac ingest` reads them. Made questions are rough: use them to compare settings, and questions of your own for figures.
+    They are read as `mac ingest` reads them. Made questions are rough: use them to compare
+    settings, and questions of your own for figures.
 
     \b
     Examples:

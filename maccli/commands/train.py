@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from models.training.settings import TrainConfig
     from models.training.trainer import StepReport
 
-PRECISIONS = ("fp32", "bf16")
-"""As in `models.training.settings`, which takes a second to import."""
-_PRESET = "mac.train.preset"
-"""Where the context remembers which options the preset has set."""
+_TAKEN = "mac.train.taken"
+"""Where the context remembers which options a preset and a file have set."""
 
 
 def base_model_option(name: str, **more: Any) -> options.Decorator:
@@ -37,39 +35,29 @@ def _whole_path(_: click.Context, __: click.Parameter, value: str | None) -> str
     return whole_path(value)
 
 
-def _names(ctx: click.Context) -> dict[str, str]:
-    """Return the options as they are written, with their parameters' names."""
-    return {o.lstrip("-"): p.name or "" for p in ctx.command.params for o in p.opts}
+def _take(ctx: click.Context, source: str, values: Mapping[str, Any]) -> None:
+    """Make values the options' defaults; those of a file go before those of a preset."""
+    names = {o.lstrip("-"): p.name or "" for p in ctx.command.params for o in p.opts}
+    taken = ctx.meta.setdefault(_TAKEN, {"preset": {}, "file": {}})
+    for key, value in values.items():
+        option = key.replace("_", "-")
+        if option not in names:
+            raise click.BadParameter(f"There is no option --{option}.")
+        taken[source][names[option]] = value
+    ctx.default_map = {**(ctx.default_map or {}), **taken["preset"], **taken["file"]}
 
 
 def _from_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
-    """Take the options' defaults from a TOML file; what stands on the command line goes first."""
-    if path is None:
-        return
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path}: {error}") from error
-    names = _names(ctx)
-    defaults: dict[str, Any] = {}
-    for key, value in values.items():
-        name = names.get(key.replace("_", "-"))
-        if name is None:
-            raise click.BadParameter(f"{path}: there is no option --{key.replace('_', '-')}")
-        defaults[name] = value
-    ctx.default_map = {**(ctx.default_map or {}), **defaults}
-    ctx.meta[_PRESET] = ctx.meta.get(_PRESET, frozenset()) - set(defaults)
+    if path is not None:
+        try:
+            _take(ctx, "file", tomllib.loads(path.read_text("utf-8")))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f"{path}: {error}") from error
 
 
 def _from_preset(ctx: click.Context, _param: click.Parameter, name: str | None) -> None:
-    """Take defaults from a preset; the command line and a TOML file go first."""
-    if name is None:
-        return
-    names = _names(ctx)
-    given: Mapping[str, Any] = ctx.default_map or {}
-    values = {names[option]: value for option, value in presets.PRESETS[name].items()}
-    ctx.default_map = {**values, **given}
-    ctx.meta[_PRESET] = frozenset(values) - set(given)
+    if name is not None:
+        _take(ctx, "preset", presets.PRESETS[name])
 
 
 config_option = click.option(
@@ -162,7 +150,7 @@ STEPS = (
     ),
     click.option(
         "--precision",
-        type=click.Choice(PRECISIONS),
+        type=click.Choice(["fp32", "bf16"]),
         help="What to compute in; trained weights stay fp32.  [default: bf16 for the base model "
         "where the hardware multiplies it, fp32 for the rest]",
     ),
@@ -280,8 +268,9 @@ def train(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
     from maccli.training import train as training
 
     default = click.core.ParameterSource.DEFAULT_MAP
-    preset = {n for n in ctx.meta.get(_PRESET, ()) if ctx.get_parameter_source(n) is default}
-    settings.settle(given, preset)
+    taken = ctx.meta.get(_TAKEN, {"preset": (), "file": ()})
+    preset = set(taken["preset"]) - set(taken["file"])
+    settings.settle(given, {n for n in preset if ctx.get_parameter_source(n) is default})
     run, config = settings.understand(given)
     folder = watched(ctx, quiet, config, run.out, lambda told: training.train(run, config, told))
     Output(quiet=quiet or not training.is_main_process()).note(
@@ -299,12 +288,8 @@ def watched(
 ) -> Path:
     """Show how a training goes, write its folder at the end and return it.
 
-    Args:
-        ctx: of the command.
-        quiet: as given.
-        config: the settings of the run.
-        out: the folder.
-        run: trains and returns the folder.
+    `run` trains and returns the folder; the others are the command's context, its -q, the settings
+    of the run and the folder.
     """
     from maccli.training.train import Told, is_main_process
 

@@ -70,7 +70,7 @@ def test_options_may_stand_in_a_file(
     (work / "run.toml").write_text("stairs = 9\n")
     ran = mac("train", "--config", "run.toml")
     assert ran.code == 2
-    assert "there is no option --stairs" in ran.err
+    assert "There is no option --stairs" in ran.err
 
 
 def test_wrong_options(mac: Mac, trained: list[tuple[Run, TrainConfig]]) -> None:
