@@ -36,6 +36,7 @@ def model() -> None:
     "--from",
     "folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Take the files from this folder.",
 )
 @options.quiet_option
@@ -50,13 +51,13 @@ def pull(names: tuple[str, ...], folder: Path | None, quiet: bool) -> None:
       mac model pull
       mac model pull --from /media/stick/weights
     """
-    from models.weights import pinned
-    from models.weights import resolve as weights
+    from models.weights.pinned import DEFAULT_ENCODER, DEFAULT_LM
+    from models.weights.resolve import resolve
 
     out = Output(quiet=quiet)
-    for name in names or (pinned.DEFAULT_LM, pinned.DEFAULT_ENCODER):
+    for name in names or (DEFAULT_LM, DEFAULT_ENCODER):
         with out.transfers() as transfer:
-            path = weights.resolve(name, progress=transfer, local=folder)
+            path = resolve(name, progress=transfer, local=folder)
         out.text(f"{name}  {path}")
 
 
@@ -135,9 +136,9 @@ def path(name: str | None) -> None:
       mac model path
       mac model path smollm2-135m-instruct
     """
-    from models.weights import resolve as weights
+    from models.weights.cache import installed
 
-    base = {installed.name: installed.path for installed in weights.installed()}
+    base = {model.name: model.path for model in installed()}
     out = Output()
     if name in base:
         out.text(str(base[name]))
@@ -150,6 +151,7 @@ def path(name: str | None) -> None:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     required=True,
     help="Folder of the new checkpoint.",
 )
@@ -284,7 +286,7 @@ def _checkpoints() -> list[dict[str, Any]]:
 
 
 def _base_models() -> list[dict[str, Any]]:
-    from models.weights import resolve as weights
+    from models.weights.cache import installed
 
     kinds = {"lm": "base model", "encoder": "sentence encoder"}
     return [
@@ -295,5 +297,5 @@ def _base_models() -> list[dict[str, Any]]:
             "bytes": base.bytes,
             "path": str(base.path),
         }
-        for base in weights.installed()
+        for base in installed()
     ]

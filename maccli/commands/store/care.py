@@ -45,9 +45,9 @@ def verify(
     """Check that nothing in the store is damaged.
 
     This checks the database, every modulation, the keys, full-text search and all totals, and
-    writes one line for each problem with what to do about it. The exit code is 1 if there is one.
-    --repair rebuilds what can be rebuilt. Documents whose modulations are damaged are named; ingest
-    them again.
+    writes one line for each problem with what to do about it; the exit code is then 1. --repair
+    rebuilds what can be rebuilt. Documents whose modulations are damaged are named; ingest them
+    again.
 
     \b
     Examples:
@@ -131,7 +131,7 @@ def index(store: Path | None, as_json: bool, quiet: bool) -> None:
 
     It is worth it from about 100,000 chunks on. The index proposes chunks, whose relevance is then
     computed exactly; it may miss some. It is used as long as it fits the store, and what was added
-    since is searched besides it. It takes about 0.5 kB a chunk, and can be deleted at any time.
+    since is searched as well. It takes about 0.5 kB a chunk, and can be deleted at any time.
 
     \b
     Example:

@@ -88,7 +88,7 @@ def import_(
 def copy(folder: str, store: Path | None, quiet: bool) -> None:
     """Copy the store into DIR, which must not exist yet.
 
-    Other programs may use the store meanwhile.
+    Other programs may use the store while it is copied.
 
     \b
     Example:

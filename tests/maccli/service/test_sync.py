@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,7 @@ from maccli.service.session import Place, Session
 from store.labels import Labels
 from store.store import Store
 
-from ..conftest import FakeMemory, Ran
-
-Mac = Callable[..., Ran]
+from ..conftest import FakeMemory
 
 
 def text(number: int) -> str:
@@ -366,80 +364,3 @@ def test_a_document_that_another_process_renamed_first(
     with Store.open(opened.place.store) as other:
         other.remove(str(docs / "a.txt"))
     assert numbers(service.sync(opened, survey)) == {"added": 1, "unchanged": 2}
-
-
-# the command line
-
-
-def test_the_command(mac: Mac, docs: Path, memory: FakeMemory) -> None:
-    first = mac("ingest", "--sync", "docs")
-    assert (first.code, first.err) == (0, "")
-    assert first.out.startswith("3 documents: 3 added. 3 chunks, 30 tokens, ")
-    (docs / "a.txt").rename(docs / "z.txt")
-    (docs / "b.txt").unlink()
-    dry = mac("ingest", "--sync", "docs", "--dry-run")
-    assert dry.out.splitlines()[:2] == [
-        "Would rename docs/z.txt (was docs/a.txt)",
-        "Would remove docs/b.txt",
-    ]
-    assert dry.out.splitlines()[2].startswith(
-        "Dry run. 3 documents: 1 renamed, 1 removed, 1 unchanged. Took "
-    )
-    ran = mac("ingest", "--sync", "docs", "-v", "--json")
-    assert ran.code == 0
-    assert ran.err.splitlines() == [
-        "Renamed docs/z.txt (was docs/a.txt)",
-        "Unchanged docs/deep/c.txt",
-        "Removed docs/b.txt",
-    ]
-    report = ran.json
-    assert (report["renamed"], report["removed"], report["unchanged"]) == (1, 1, 1)
-    assert [d["was"] for d in report["documents"]] == [str(docs / "a.txt"), None, None]
-
-
-def test_a_lost_folder_needs_a_yes(
-    mac: Mac, docs: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mac("ingest", "--sync", "docs")
-    shutil.rmtree(docs)
-    ran = mac("ingest", "--sync", "docs")
-    assert ran.code == 1
-    assert ran.err == "Error: docs is missing; kept 3 documents of it (--yes removes them)\n"
-    assert len(mac("store", "ls", "--json").json) == 3
-    assert len(mac("ingest", "--sync", "docs", "--json").json["held"][0]["documents"]) == 3
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    asked: list[str] = []
-
-    def confirm(question: str, **_: object) -> bool:
-        asked.append(question)
-        return len(asked) > 1
-
-    monkeypatch.setattr("click.confirm", confirm)
-    assert mac("ingest", "--sync", "docs").code == 1
-    agreed = mac("ingest", "--sync", "docs")
-    assert asked == ["Remove 3 documents from the store?"] * 2
-    assert agreed.code == 0 and agreed.out.startswith("3 documents: 3 removed. Took ")
-    assert mac("store", "ls", "--json").json == []
-
-
-def test_yes_needs_no_question(mac: Mac, docs: Path, memory: FakeMemory) -> None:
-    mac("ingest", "--sync", "docs")
-    shutil.rmtree(docs)
-    assert mac("ingest", "--sync", "docs", "--yes", "--json").json["removed"] == 3
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (("--sync", "docs/a.txt"), "--sync takes folders; docs/a.txt is none."),
-        (("--sync", "-"), "--sync takes folders; - is none."),
-        (("--sync", "docs", "--name", "x"), "--name does not go with --sync."),
-        (("--watch", "docs", "--dry-run"), "--dry-run does not go with --watch."),
-    ],
-)
-def test_what_cannot_be_followed(
-    mac: Mac, docs: Path, memory: FakeMemory, args: tuple[str, ...], message: str
-) -> None:
-    ran = mac("ingest", *args)
-    assert (ran.code, ran.out) == (2, "")
-    assert message in ran.err

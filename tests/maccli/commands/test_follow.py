@@ -1,0 +1,253 @@
+"""`mac ingest --sync` and `--watch`, from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from maccli.service import watch
+
+from ..conftest import FakeMemory, Ran
+
+Mac = Callable[..., Ran]
+ROOT = Path(__file__).parents[3]
+
+
+def text(number: int) -> str:
+    return f"Document {number} tells of things that happened in year {number}."
+
+
+@pytest.fixture
+def docs(work: Path) -> Path:
+    """A folder of three documents."""
+    folder = work / "docs"
+    (folder / "deep").mkdir(parents=True)
+    for n, name in enumerate(["a.txt", "b.txt", "deep/c.txt"]):
+        (folder / name).write_text(text(n))
+    return folder
+
+
+def test_the_command(mac: Mac, docs: Path, memory: FakeMemory) -> None:
+    first = mac("ingest", "--sync", "docs")
+    assert (first.code, first.err) == (0, "")
+    assert first.out.startswith("3 documents: 3 added. 3 chunks, 30 tokens, ")
+    (docs / "a.txt").rename(docs / "z.txt")
+    (docs / "b.txt").unlink()
+    dry = mac("ingest", "--sync", "docs", "--dry-run")
+    assert dry.out.splitlines()[:2] == [
+        "Would rename docs/z.txt (was docs/a.txt)",
+        "Would remove docs/b.txt",
+    ]
+    assert dry.out.splitlines()[2].startswith(
+        "Dry run. 3 documents: 1 renamed, 1 removed, 1 unchanged. Took "
+    )
+    ran = mac("ingest", "--sync", "docs", "-v", "--json")
+    assert ran.code == 0
+    assert ran.err.splitlines() == [
+        "Renamed docs/z.txt (was docs/a.txt)",
+        "Unchanged docs/deep/c.txt",
+        "Removed docs/b.txt",
+    ]
+    report = ran.json
+    assert (report["renamed"], report["removed"], report["unchanged"]) == (1, 1, 1)
+    assert [d["was"] for d in report["documents"]] == [str(docs / "a.txt"), None, None]
+
+
+def test_a_lost_folder_needs_a_yes(
+    mac: Mac, docs: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mac("ingest", "--sync", "docs")
+    shutil.rmtree(docs)
+    ran = mac("ingest", "--sync", "docs")
+    assert ran.code == 1
+    assert ran.err == "Error: docs is missing; kept 3 documents of it (--yes removes them)\n"
+    assert len(mac("store", "ls", "--json").json) == 3
+    assert len(mac("ingest", "--sync", "docs", "--json").json["held"][0]["documents"]) == 3
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked: list[str] = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return len(asked) > 1
+
+    monkeypatch.setattr("click.confirm", confirm)
+    assert mac("ingest", "--sync", "docs").code == 1
+    agreed = mac("ingest", "--sync", "docs")
+    assert asked == ["Remove 3 documents from the store?"] * 2
+    assert agreed.code == 0 and agreed.out.startswith("3 documents: 3 removed. Took ")
+    assert mac("store", "ls", "--json").json == []
+
+
+def test_yes_needs_no_question(mac: Mac, docs: Path, memory: FakeMemory) -> None:
+    mac("ingest", "--sync", "docs")
+    shutil.rmtree(docs)
+    assert mac("ingest", "--sync", "docs", "--yes", "--json").json["removed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--sync", "docs/a.txt"), "--sync takes folders; docs/a.txt is none."),
+        (("--sync", "-"), "--sync takes folders; - is none."),
+        (("--sync", "docs", "--name", "x"), "--name does not go with --sync."),
+        (("--watch", "docs", "--dry-run"), "--dry-run does not go with --watch."),
+    ],
+)
+def test_what_cannot_be_followed(
+    mac: Mac, docs: Path, memory: FakeMemory, args: tuple[str, ...], message: str
+) -> None:
+    ran = mac("ingest", *args)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+
+
+# --watch
+
+
+@pytest.fixture
+def watched(work: Path) -> Path:
+    """A folder of one document."""
+    folder = work / "docs"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("Document a tells of things.")
+    return folder
+
+
+def scripted(
+    monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object], end: type[BaseException]
+) -> None:
+    """Instead of watching: a burst at once and one after every step, then `end`."""
+
+    def fake(folders: list[str], store: str) -> Iterator[None]:
+        yield
+        for step in steps:
+            step()
+            yield
+        raise end
+
+    monkeypatch.setattr(watch, "bursts", fake)
+
+
+def test_the_store_follows_until_ctrl_c(
+    mac: Mac, watched: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing() -> None:
+        pass
+
+    def move() -> None:
+        (watched / "a.txt").rename(watched / "z.txt")
+        (watched / "broken.txt").write_bytes(bytes(range(256)) * 9)
+
+    scripted(
+        monkeypatch,
+        nothing,
+        move,
+        nothing,
+        lambda: shutil.rmtree(watched),
+        nothing,
+        end=KeyboardInterrupt,
+    )
+    ran = mac("ingest", "--watch", "docs")
+    assert ran.code == 0
+    assert [line.split(". ")[0] for line in ran.out.splitlines()] == [
+        "1 document: 1 added",
+        "2 documents: 1 renamed, 1 skipped",
+    ]
+    assert ran.err.splitlines() == [
+        "Following; Ctrl-C ends it.",
+        "Skipped docs/broken.txt: is a binary file",
+        "Error: docs is missing; kept 1 document of it (--yes removes them)",
+        "Stopped.",
+    ]
+    assert memory.calls.count(("load", 1)) == 1
+    assert len(mac("store", "ls", "--json").json) == 1
+
+
+def test_each_change_is_one_line_of_json(
+    mac: Mac, watched: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted(monkeypatch, (watched / "a.txt").unlink, end=KeyboardInterrupt)
+    (watched / "b.txt").write_text("Another one.")
+    lines = mac("ingest", "--watch", "docs", "--json").out.splitlines()
+    assert [(json.loads(line)["added"], json.loads(line)["removed"]) for line in lines] == [
+        (2, 0),
+        (0, 1),
+    ]
+
+
+def test_interrupted_at_work(mac: Mac, watched: Path, memory: FakeMemory) -> None:
+    pytest.importorskip("watchfiles")
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    memory.before_amortize = interrupt
+    ran = mac("ingest", "--watch", "docs")
+    assert ran.code == 130
+    assert ran.err.startswith("Warning: interrupted; 0 documents kept; run the same command")
+
+
+def test_without_the_library_there_is_a_hint(
+    mac: Mac, watched: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    ran = mac("ingest", "--watch", "docs")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == ("Error: watchfiles is not installed.\nHint: pip install 'maccli[watch]'\n")
+    assert memory.calls == []
+    assert mac("ingest", "--sync", "docs").code == 0
+
+
+def test_a_folder_must_be_there_to_be_watched(mac: Mac, memory: FakeMemory) -> None:
+    ran = mac("ingest", "--watch", "nowhere")
+    assert ran.code == 1
+    assert ran.err.startswith("Error: nowhere: no such folder\nHint: ")
+
+
+RUN = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+from maccli.cli import main
+from maccli.service import session
+from tests.maccli.conftest import FakeMemory
+session.load_model = lambda *_, **__: FakeMemory()
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="needs signals")
+def test_a_real_process_follows_and_ends_cleanly(
+    memory: FakeMemory, watched: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "ingest", "--watch", str(watched), "--json"],
+        cwd=ROOT,
+        env={**os.environ, "MAC_STORE": str(tmp_path / "store"), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stdout is not None and process.stderr is not None
+            assert json.loads(process.stdout.readline())["added"] == 1
+            assert process.stderr.readline() == "Following; Ctrl-C ends it.\n"
+            (watched / "b.txt").write_text("Document b tells of other things.")
+            assert json.loads(process.stdout.readline())["added"] == 1
+            (watched / "b.txt").rename(watched / "deep" / "c.txt")
+            assert json.loads(process.stdout.readline())["renamed"] == 1
+            (watched / "a.txt").unlink()
+            assert json.loads(process.stdout.readline())["removed"] == 1
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+            assert process.stderr.read() == "Stopped.\n"
+        finally:
+            process.kill()
