@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from maccli import config
@@ -28,16 +26,7 @@ if TYPE_CHECKING:
     from store.pruning.prune import Strategy
     from store.pruning.records import PruneRecord
 
-__all__ = [
-    "Answer",
-    "Document",
-    "Mac",
-    "Outcome",
-    "Passage",
-    "Report",
-    "Source",
-    "Stats",
-]
+__all__ = ["Answer", "Document", "Mac", "Outcome", "Passage", "Report", "Source", "Stats"]
 
 Paths = str | Path | Iterable[str | Path]
 
@@ -97,12 +86,7 @@ class Mac:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -155,7 +139,17 @@ class Mac:
         if sync:
             if items or name is not None:
                 raise MacError("sync takes folders, and no name.", exit_code=USAGE)
-            return self._sync(names, encoding, labels, dry_run, progress, on_outcome)
+            from maccli.service import sync as following
+
+            return following.sync(
+                self.session,
+                following.survey(self.session, names),
+                encoding=encoding,
+                labels=labels,
+                dry_run=dry_run,
+                progress=progress,
+                tell=on_outcome,
+            )
         items += items_of(names, name)
         if name is not None and len(items) != 1:
             raise MacError(f"A name is for one document, not for {len(items)}.", exit_code=USAGE)
@@ -164,30 +158,6 @@ class Mac:
             items,
             encoding=encoding,
             name=name,
-            labels=labels,
-            dry_run=dry_run,
-            progress=progress,
-            tell=on_outcome,
-        )
-
-    def _sync(
-        self,
-        folders: Sequence[str],
-        encoding: str | None,
-        labels: Labels,
-        dry_run: bool,
-        progress: Progress | None,
-        on_outcome: Callable[[Outcome], None] | None,
-    ) -> Report:
-        from maccli.service.sync import survey, sync
-
-        for folder in map(os.path.expanduser, folders):
-            if os.path.exists(folder) and not os.path.isdir(folder):
-                raise MacError(f"sync takes folders; {folder} is not one.", exit_code=USAGE)
-        return sync(
-            self.session,
-            survey(self.session, folders),
-            encoding=encoding,
             labels=labels,
             dry_run=dry_run,
             progress=progress,

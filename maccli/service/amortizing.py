@@ -29,8 +29,7 @@ SECONDS = 4.0
 """A group of chunks is made as large as can be amortized in this time."""
 FIRST_GROUP = 1024
 """Tokens of the first group, before the speed is known."""
-_SMALLEST_GROUP, _LARGEST_GROUP = 512, 2**17
-_GROWTH = 8
+_SMALLEST_GROUP, _LARGEST_GROUP, _GROWTH = 512, 2**17, 8
 
 
 class Amortizer(Protocol):
@@ -58,7 +57,7 @@ class DocumentText:
     Attributes:
         source: what identifies it, such as its path.
         text: what is cut and amortized.
-        content_hash: of the document, by which it is told later whether it changed.
+        content_hash: of the document, kept to tell later whether it changed.
         title: for people to read.
         media_type: of what the text was read from.
         encoding: of what the text was read from.
@@ -100,11 +99,6 @@ class Written:
     def complete(self) -> bool:
         """Whether all of its text is stored."""
         return self.chunks + self.reused == self.total
-
-    @property
-    def share(self) -> float:
-        """How much of what had to be amortized is done, 0 to 1."""
-        return self.chunks / (self.total - self.reused) if self.total > self.reused else 1.0
 
 
 def is_current(rules: str) -> bool:
@@ -150,18 +144,18 @@ def amortize_documents(
     Raises:
         StoreError: the store cannot be written.
     """
-    group = _GroupSize(group_tokens)
+    size = group_tokens or FIRST_GROUP
     waiting = iter(documents)
     queue: deque[tuple[_Job, int]] = deque()
     while True:
-        jobs = _collect(model, store, waiting, queue, group)
+        jobs = _collect(model, store, waiting, queue, size, patient=group_tokens is not None)
         if not (jobs or queue):
             return
-        if batch := _take(queue, group.tokens):
+        if batch := _take(queue, size):
             begun = time.perf_counter()
             modulations = model.amortize([job.chunks[i].text for job, i in batch])
-            tokens = sum(job.chunks[i].tokens for job, i in batch)
-            group.adapt(tokens, time.perf_counter() - begun)
+            if group_tokens is None:
+                size = _adapted(size, _tokens(batch), time.perf_counter() - begun)
             for (job, i), modulation in zip(batch, modulations, strict=True):
                 job.ready[i] = modulation
         for job in dict.fromkeys([*jobs, *(job for job, _ in batch)]):
@@ -198,14 +192,16 @@ def _collect(
     store: Store,
     waiting: Iterator[DocumentText],
     queue: deque[tuple[_Job, int]],
-    group: _GroupSize,
+    size: int,
+    *,
+    patient: bool,
 ) -> list[_Job]:
-    """Cut documents until the queue fills a group; return those that need no amortizing."""
+    """Cut documents until the queue holds `size` tokens; return those that need no amortizing."""
     complete: list[_Job] = []
-    tokens = sum(job.chunks[i].tokens for job, i in queue)
+    tokens = _tokens(queue)
     begun = time.perf_counter()
-    while tokens < group.tokens:
-        if group.adaptive and (queue or complete) and time.perf_counter() - begun > SECONDS:
+    while tokens < size:
+        if not patient and (queue or complete) and time.perf_counter() - begun > SECONDS:
             break  # reading is slow: write what there is
         document = next(waiting, None)
         if document is None:
@@ -213,57 +209,42 @@ def _collect(
         job = _Job.cut(model, store, document)
         if job.complete:
             complete.append(job)
-        queue.extend((job, i) for i in job.missing)
-        tokens += sum(job.chunks[i].tokens for i in job.missing)
+        pairs = [(job, i) for i in job.missing]
+        queue.extend(pairs)
+        tokens += _tokens(pairs)
     return complete
 
 
-def _take(queue: deque[tuple[_Job, int]], tokens: int) -> list[tuple[_Job, int]]:
-    """Take chunks of about so many tokens from the queue, at least one."""
+def _tokens(pairs: Iterable[tuple[_Job, int]]) -> int:
+    return sum(job.chunks[i].tokens for job, i in pairs)
+
+
+def _take(queue: deque[tuple[_Job, int]], size: int) -> list[tuple[_Job, int]]:
+    """Take chunks of about `size` tokens from the queue, at least one."""
     batch: list[tuple[_Job, int]] = []
-    total = 0
-    while queue and (not batch or total < tokens):
-        job, i = queue.popleft()
-        batch.append((job, i))
-        total += job.chunks[i].tokens
+    tokens = 0
+    while queue and tokens < size:
+        batch.append(queue.popleft())
+        tokens += _tokens(batch[-1:])
     return batch
 
 
-class _GroupSize:
-    """How many tokens are amortized together: a power of two that takes about `SECONDS`."""
-
-    def __init__(self, fixed: int | None) -> None:
-        self.adaptive = fixed is None
-        self.tokens = fixed or FIRST_GROUP
-
-    def adapt(self, tokens: int, seconds: float) -> None:
-        """Go by how long the last group took."""
-        if self.adaptive:
-            most = int(min(tokens / max(seconds, 1e-6) * SECONDS, self.tokens * _GROWTH))
-            wanted = 1 << max(most, 1).bit_length() - 1
-            self.tokens = min(max(wanted, _SMALLEST_GROUP), _LARGEST_GROUP)
+def _adapted(last: int, tokens: int, seconds: float) -> int:
+    """Return a size of groups that takes about `SECONDS`, a power of two, from the last one."""
+    most = int(min(tokens / max(seconds, 1e-6) * SECONDS, last * _GROWTH))
+    return min(max(1 << max(most, 1).bit_length() - 1, _SMALLEST_GROUP), _LARGEST_GROUP)
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """A document that is being amortized, apart from the chunks of its stored version.
-
-    Attributes:
-        document: the document.
-        chunks: what its text was cut into.
-        reused: by position, chunks of the stored version that have the same text.
-        ready: by position, what is amortized but not written yet.
-        status: whether it was added or updated; None as long as nothing of it is written.
-        amortized: how many chunks were amortized and written.
-        tokens: of these.
-    """
+    """A document that is being amortized; chunks go by their positions."""
 
     document: DocumentText
     chunks: list[Chunk]
-    reused: dict[int, ChunkRow]
-    ready: dict[int, Modulation] = field(default_factory=dict)
-    status: Literal["added", "updated"] | None = None
-    amortized: int = 0
+    reused: dict[int, ChunkRow]  # chunks of the stored version that have the same text
+    ready: dict[int, Modulation] = field(default_factory=dict)  # not written yet
+    status: Literal["added", "updated"] | None = None  # None as long as nothing is written
+    amortized: int = 0  # and written
     tokens: int = 0
 
     @classmethod
@@ -280,7 +261,7 @@ class _Job:
 
     @property
     def missing(self) -> list[int]:
-        """The positions of the chunks that have yet to be amortized, in the order of the text."""
+        """The chunks that have yet to be amortized, in the order of the text."""
         return [i for i in range(len(self.chunks)) if i not in self.reused and i not in self.ready]
 
     @property
@@ -295,31 +276,31 @@ class _Job:
             ChunksGoneError: another process has written the document meanwhile.
             StoreError: the store cannot be written.
         """
-        source, fresh = self.document.source, [self._new(i) for i in sorted(self.ready)]
+        document, fresh = self.document, [self._new(i) for i in sorted(self.ready)]
         stored: Document | None
         if self.status is None:
             self.status = store.put(
-                source,
-                content_hash=self.document.content_hash,
+                document.source,
+                content_hash=document.content_hash,
                 chunking=rules,
                 chunks=sorted([*self._kept(), *fresh], key=lambda chunk: chunk.position),
                 expected=len(self.chunks),
-                title=self.document.title,
-                media_type=self.document.media_type,
-                encoding=self.document.encoding,
-                characters=len(self.document.text),
-                labels=self.document.labels,
+                title=document.title,
+                media_type=document.media_type,
+                encoding=document.encoding,
+                characters=len(document.text),
+                labels=document.labels,
             )
-            stored = store.document(source)
+            stored = store.document(document.source)
         else:
-            content_hash = self.document.content_hash
-            stored = store.extend(source, content_hash=content_hash, chunks=fresh)
+            known = document.content_hash
+            stored = store.extend(document.source, content_hash=known, chunks=fresh)
         self.amortized += len(fresh)
         self.tokens += sum(len(chunk.scales) for chunk in fresh)
         self.ready.clear()
         reused_bytes = sum(row.bytes for row in self.reused.values())
         return Written(
-            self.document,
+            document,
             self.status,
             self.amortized,
             self.tokens,

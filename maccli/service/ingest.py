@@ -194,7 +194,9 @@ class _Ingest:
         for written in amortize_documents(self._session.model, store, chain([first], documents)):
             document = written.document
             file = self._files[document]
-            advanced = max(file.advanced, int(file.size * written.share))
+            share = written.chunks / (written.total - written.reused or 1)
+            done = file.size if written.complete else int(file.size * share)
+            advanced = max(file.advanced, done)
             self._advance(advanced - file.advanced)
             file.advanced = advanced
             self._partial[document] = written

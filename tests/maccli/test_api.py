@@ -106,8 +106,10 @@ def test_sync_removes_what_is_gone(notes: Path) -> None:
         (notes / "bridge.txt").unlink()
         report = mac.ingest(notes, sync=True)
         assert (report.number("removed"), report.number("unchanged")) == (1, 1)
+        report = mac.ingest(notes / "deep" / "prize.md", sync=True)
+        assert [outcome.reason for outcome in report.outcomes] == ["no such folder"]
         with pytest.raises(MacError, match="sync takes folders"):
-            mac.ingest(notes / "deep" / "prize.md", sync=True)
+            mac.ingest(notes, name="notes", sync=True)
 
 
 def test_prune_and_undo(notes: Path) -> None:
