@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -51,10 +52,15 @@ class _Cache(NamedTuple):
     """A cache file that fits the store; `last` is the newest chunk in it."""
 
     map: mmap.mmap
+    token: bytes
     last: int
     number: int
     length: int
     digest: bytes
+
+
+# The graph that each store has used last: to open one takes 0.2 s at 1,000,000 keys.
+_VIEWS: WeakKeyDictionary[Store, tuple[_Cache, Any]] = WeakKeyDictionary()
 
 
 def near_keys(
@@ -78,7 +84,7 @@ def near_keys(
     """
     with translated(store.path), reading(store.connection):
         cache = _open(store)
-        graph = _view(cache, store.key_size) if cache else None
+        graph = _view(cache, store) if cache else None
         if cache is None or graph is None:
             return None
         others = np.array([i for i in extra_ids if i <= cache.last], np.int64)
@@ -177,7 +183,7 @@ def _open(store: Store) -> _Cache | None:
     (checksum,) = _CHECKSUM.unpack(mapped[-_CHECKSUM.size :])
     if not right or length != len(mapped) - _TRAILER or checksum != zlib.crc32(fields):
         return None
-    return _Cache(mapped, last, number, length, digest)
+    return _Cache(mapped, token, last, number, length, digest)
 
 
 def _intact(cache: _Cache) -> bool:
@@ -186,14 +192,20 @@ def _intact(cache: _Cache) -> bool:
         return hashlib.blake2b(view[: cache.length], digest_size=32).digest() == cache.digest
 
 
-def _view(cache: _Cache, key_size: int) -> Any:
+def _view(cache: _Cache, store: Store) -> Any:
     """Return the graph, searched where it lies; None if usearch is missing or cannot read it."""
+    known = _VIEWS.get(store)
+    if known is not None and known[0].token == cache.token:
+        return known[1]
     try:
-        graph = _empty(key_size)
+        graph = _empty(store.key_size)
         graph.view(memoryview(cache.map)[: cache.length])
     except (ModuleNotFoundError, RuntimeError):
         return None
-    return graph if (len(graph), graph.ndim) == (cache.number, key_size) else None
+    if (len(graph), graph.ndim) != (cache.number, store.key_size):
+        return None
+    _VIEWS[store] = cache, graph  # usearch does not hold on to the map
+    return graph
 
 
 def _write(path: Path, graph: Any, token: bytes, last: int) -> None:

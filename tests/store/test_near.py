@@ -1,3 +1,4 @@
+import gc
 import shutil
 import subprocess
 import sys
@@ -257,6 +258,18 @@ def test_an_empty_store_needs_none(path):
         assert number_read(store) == 0
         put(store, "d", 1, 20)
         assert number_read(store) == 20 and build(store).keys == 20
+
+
+def test_a_graph_is_held_on_to_from_question_to_question(bank):
+    """Its file stays mapped, also when another one takes its name."""
+    build(bank)
+    for n in range(3):
+        for query in QUERIES:
+            assert len(collected(near(bank, query))[0]) == 40
+            gc.collect()
+        build(bank)
+        (bank.path / "near.usearch").touch()
+        assert recall(bank) > 0.98, n
 
 
 def test_the_same_keys_give_the_same_graph(bank):
