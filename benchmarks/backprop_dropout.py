@@ -90,15 +90,15 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     from models.training.settings import TrainConfig
     from models.training.trainer import StepReport, Trainer
     from models.weights import pinned
-    from models.weights import resolve as weights
+    from models.weights.resolve import resolve
 
     device = choose_device(arguments.device)
     names = {
         "base_lm": arguments.base or pinned.DEFAULT_LM,
         "encoder": arguments.encoder or pinned.DEFAULT_ENCODER,
     }
-    lm = BaseLM.load(weights.resolve(names["base_lm"]), device=device, dtype=choose_dtype(device))
-    encoder = SentenceEncoder.load(weights.resolve(names["encoder"]), device=device)
+    lm = BaseLM.load(resolve(names["base_lm"]), device=device, dtype=choose_dtype(device))
+    encoder = SentenceEncoder.load(resolve(names["encoder"]), device=device)
     tiny = arguments.amortizer == "t5" and arguments.amortizer_model is None
     amortizer = "encoder" if tiny else arguments.amortizer
     choice = setup.Choice(amortizer, arguments.amortizer_model, arguments.tokens)

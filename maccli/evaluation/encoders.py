@@ -51,9 +51,9 @@ class Encoder:
 
     @cached_property
     def _folders(self) -> list[Path]:
-        from models.weights import resolve as weights
+        from models.weights.resolve import resolve
 
-        return [weights.resolve(part, progress=self._transfer) for part in self._parts]
+        return [resolve(part, progress=self._transfer) for part in self._parts]
 
     @cached_property
     def identity(self) -> str:

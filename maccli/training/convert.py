@@ -7,8 +7,8 @@ from pathlib import Path
 from maccli.errors import USAGE, MacError
 from maccli.service.session import Transfer, silence_libraries
 from models.memory import checkpoint
-from models.weights import resolve as weights
 from models.weights.identity import identity
+from models.weights.resolve import resolve
 
 
 def convert(
@@ -49,8 +49,8 @@ def convert(
     silence_libraries()
     tensors = paper.read(file)
     cpu = torch.device("cpu")
-    base_folder = weights.resolve(base, progress=transfer)
-    encoder_folder = weights.resolve(encoder, progress=transfer)
+    base_folder = resolve(base, progress=transfer)
+    encoder_folder = resolve(encoder, progress=transfer)
     stack = paper.convert(
         tensors,
         BaseLM.load(base_folder, device=cpu, dtype=torch.bfloat16).shape,

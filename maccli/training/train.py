@@ -13,8 +13,8 @@ from maccli.errors import USAGE, MacError
 from maccli.service.session import Transfer, silence_libraries
 from models.data import files as data
 from models.memory import checkpoint
-from models.weights import resolve as weights
 from models.weights.identity import check_identity, identity
+from models.weights.resolve import resolve
 
 if TYPE_CHECKING:
     from models.base.encoder import SentenceEncoder
@@ -195,8 +195,8 @@ def load_frozen(
 
     silence_libraries()
     device = choose_device(run.device)
-    base = weights.resolve(run.base, progress=transfer)
-    encoder = weights.resolve(run.encoder, progress=transfer)
+    base = resolve(run.base, progress=transfer)
+    encoder = resolve(run.encoder, progress=transfer)
     if expected is not None:
         check_identity(run.base, base, expected.base_sha256)
         check_identity(run.encoder, encoder, expected.encoder_sha256)
@@ -238,7 +238,7 @@ def _new(run: Run, frozen: Frozen, transfer: Transfer | None) -> LatentConfig | 
 
     if run.paper is None:
         return latent_config(run, frozen)
-    made = setup.describe(
+    described = setup.describe(
         run.paper,
         frozen.lm,
         frozen.encoder,
@@ -246,7 +246,7 @@ def _new(run: Run, frozen: Frozen, transfer: Transfer | None) -> LatentConfig | 
         base_quantization=run.quantization,
         **frozen.identities,
     )
-    return replace(made, training={"command": run.command})
+    return replace(described, training={"command": run.command})
 
 
 def _method(

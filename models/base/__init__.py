@@ -1,1 +1,1 @@
-"""TODO."""
+"""The frozen base LM and the frozen sentence encoder, and how they are run."""

@@ -4,7 +4,8 @@ The base LM never changes, so neither do its keys and values of a document: a se
 run and a resumed one read them instead. Stored as int8 around a corpus mean with one float16 scale
 a layer's keys or values: X + 2 * 2L bytes a token (11.6 KB for SmolLM2-135M).
 
-Letters: T tokens, X features a token (see `models.base.lm`), 2L groups (keys and values of each layer).
+Letters: T tokens, X features of a token (see `models.base.lm`), 2L groups (keys and values of each
+layer).
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from models.paper.method import PaperMethod
 from models.paper.reading import Reader, StateReader, TokenReader
 from models.paper.stack import PaperStack
 from models.training.settings import TrainConfig
-from models.weights import resolve as weights
 from models.weights.carriers import Transfer
+from models.weights.resolve import resolve
 
 DEFAULT_MODEL = {"decoder-only": "distilbert/distilgpt2"}
 """The pretrained models that an amortizer starts from; for the others it is `T5`."""
@@ -120,7 +120,7 @@ def reader(
         return StateReader(encoder)
     if not config.tokenizer:
         return TokenReader(lm.tokenizer, lm.device)
-    return TokenReader.load(weights.resolve(config.tokenizer, progress=progress), lm.device)
+    return TokenReader.load(resolve(config.tokenizer, progress=progress), lm.device)
 
 
 def method(
@@ -141,9 +141,9 @@ def method(
     """
     pretrained = pretrained_question = None
     if start is None and config.tokenizer:
-        pretrained = weights.resolve(config.tokenizer, progress=progress)
+        pretrained = resolve(config.tokenizer, progress=progress)
     if start is None and question is not None:
-        pretrained_question = weights.resolve(question, progress=progress)
+        pretrained_question = resolve(question, progress=progress)
     reads = reader(config, lm, encoder, progress)
     return PaperMethod(run, config, lm, reads, pretrained, start, pretrained_question)
 
@@ -153,7 +153,7 @@ def _description(amortizer: str, name: str, progress: Transfer | None) -> dict[s
     from transformers import AutoConfig
 
     try:
-        folder = weights.resolve(name, progress=progress)
+        folder = resolve(name, progress=progress)
         settings: dict[str, Any] = json.loads(AutoConfig.from_pretrained(folder).to_json_string())
     except WeightsError as error:
         raise WeightsError(str(error), f"{error.hint}; or use --amortizer encoder") from error

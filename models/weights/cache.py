@@ -1,8 +1,8 @@
-"""The cache of base models: each lies converted in a folder of its own, whole or not at all.
+"""The cache of base models: each has a folder of its own, which is complete or does not exist.
 
-Beside the files lies a small manifest that says what they were made from. A model is built in a
-folder of another name and moved into place, under a lock, so that a crash or a second process never
-leaves half of one behind. torch and transformers are imported only while something is converted.
+A small manifest beside the files says what they were made from. A model is built in a folder of
+another name and moved into place, under a lock, so that a crash or a second process never leaves
+half of one behind. torch and transformers are imported only while something is converted.
 """
 
 from __future__ import annotations
@@ -38,56 +38,57 @@ class Installed:
 
 
 def models_folder(home: Path | None = None) -> Path:
-    """Where converted models lie: below `home`, else below MAC_HOME, else in the user's cache."""
+    """Return the folder of converted models: in `home`, else in MAC_HOME, else the user's cache."""
     if home is None:
-        own = os.environ.get("MAC_HOME")
-        home = Path(own).expanduser() if own else user_cache_path("mac", appauthor=False)
+        variable = os.environ.get("MAC_HOME")
+        home = Path(variable).expanduser() if variable else user_cache_path("mac", appauthor=False)
     return home / "models"
 
 
 def installed(home: Path | None = None) -> list[Installed]:
-    """The models that lie complete in the cache, by name: pinned ones and converted GGUF files."""
-    found = []
+    """Return the complete models in the cache, by name: pinned ones and converted GGUF files."""
+    models = []
     for manifest in sorted(models_folder(home).glob(f"*/{_MANIFEST}")):
         path = manifest.parent
         model = PINNED.get(path.name) or _converted(manifest)
         if model is not None and is_complete(path, model):
             size = sum(file.stat().st_size for file in path.iterdir())
-            found.append(
+            models.append(
                 Installed(model.name, model.kind, path, size, model.weights.sha256, model.licence)
             )
-    return found
+    return models
 
 
-def gguf(name: str, file: PinnedFile) -> Pinned:
-    """What the cache knows a converted GGUF file by."""
-    return Pinned(name, "lm", _OWN_LICENCE, (file,), "", "", "", 0)
+def gguf_model(name: str, file: PinnedFile) -> Pinned:
+    """Return the description of a converted GGUF file in the cache."""
+    return Pinned(name, "lm", _GGUF_LICENCE, (file,), "", "", "", 0)
 
 
-_OWN_LICENCE = "its own"
+_GGUF_LICENCE = "its own"
 
 
 def _converted(manifest: Path) -> Pinned | None:
-    """The GGUF file that a folder was made from, by its manifest."""
+    """Return the GGUF file that a folder was made from, as its manifest says."""
     try:
         ((name, digest),) = json.loads(manifest.read_bytes())["sha256"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # not one of ours
-    return gguf(manifest.parent.name, PinnedFile(name, digest, 0))
+    return gguf_model(manifest.parent.name, PinnedFile(name, digest, 0))
 
 
-def brought(
+def ensure(
     model: Pinned,
     home: Path | None,
     fetch: Callable[[Path], tuple[dict[str, Path], str]],
     progress: Transfer | None,
 ) -> Path:
-    """The folder of a model in the cache, made first from what `fetch` gives.
+    """Return the folder of a model in the cache; install the model first where it is missing.
 
     Args:
-        model: what it is known by.
+        model: its description.
         home: see `models_folder`.
-        fetch: brings the files, with a folder to work in: paths by name, and where they are from.
+        fetch: returns the files (paths by name) and the carrier they came from; its argument is a
+            folder to work in.
         progress: told what is being done.
     """
     folder = models_folder(home)
@@ -141,7 +142,7 @@ def _install(
         try:
             convert_gguf(source, new)
         except OSError:
-            raise  # a full disk and the like
+            raise  # a full disk, for example
         # transformers and gguf raise anything, struct.error too, for what they cannot read.
         except Exception as error:
             raise WeightsError(
@@ -167,7 +168,7 @@ def _install(
 
 
 def is_complete(path: Path, model: Pinned) -> bool:
-    """Whether the folder is a whole conversion of just these files by just this format."""
+    """Tell whether the folder is a complete conversion of exactly these files in this format."""
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
         return (

