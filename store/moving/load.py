@@ -25,6 +25,7 @@ from store.errors import (
     FingerprintMismatchError,
     StoreCorruptError,
     StoreError,
+    corrupt,
     translated,
 )
 from store.index import documents, keys, schema
@@ -475,13 +476,22 @@ def _open(file: Path) -> Iterator[_Export]:
                 ((line, *_),) = connection.execute(f"PRAGMA integrity_check({table})").fetchmany(1)
                 if line != "ok":
                     raise _damaged(name, str(line))
-            try:
-                identity = read_identity(connection, file)
-            except StoreCorruptError as error:
-                raise _damaged(name, "it does not say which store it is of") from error
-        if not (identity.fingerprint.isprintable() and identity.model.isprintable()):
-            raise _damaged(name, "it does not say which store it is of")
+            identity = _read_identity(name, connection, file)
         yield _Export(name, size, connection, identity)
+
+
+def _read_identity(name: str, connection: sqlite3.Connection, file: Path) -> Identity:
+    """Read which store the export is of."""
+    odd = "SELECT 1 FROM meta WHERE typeof(key) <> 'text' OR typeof(value) <> 'text'"
+    try:
+        if connection.execute(odd).fetchone():
+            raise corrupt(file, "index.db says something that is no text")
+        identity = read_identity(connection, file)
+    except StoreCorruptError as error:
+        raise _damaged(name, "it does not say which store it is of") from error
+    if not (identity.fingerprint.isprintable() and identity.model.isprintable()):
+        raise _damaged(name, "it does not say which store it is of")
+    return identity
 
 
 def _check_header(name: str, header: bytes, size: int) -> None:
