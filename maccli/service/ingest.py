@@ -149,7 +149,11 @@ class _Ingest:
 
     def read(self, items: Iterable[Item]) -> Iterator[DocumentText]:
         """Yield the documents that are to be amortized; report the other items."""
+        own_folder = files.source_name(self._session.place.store)
         for item in items:
+            if isinstance(item, Found) and item.walked and files.is_below(item.source, own_folder):
+                self._advance(item.size)  # the store lies in a folder that is ingested
+                continue
             if isinstance(item, Unusable):
                 self._end(Outcome(item.path, "failed", item.reason))
                 continue

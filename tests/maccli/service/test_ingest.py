@@ -214,6 +214,15 @@ def test_what_is_no_document_in_a_folder_is_skipped(opened: Session, work: Path)
     ]
 
 
+def test_the_store_in_a_folder_is_no_document(
+    memory: FakeMemory, work: Path, tmp_path: Path
+) -> None:
+    write(work, 1)
+    with Session(Place(work / "store", tmp_path / "checkpoint", "checkpoint")) as session:
+        assert len(ingest(session, find(["."])).outcomes) == 1
+        assert [o.status for o in ingest(session, find(["."])).outcomes] == ["unchanged"]
+
+
 def test_piped_text_is_known_by_its_name_or_its_content(opened: Session) -> None:
     assert ingest(opened, [Piped(b"Some text.", "note")]).outcomes[0].source == "note"
     first = ingest(opened, [Piped(b"Some text.")]).outcomes[0]
