@@ -265,10 +265,10 @@ def finish(
                 )
             )
     except KeyboardInterrupt:
-        kept = ""
+        hint = ""
         if given["out"]:
-            kept = f" What was measured is in {given['out']}: add --resume to go on."
-        out.warn(f"interrupted.{kept}")
+            hint = f" What was measured is in {given['out']}: add --resume to go on."
+        out.warn(f"interrupted.{hint}")
         ctx.exit(errors.INTERRUPTED)
     _write(results, given["report"])
     if out.json:

@@ -293,14 +293,14 @@ def own_documents(
         if keep.exists() and not given["resume"]:
             raise click.UsageError(f"There is a file {keep} already.")
     plan = plan_of(given, "own-documents", DEFAULT_METHODS)
-    own = OwnFiles.read(paths)
+    documents = OwnFiles.read(paths)
 
     def measure(session: Session, checkpoint: Checkpoint, shared: Shared) -> None:
         with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
-            ready = prepare(shared, session, own, Path(folder), wanted)
+            ready = prepare(shared, session, documents, Path(folder), wanted)
             if keep is not None:
                 files.replace(keep, ready.data[0].read_bytes())
             with Evaluation(session, checkpoint, replace(shared, plan=ready)) as evaluation:
                 compare.run(evaluation)
 
-    finish(ctx, given, lambda c: run_alone(plan, c, measure, own.settings(wanted)))
+    finish(ctx, given, lambda c: run_alone(plan, c, measure, documents.settings(wanted)))

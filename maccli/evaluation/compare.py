@@ -24,7 +24,7 @@ Step = tuple[Method, Row]
 
 
 def run(evaluation: Evaluation) -> None:
-    """Measure every row of the plan that the results do not have yet; each is kept at once.
+    """Measure every row of the plan that the results do not have yet; each is sizes at once.
 
     Raises:
         DataError: the data cannot be used.
@@ -35,10 +35,10 @@ def run(evaluation: Evaluation) -> None:
     results = evaluation.results
     todo = [step for step in steps(evaluation) if not results.find(step[1])]
     if todo and "questions" not in results.data and evaluation.part is None:
-        asked = [
+        questions = [
             {"id": e.id, "question": e.question, "answers": e.answers} for e in evaluation.questions
         ]
-        results.keep("questions", asked)
+        results.keep("questions", questions)
     begun = time.perf_counter()
     for number, (method, row) in enumerate(todo, start=1):
         row = _measured(evaluation, method, row, f"{row.title} ({number} of {len(todo)})")
@@ -174,12 +174,12 @@ def _store_costs(evaluation: Evaluation, method: Method) -> dict[str, float | No
     looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
     stored = 0
     if method.modulated or looks:
-        kept = ["modulation_bytes", "key_bytes"]
+        sizes = ["modulation_bytes", "key_bytes"]
         if method.reader != "modulations" or method.retriever in ("bm25", "hybrid"):
-            kept.append("text_bytes")
+            sizes.append("text_bytes")
     else:
         dense = method.retriever in ("dense", "hybrid")
-        kept = ["text_bytes", "key_bytes"] if dense else ["text_bytes"]
+        sizes = ["text_bytes", "key_bytes"] if dense else ["text_bytes"]
         memory = device = None
         if method.retriever == "oracle":
             seconds = None
@@ -197,7 +197,7 @@ def _store_costs(evaluation: Evaluation, method: Method) -> dict[str, float | No
         embedding, stored = encoder.cost(evaluation.store)
         seconds = None if seconds is None else seconds + embedding
         memory, device = max(used.process, memory or 0), used.device
-    stored += sum(ingest[name] for name in kept)
+    stored += sum(ingest[name] for name in sizes)
     return adaptation(seconds, memory, device, stored / ingest["documents"])
 
 

@@ -75,8 +75,8 @@ class Shared:
         plan = self.plan
         dataset = read_dataset(plan.data, plan.split, distractors=plan.distractors)
         dataset.explain(self.note)
-        if made := sum(example.source == SOURCE for example in dataset.examples):
-            self.results.data["machine_made"] = made  # saved with the first row
+        if number := sum(example.source == SOURCE for example in dataset.examples):
+            self.results.data["machine_made"] = number  # saved with the first row
         return dataset
 
     @cached_property

@@ -246,6 +246,6 @@ class _Timed:
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
         """Turn each text into its modulation."""
         begun = time.perf_counter()
-        made = (self._model.amortize if self._lazy is None else self._lazy.embed)(texts)
+        modulations = (self._model.amortize if self._lazy is None else self._lazy.embed)(texts)
         self.seconds += time.perf_counter() - begun
-        return made
+        return modulations

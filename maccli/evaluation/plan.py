@@ -60,7 +60,7 @@ class Plan:
             "limit": self.limit,
             "seed": self.seed,
             **{
-                name: each[0][name] if len(each) == 1 else [one[name] for one in each]
+                name: each[0][name] if len(each) == 1 else [settings[name] for settings in each]
                 for name in each[0]
             },
             "max_new_tokens": MAX_NEW_TOKENS,

@@ -78,18 +78,18 @@ class Rivals:
 
     def _adapter(self, name: str, task: str) -> Adapter:
         folder, config = self._files[name], self._model.config
-        made = adapter.read_config(folder)
-        theirs = made.base_sha256
+        trained = adapter.read_config(folder)
+        theirs = trained.base_sha256
         if theirs is not None and config.base_sha256 not in (None, theirs):
             raise CheckpointError(
-                f"the adapter in {folder} was trained on {made.base_lm} "
+                f"the adapter in {folder} was trained on {trained.base_lm} "
                 f"(SHA-256 {theirs[:12]}...), not on {config.base_lm} "
                 f"({str(config.base_sha256)[:12]}...)",
                 "train one for this base model with `mac train-rival`",
             )
-        if made.task not in (None, task):
+        if trained.task not in (None, task):
             self._note(
-                f"The adapter in {folder} was trained for the task {made.task}, "
+                f"The adapter in {folder} was trained for the task {trained.task}, "
                 f"and is used for {task}."
             )
         return adapter.load(folder, self._model.lm)

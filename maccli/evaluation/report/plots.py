@@ -58,7 +58,7 @@ _LATENCY = (
 )
 _PANELS = {
     "methods": _LATENCY,
-    "own-documents": _LATENCY,
+    "points-documents": _LATENCY,
     "bank-sizes": (
         Panel("F1 against the store's size", *_CHUNKS, "F1", _f1),
         Panel("Latency against the store's size", *_CHUNKS, "seconds a question", _SECONDS),
@@ -125,7 +125,7 @@ def _svg(panel: Panel, rows: Sequence[Row], prefix: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' width="[^"]*pt"| height="[^"]*pt"', "", svg, count=2)
     svg = svg.replace("stroke: #000000", "stroke: currentColor")
-    # Ids are unique in a page only if each picture has its own.
+    # Ids are unique in a page only if each picture has its points.
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", svg)
     return svg.replace("<svg ", f'<svg role="img" aria-label="{panel.title}" ', 1).strip()
 
@@ -135,18 +135,20 @@ def _draw(panel: Panel, rows: Sequence[Row], axes: Any) -> None:
     if panel.falling:  # every strategy starts from the whole store
         labels = dict.fromkeys(row.label for row in rows if row.at != 100) or labels
     for label in labels:
-        own = [row for row in rows if row.label == label]
+        points = [row for row in rows if row.label == label]
         if panel.falling:
-            checkpoint = own[0].checkpoint
-            own += [r for r in rows if r.at == 100 and r not in own and r.checkpoint == checkpoint]
-        own.sort(key=panel.x)
-        xs, ys = [panel.x(row) for row in own], [panel.y(row) for row in own]
-        figures = [row.figures["f1"] for row in own]
+            checkpoint = points[0].checkpoint
+            points += [
+                r for r in rows if r.at == 100 and r not in points and r.checkpoint == checkpoint
+            ]
+        points.sort(key=panel.x)
+        xs, ys = [panel.x(row) for row in points], [panel.y(row) for row in points]
+        figures = [row.figures["f1"] for row in points]
         errors = [[v - low for v, low, _ in figures], [high - v for v, _, high in figures]]
         form = "o-" if panel.joined else "o"
         spread = errors if panel.y is _f1 else None
         axes.errorbar(xs, ys, spread, fmt=form, capsize=2, label=label)
-        for row, x, y in zip(own, xs, ys, strict=True):
+        for row, x, y in zip(points, xs, ys, strict=True):
             if not panel.joined and row.k is not None:
                 place = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": "small"}
                 axes.annotate(row.k, (x, y), **place)

@@ -43,14 +43,14 @@ def tables(results: Results) -> list[Table]:
     """Return the tables of results; they say which questions are machine-made."""
     if not results.rows:
         return []
-    made = list(_tables(results.data["settings"]["kind"], results.rows))
+    shown = list(_tables(results.data["settings"]["kind"], results.rows))
     if number := results.data.get("machine_made", 0):
         note = (
             f" {number:,} of the questions are machine-made: the frozen LM wrote them, and only "
             "those are asked that it answers rightly from the text, which flatters oracle and rag."
         )
-        made[0] = replace(made[0], about=made[0].about + note)
-    return made
+        shown[0] = replace(shown[0], about=shown[0].about + note)
+    return shown
 
 
 def curves(rows: Sequence[Row]) -> list[list[Row]]:
@@ -106,8 +106,8 @@ def _means(rows: Sequence[Row]) -> list[Row]:
         same = [row for row in rows if row.title == title]
         if len(same) == len(files) > 1:
             means = {n: [sum(row.value(n) for row in same) / len(same)] for n in ("em", "f1")}
-            asked = sum(row.questions for row in same)
-            mean = replace(same[0], at="mean of files", questions=asked, figures=means, costs={})
+            total = sum(row.questions for row in same)
+            mean = replace(same[0], at="mean of files", questions=total, figures=means, costs={})
             out.append(mean)
     return out
 

@@ -74,14 +74,14 @@ class OwnFiles:
 
 
 def prepare(
-    shared: Shared, session: Session, own: OwnFiles, folder: Path, wanted: int | None
+    shared: Shared, session: Session, sources: OwnFiles, folder: Path, wanted: int | None
 ) -> Plan:
     """Return the plan with the passages in its store and, unless it has data, made questions.
 
     Args:
         shared: with a plan that has no data if questions are made.
         session: whose LM makes the questions, and whose chunking cuts the files.
-        own: the files.
+        sources: the files.
         folder: gets the data files.
         wanted: how many questions to make; None makes none.
 
@@ -90,11 +90,11 @@ def prepare(
         WeightsError: the base weights cannot be had.
     """
     model, plan = cast("AnyMemory", session.model), shared.plan
-    for line in own.skipped:
+    for line in sources.skipped:
         shared.note(f"Left out: {line}")
     passages = {
         f"{name}[{chunk.start}:{chunk.end}]": chunk.text
-        for name, text in own.texts.items()
+        for name, text in sources.texts.items()
         for chunk in split(text, model.count_tokens, model.config.chunk_tokens)
     }
     documents = [{"doc_id": name, "text": text} for name, text in passages.items()]
@@ -130,22 +130,22 @@ def _make(
     random.Random(shared.plan.seed).shuffle(order)
     # Many passages give no question, so the others may give two of the number that each should.
     most = max(1, math.ceil(2 * wanted / max(1, len(order))))
-    made: dict[str, Any] = shared.results.data.setdefault(
+    state: dict[str, Any] = shared.results.data.setdefault(
         "made", {"method": METHOD, "wanted": wanted, "tried": 0, "verdicts": {}, "questions": []}
     )
-    questions: list[dict[str, Any]] = made["questions"]
+    questions: list[dict[str, Any]] = state["questions"]
     maker = QuestionMaker(model)
-    maker.verdicts.update(made["verdicts"])
+    maker.verdicts.update(state["verdicts"])
     with shared.bars(wanted, "question", "make questions") as progress:
         progress.advance(len(questions))
-        while len(questions) < wanted and made["tried"] < len(order):
-            name = order[made["tried"]]
+        while len(questions) < wanted and state["tried"] < len(order):
+            name = order[state["tried"]]
             new = maker.make(passages[name], min(most, wanted - len(questions)))
             questions += [
                 {"doc_id": name, "question": q.question, "answers": list(q.answers)} for q in new
             ]
-            made["tried"] += 1
-            made["verdicts"] = dict(maker.verdicts)
+            state["tried"] += 1
+            state["verdicts"] = dict(maker.verdicts)
             shared.results.save()
             progress.advance(len(new))
     if not questions:
