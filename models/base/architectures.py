@@ -2,10 +2,10 @@
 
 Every family is a pre-norm decoder: attention, then an MLP, each added to the residual stream. An
 `Architecture` knows how tokens and positions come in, and gives the modules of each layer by what
-they do, its `LayerModules`. Who runs them, and behind which prefix, is not its business.
+they do, its `LayerModules`. It does not run them.
 
 Letters: B sequences, T tokens, L layers, A attention heads, H key/value heads, C head size, X = L *
-2 * H * C the numbers one token leaves behind; n inputs, m outputs of a matrix.
+2 * H * C features of a token.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Architecture(ABC):
         heads: A.
         embedding: of the tokens.
         last_norm: the norm after the last layer.
-        positions: how many positions the family has learned; None where there is no end.
+        positions: how many positions the family has learned; None if any number will do.
     """
 
     layers: list[nn.Module]
@@ -105,14 +105,14 @@ class Architecture(ABC):
 
     @abstractmethod
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """What the first layer reads, [..., T, hidden size].
+        """Return what the first layer reads, [..., T, hidden size].
 
         Args:
             ids: token ids [..., T].
             positions: the place of each token, of a shape that broadcasts to that of `ids`.
 
         Raises:
-            ModelError: a place lies behind the last learned position.
+            ModelError: a position is beyond the last learned one.
         """
 
     def fused_norm(self, norm: nn.Module, x: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class Architecture(ABC):
         return y
 
     def rotary(self, like: Tensor, positions: Tensor) -> dict[str | None, Angles]:
-        """For each kind of layer the angles of positions [B, T], of the type of `like`."""
+        """Return the angles of positions [B, T] for each kind of layer, of the type of `like`."""
         del like, positions
         return {None: None}
 
@@ -181,13 +181,13 @@ class Llama(Architecture):
         )
 
     def embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        """See `Architecture.embed`; positions are the rotary embedding's business alone."""
+        """See `Architecture.embed`; positions matter to the rotary embedding alone."""
         del positions
         x: Tensor = self.embedding(ids)
         return x
 
     def fused_norm(self, norm: Any, x: Tensor) -> Tensor:
-        """RMS norm (arXiv 1910.07467)."""
+        """See `Architecture.fused_norm`; RMS norm (arXiv 1910.07467)."""
         weight = 1 + norm.weight if self._gemma else norm.weight
         eps = norm.eps if self._gemma else norm.variance_epsilon
         return F.rms_norm(x, weight.shape, weight, eps)
@@ -205,7 +205,7 @@ class GPT2(Architecture):
     """GPT-2 in its four sizes and distilled: learned positions, layer norms, biases everywhere.
 
     A position is added to the token's embedding once, and so it is in every key and value that
-    a token leaves behind: wherever those are placed afterwards, they stay as they are.
+    a token gives: placed elsewhere, they do not change.
     """
 
     def __init__(self, model: Any) -> None:
@@ -247,7 +247,7 @@ FAMILIES: dict[str, type[Llama | GPT2]] = {
 
 
 def require_supported(model_type: str) -> None:
-    """Raise `UnsupportedModelError` for an architecture that there is no adapter for."""
+    """Raise `UnsupportedModelError` for an architecture without an adapter."""
     if model_type not in FAMILIES:
         raise UnsupportedModelError(
             f"the architecture {model_type!r} is not supported",
@@ -256,7 +256,7 @@ def require_supported(model_type: str) -> None:
 
 
 def architecture_of(model: PreTrainedModel) -> Architecture:
-    """The adapter for a model, if it has one (see `require_supported`)."""
+    """Return the adapter for a model; see `require_supported` for what is raised."""
     kind: str = model.config.model_type
     require_supported(kind)
     return FAMILIES[kind](model)

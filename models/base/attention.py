@@ -25,7 +25,7 @@ class Prefix(NamedTuple):
         values: for each layer [G, H, S, C].
         bias: [B, S], added to the attention logits of each prefix token in every layer and head;
             -inf hides a token.
-        length: [G], positions the prefix takes up; the sequences of a group start there.
+        length: [G], positions that the prefix takes; the sequences of a group start after them.
     """
 
     keys: Sequence[Tensor]
@@ -34,12 +34,12 @@ class Prefix(NamedTuple):
     length: Tensor
 
     def starts(self, sequences: int) -> Tensor:
-        """[B], the position at which each of B sequences starts."""
+        """Return the position at which each of B sequences starts, [B]."""
         return self.length.repeat_interleave(sequences // len(self.length))
 
 
 class Cache:
-    """Keys and values of a prefix and of all tokens behind it, for B sequences that grow.
+    """Keys and values of a prefix and of all tokens after it, for B sequences that grow.
 
     Args:
         layers: L.
@@ -47,7 +47,7 @@ class Cache:
         size: C.
         prefix: what the sequences attend to besides themselves, if anything.
         sequences: B.
-        tokens: how many tokens there is room for in each sequence, behind the prefix.
+        tokens: the most tokens of a sequence, without the prefix.
         like: a tensor of the type and on the device of keys and values.
 
     Attributes:
@@ -77,8 +77,8 @@ class Cache:
             self._bias[:, : self.prefix] = prefix.bias
             self._next = prefix.starts(sequences)
             for cached, shared in ((self.keys, prefix.keys), (self.values, prefix.values)):
-                for own, x in zip(cached, shared, strict=True):
-                    own[:, :, : self.prefix] = x.repeat_interleave(sequences // len(x), 0)
+                for target, x in zip(cached, shared, strict=True):
+                    target[:, :, : self.prefix] = x.repeat_interleave(sequences // len(x), 0)
 
     def reserve(self, tokens: int) -> Tensor:
         """Take the next T places and return the positions of their tokens, [B, T]."""
@@ -120,7 +120,7 @@ class Cache:
         return mask.reshape(b * h, -1, self.length)
 
     def hide_padding(self, lengths: Tensor) -> None:
-        """Hide what was read behind the first so many tokens [B] of each sequence."""
+        """Hide the padding that was read after each sequence's own `lengths` [B] tokens."""
         padding = self._places[: self.length - self.prefix] >= lengths[:, None]
         self._bias[:, self.prefix : self.length].masked_fill_(padding, float("-inf"))
         self._next = self._next - padding.sum(1)
@@ -134,7 +134,7 @@ def attend(
     prefix: tuple[Tensor, Tensor, Tensor] | None,
     watch: Tensor | None = None,
 ) -> Tensor:
-    """Attention over the sequence itself and, with a bias, over its group's prefix.
+    """Attend to the sequence itself and, with a bias, to its group's prefix.
 
     The queries of all sequences of a group are laid side by side, so that the prefix is neither
     copied nor rotated once a sequence.
@@ -183,7 +183,7 @@ def attend_cached(
     scaling: float,
     watch: Tensor | None = None,
 ) -> Tensor:
-    """Attention over what a cache holds.
+    """Attend to what a cache holds.
 
     Args:
         q: [B, A, T, C].
@@ -208,7 +208,7 @@ def attend_cached(
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
-    """Rotary embedding (Su et al., arXiv 2104.09864) of x [..., S, C]; without angles, x itself."""
+    """Apply the rotary embedding (arXiv 2104.09864) to x [..., S, C]; without angles, nothing."""
     if angles is None:
         return x
     cos, sin = angles
@@ -217,7 +217,7 @@ def rotate(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
 
 
 def rotate_fused(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
-    """`rotate` with one operation and one rounding less."""
+    """Return what `rotate` returns, with one operation and one rounding less."""
     if angles is None:
         return x
     cos, sin = angles
@@ -226,7 +226,7 @@ def rotate_fused(x: Tensor, angles: tuple[Tensor, Tensor] | None) -> Tensor:
 
 
 def causal_mask(tokens: int, window: int | None, like: Tensor) -> Tensor:
-    """[T, T] additive mask: what is before a token, within its layer's window."""
+    """Return an additive mask [T, T]: a token sees those before it, within its layer's window."""
     mask = torch.full((tokens, tokens), float("-inf"), device=like.device, dtype=like.dtype).triu(1)
     if window is not None and window < tokens:
         mask += torch.full_like(mask, float("-inf")).tril(-window)

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def batch_tokens(device: torch.device) -> int:
-    """How many tokens, padding included, go through a network at a time where gradients do not.
+    """Return how many tokens, padding included, to run at a time when no gradient is needed.
 
     A CPU is a quarter faster when a layer's activations stay in its caches and padding is scarce.
     """
@@ -21,7 +21,7 @@ def batch_tokens(device: torch.device) -> int:
 
 
 def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices of rows of similar length, at most `max_tokens` tokens with padding."""
+    """Yield indices of rows of similar length, at most `max_tokens` tokens with padding."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     batch: list[int] = []
     for i in order:
@@ -86,11 +86,11 @@ class Packing:
         self._places = real.flatten().nonzero()[:, 0]
 
     def pack(self, x: Tensor) -> Tensor:
-        """[1, M, ...] of x [B, T, ...]."""
+        """Return [1, M, ...] of x [B, T, ...]."""
         return x.flatten(0, 1)[self._places][None]
 
     def unpack(self, x: Tensor) -> Tensor:
-        """[B, T, ...] of x [1, M, ...], with zeros as padding."""
+        """Return [B, T, ...] of x [1, M, ...], with zeros as padding."""
         out = x.new_zeros(self._shape.numel(), *x.shape[2:])
         out = out.index_copy(0, self._places, x[0])
         return out.view(*self._shape, *x.shape[2:])

@@ -1,7 +1,7 @@
-"""Tokens that no text can have where they would stand: bytes from the middle of a character.
+"""Tokens that cannot come next in any text: bytes from the middle of a character.
 
 Byte-level vocabularies have a token for every byte, and those for bytes that only continue a
-character are hardly ever trained. Behind a prefix of keys and values one of them can win by
+character are hardly ever trained. After a prefix of keys and values one of them can win by
 accident, and an answer would end in the middle of a name.
 """
 
@@ -23,8 +23,8 @@ class Characters:
     """What a vocabulary has of characters in UTF-8 that are spread over several tokens.
 
     Args:
-        tokenizer: of a byte-level vocabulary, or of one that falls back to bytes; of any other
-            there is nothing to know.
+        tokenizer: of a byte-level vocabulary, or of one that falls back to bytes; with any other,
+            every token may come next.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -33,7 +33,7 @@ class Characters:
         self._breaking = frozenset(self._continuing)
 
     def choose(self, scores: Tensor, missing: int) -> int:
-        """The most likely token that breaks no character.
+        """Return the most likely token that breaks no character.
 
         Args:
             scores: [vocabulary].
@@ -47,14 +47,14 @@ class Characters:
         return int(scores.argmax())
 
     def choose_each(self, scores: Tensor, missing: Sequence[int]) -> list[int]:
-        """`choose` for N sequences at once: scores [N, vocabulary], and what each lacks."""
+        """Return `choose` for N sequences: scores [N, vocabulary], and what each lacks."""
         return [
             self.choose(row, lacking) if token in self._breaking else token
             for row, lacking, token in zip(scores, missing, scores.argmax(-1).tolist(), strict=True)
         ]
 
     def missing(self, before: int, token: int) -> int:
-        """Bytes that the last character lacks behind a token, given those it lacked before."""
+        """Return how many bytes the last character lacks after a token, given those before it."""
         for byte in self._parts.get(token, b"\0"):
             if 0x80 <= byte < 0xC0:
                 before = max(0, before - 1)
@@ -64,8 +64,8 @@ class Characters:
 
 
 def _parts(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
-    """The bytes of every token that is no whole number of characters."""
-    found: dict[int, bytes] = {}
+    """Return the bytes of every token that is not a whole number of characters."""
+    parts: dict[int, bytes] = {}
     backend = getattr(tokenizer, "backend_tokenizer", None)
     byte_level = "ByteLevel" in type(getattr(backend, "decoder", None)).__name__
     alphabet = _alphabet()
@@ -79,12 +79,12 @@ def _parts(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
         try:
             data.decode()
         except UnicodeDecodeError:
-            found[number] = data
-    return found
+            parts[number] = data
+    return parts
 
 
 def _alphabet() -> dict[str, int]:
-    """The byte that each character stands for in a byte-level vocabulary, as GPT-2's has it."""
+    """Return the byte that each character stands for in a byte-level vocabulary like GPT-2's."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in shown]
     return {chr(b): b for b in shown} | {chr(256 + n): b for n, b in enumerate(others)}

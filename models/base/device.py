@@ -1,4 +1,4 @@
-"""Where tensors live and which type they have: decided here and nowhere else."""
+"""The device and the type of tensors are chosen here and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from models.errors import ModelError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one, else Apple's, else the CPU.
+    """Return the device of that name; "auto" is CUDA if available, else Apple's GPU, else the CPU.
 
     Of several GPUs a process takes the one that its launcher gave it (`LOCAL_RANK`).
 
     Raises:
-        ModelError: the device is not there.
+        ModelError: the device is unknown or not available.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
@@ -23,14 +23,14 @@ def choose_device(name: str = "auto") -> torch.device:
     if name not in ("cpu", "cuda", "mps"):
         raise ModelError(f"unknown device {name!r}", hint="use auto, cpu, cuda or mps")
     if (name == "cuda" and not cuda) or (name == "mps" and not mps):
-        raise ModelError(f"the device {name!r} is not there", hint="use --device cpu")
+        raise ModelError(f"the device {name!r} is not available", hint="use --device cpu")
     if name == "cuda":
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)
 
 
 def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dtype:
-    """The type of the base LM's weights.
+    """Return the type of the base LM's weights.
 
     Args:
         device: where they will be.
@@ -51,7 +51,7 @@ def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dt
 
 
 def _multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products (torch offers no public question)."""
+    """Tell whether this CPU multiplies bfloat16 numbers (torch has no public function for it)."""
     return any(
         bool(getattr(torch.cpu, name, bool)())
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -44,20 +44,20 @@ class SentenceEncoder:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            model, said = AutoModel.from_pretrained(
+            model, report = AutoModel.from_pretrained(
                 path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(path)
         except OSError as error:
             raise WeightsError(f"no readable sentence encoder in {path}: {error}") from error
-        # What stands in the files under other names would be left random; nothing here pools by it.
-        if missing := sorted(n for n in said["missing_keys"] if not n.startswith("pooler.")):
+        # A tensor under another name would be left random; the pooler is not used.
+        if missing := sorted(n for n in report["missing_keys"] if not n.startswith("pooler.")):
             raise WeightsError(f"no readable sentence encoder in {path}: it has no {missing[0]}")
         return cls(model.to(device), tokenizer)
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors [B, E], float32, in the order of the texts.
+        """Return unit vectors [B, E], float32, in the order of the texts.
 
         Args:
             texts: any number of texts; each is cut to `max_tokens`.
@@ -79,6 +79,6 @@ class SentenceEncoder:
         return out
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Vectors [B, E] of token states [B, T, E]; `mask`, int64 [B, T], is 0 where padded."""
+        """Return vectors [B, E] of token states [B, T, E]; `mask`, int64 [B, T], is 0 for pads."""
         pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         return torch.nn.functional.normalize(pooled, dim=-1)

@@ -1,15 +1,14 @@
 """The frozen base language model, run layer by layer so that a prefix can be put in and read out.
 
 One code path serves every family of `models.base.architectures`: the model's own submodules do the
-arithmetic, and this module owns what lies between them: where keys are taken *before* the rotary
-embedding (where there is one), where a prefix of keys and values is attended to, and with which
-bias.
+arithmetic, and this module does what lies between them: it takes keys *before* the rotary embedding
+(if there is one), and lets every layer attend to a prefix of keys and values, with a bias.
 
 It knows no architecture by name, and nothing of latents, of relevance or of documents.
 
 Letters: B sequences, G groups that share one prefix (B = G * N), T tokens, S prefix tokens, L
-layers, H key/value heads, A attention heads, C head size, X = L * 2 * H * C the numbers one token
-leaves behind.
+layers, H key/value heads, A attention heads, C head size, X = L * 2 * H * C features of a
+token.
 """
 
 from __future__ import annotations
@@ -117,7 +116,7 @@ class BaseLM:
         return self.architecture.embedding.weight.dtype
 
     def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
-        """Token ids of each text, without special tokens, cut to `max_tokens`."""
+        """Return the token ids of each text, without special tokens, cut to `max_tokens`."""
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)[
@@ -126,7 +125,7 @@ class BaseLM:
         return [row[:max_tokens] for row in ids] if max_tokens is not None else ids
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """[B, T] token ids, padded on the right (where causal attention never looks)."""
+        """Return token ids [B, T], padded on the right (where causal attention never looks)."""
         out = torch.full((len(rows), max(map(len, rows))), self.eos_id)
         for i, row in enumerate(rows):
             out[i, : len(row)] = torch.tensor(row)
@@ -245,7 +244,7 @@ class BaseLM:
         return norm(self.architecture.last_norm, x if packing is None else packing.unpack(x))
 
     def new_cache(self, prefix: Prefix | None, sequences: int, tokens: int) -> Cache:
-        """Return a cache for B sequences with room for so many tokens behind the prefix."""
+        """Return a cache for B sequences for a prefix and so many tokens."""
         shape = self.shape
         like = torch.empty(0, dtype=self.dtype, device=self.device)
         return Cache(shape.layers, shape.kv_heads, shape.head_size, prefix, sequences, tokens, like)
@@ -263,7 +262,7 @@ class BaseLM:
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits [..., vocabulary] of hidden states [..., hidden size]."""
+        """Return next-token logits [..., vocabulary] of hidden states [..., hidden size]."""
         return self.model.get_output_embeddings()(hidden)  # type: ignore[no-any-return]
 
     def project(

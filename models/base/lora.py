@@ -1,7 +1,7 @@
 """Low-rank changes of a base LM's projections, each sequence of a batch with its own (LoRA).
 
 y = W x + (alpha / r) B A x (arXiv 2106.09685), through forward hooks: the frozen weights stay as
-they are, and nothing remains once the change is taken off.
+they are, and nothing remains once the context ends.
 
 Letters: N modulations, B sequences (of N groups), T tokens, M tokens that are no padding, r rank, I
 inputs and O outputs of a projection.
@@ -21,12 +21,12 @@ from models.base.lm import BaseLM
 from models.errors import CheckpointError, UnsupportedModelError
 
 TARGETS = (("q_proj", "v_proj"), ("c_attn",))
-"""What is changed by default, as in the LoRA paper: queries and values; the first that a base LM
-has. GPT-2 computes them, and the keys, in one projection."""
+"""Projections that are changed by default: queries and values, as in the LoRA paper. The first pair
+that a base LM has is taken; GPT-2 computes queries, keys and values in one projection."""
 
 
 class LowRank(NamedTuple):
-    """What N modulations change one projection by.
+    """How N modulations change one projection.
 
     Attributes:
         module: the projection.
@@ -40,7 +40,7 @@ class LowRank(NamedTuple):
 
 
 class AppliedLora(AbstractContextManager[None]):
-    """The base LM's projections, changed while the context lasts; it can be entered again.
+    """A context that changes projections of the base LM while it lasts; it can be entered again.
 
     Args:
         changes: of each projection, in the type and on the device of the base LM.
@@ -108,7 +108,7 @@ def _per_sequence(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def default_targets(lm: BaseLM) -> tuple[str, ...]:
-    """The names of the projections of queries and values.
+    """Return the names of the projections of queries and values.
 
     Raises:
         UnsupportedModelError: the base LM has none that are known.
@@ -124,22 +124,22 @@ def default_targets(lm: BaseLM) -> tuple[str, ...]:
 
 
 def projections(lm: BaseLM, name: str) -> list[Any]:
-    """For each layer the one projection with this name: q_proj, or attn.c_proj.
+    """Return the projection with this name in each layer: q_proj, or attn.c_proj.
 
     Raises:
-        CheckpointError: it is not once in each layer.
+        CheckpointError: a layer has none, or several.
     """
-    found = _named(lm, name)
-    if len(found) != lm.shape.layers:
+    modules = _named(lm, name)
+    if len(modules) != lm.shape.layers:
         raise CheckpointError(
-            f"the base LM has {len(found) or 'no'} projections named {name!r} in its "
+            f"the base LM has {len(modules) or 'no'} projections named {name!r} in its "
             f"{lm.shape.layers} layers"
         )
-    return found
+    return modules
 
 
 def linear_layers(lm: BaseLM) -> dict[str, nn.Module]:
-    """The linear layers inside the layers of a base LM, by their names in it."""
+    """Return the linear layers inside the layers of a base LM, by their names in it."""
     from transformers.pytorch_utils import Conv1D
 
     inside = {id(module) for layer in lm.layers for module in layer.modules()}
@@ -151,14 +151,14 @@ def linear_layers(lm: BaseLM) -> dict[str, nn.Module]:
 
 
 def sizes(module: Any) -> tuple[int, int]:
-    """Inputs and outputs of a linear layer; of 4-bit weights the tensor does not tell."""
+    """Return inputs and outputs of a linear layer; a tensor of 4-bit weights does not tell them."""
     if transposed(module):
         return module.nx, module.nf
     return module.in_features, module.out_features
 
 
 def transposed(module: nn.Module) -> bool:
-    """Whether a linear layer keeps its weight as [I, O]: GPT-2's, which are `Conv1D`."""
+    """Tell whether a linear layer keeps its weight as [I, O], as GPT-2's `Conv1D` does."""
     return not isinstance(module, nn.Linear)
 
 

@@ -1,9 +1,9 @@
-"""A base LM whose layers have 4 bits a weight, made while it is loaded: bitsandbytes on CUDA.
+"""Loading a base LM with 4 bits a weight in its layers, by bitsandbytes on CUDA.
 
 The numbers are NF4 with scales that are quantised themselves (QLoRA, arXiv 2305.14314): 4.13 bits a
-weight. Embedding and head stay as they are. The file on disk stays the full one, and so does the
-base LM's identity; what a checkpoint was trained with is in its config, because keys and values of
-the narrow LM are not those of the full one.
+weight. Embedding and head stay as they are. The file on disk does not change, and neither does the
+base LM's identity. A checkpoint's config says whether it was trained with 4 bits, because the keys
+and values of the quantized LM differ from those of the full one.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def check_quantization(quantization: str | None) -> None:
 
 
 def loading(quantization: str, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What `from_pretrained` of transformers has to be told.
+    """Return the arguments that `from_pretrained` of transformers needs.
 
     Args:
         quantization: one of `QUANTIZATIONS`.
-        device: where the model is to be; a CUDA device.
-        dtype: of what the layers compute and hand on.
+        device: a CUDA device, where the model will be.
+        dtype: the type that the layers compute in.
 
     Raises:
         ModelError: there is no such quantization, the device cannot do it, or bitsandbytes is not

@@ -57,5 +57,5 @@ class LatentConfig:
         return f"latent size {self.latent_size}, {self.constant_tokens} constant prefix tokens"
 
     def as_dict(self) -> dict[str, Any]:
-        """What goes into config.json."""
+        """Return what goes into config.json."""
         return asdict(self)

@@ -25,7 +25,7 @@ from models.base.lm import BaseLM
 
 
 def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids a document is amortized from: one begin-of-sequence token, then the text.
+    """Return the token ids that a document is amortized from: begin of sequence, then the text.
 
     The first token soaks up attention whatever it is; its features are thrown away, and the
     constant prefix tokens take its part.
@@ -34,7 +34,7 @@ def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list
 
 
 def compute(lm: BaseLM, ids: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Features [T, X] of each document, without its first token, batched by length."""
+    """Return features [T, X] of each document, without its first token; batched by length."""
     out: list[Tensor] = [torch.empty(0)] * len(ids)
     for batch in length_batches([len(row) for row in ids], batch_tokens(lm.device)):
         x = lm.features(lm.pad([ids[i] for i in batch])).flatten(2)
@@ -77,7 +77,7 @@ class FeatureCache:
             self._refresh()
 
     def get(self, texts: Sequence[str]) -> list[Tensor]:
-        """Features float32 [T, X] of each text, on the LM's device."""
+        """Return features float32 [T, X] of each text, on the LM's device."""
         ids = document_ids(self.lm, texts, self.max_tokens)
         if self.folder is None:
             return [x.float() for x in compute(self.lm, ids)]
@@ -92,7 +92,7 @@ class FeatureCache:
         return [self._unpack(data, *self._places[key]) for key in keys]
 
     def _refresh(self) -> None:
-        """Learn what others added, and cut off what a crash left without an index line."""
+        """Read what other processes added, and cut off what a crash left without an index line."""
         with self._index.open("a+b") as index:
             index.seek(self._indexed)
             added = index.read()

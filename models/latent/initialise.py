@@ -22,7 +22,7 @@ def initialise(
     stack: LatentStack,
     lm: BaseLM,
     texts: Sequence[str],
-    asked: Sequence[tuple[str, str, str]] = (),
+    examples: Sequence[tuple[str, str, str]] = (),
     *,
     max_tokens: int = 20_000,
     seed: int = 0,
@@ -38,8 +38,8 @@ def initialise(
         stack: initialised in place.
         lm: the base LM that the features come from.
         texts: the corpus; only about `max_tokens` tokens of it are read.
-        asked: text, question and answer of some examples, to learn what answers depend on; without
-            any, all layers count the same.
+        examples: text, question and answer of each, to learn what answers depend on; without any,
+            all layers count the same.
         max_tokens: n; 20,000 tokens of SmolLM2-135M take 0.9 GB.
         seed: of the randomised decomposition.
 
@@ -60,25 +60,25 @@ def initialise(
     spread = x.unflatten(-1, (groups, -1)).pow(2).mean((0, 2)).sqrt().clamp_min(1e-6)
     amortizer.scale.copy_(spread.repeat_interleave(len(amortizer.scale) // groups))
     head.constant.copy_(instruction_constant(stack, lm))
-    if asked:
+    if examples:
         # The square root stands between equal weights and those of the Fisher information, whose
         # estimate from few examples would leave too little to the features it thinks unimportant.
-        weights = sensitivity(stack, lm, asked).sqrt()
+        weights = sensitivity(stack, lm, examples).sqrt()
         weights = (weights / weights.mean()).clamp_min(0.05)
         amortizer.scale.div_(weights)
         head.constant.mul_(weights)
     x /= amortizer.scale
-    components, kept = principal_components(x, stack.config.latent_size, seed)
+    components, share = principal_components(x, stack.config.latent_size, seed)
     amortizer.weight.copy_(components)
     head.weight.copy_(components.T)
     head.bias.zero_()
-    return kept
+    return share
 
 
 def sensitivity(
-    stack: LatentStack, lm: BaseLM, asked: Sequence[tuple[str, str, str]], *, batch: int = 16
+    stack: LatentStack, lm: BaseLM, examples: Sequence[tuple[str, str, str]], *, batch: int = 16
 ) -> Tensor:
-    """How much answers depend on each feature: root mean square [X] of the loss's gradient.
+    """Return how much answers depend on each feature: the gradient's root mean square [X].
 
     Taken where the prefix is the text's own keys and values (so it is the diagonal of the empirical
     Fisher information), for normalised features.
@@ -86,12 +86,12 @@ def sensitivity(
     Args:
         stack: with mean, scales and constant tokens set.
         lm: the base LM.
-        asked: text, question and answer of each example.
+        examples: text, question and answer of each example.
         batch: examples of one backward pass.
     """
     total = torch.zeros_like(stack.amortizer.mean)
     tokens = 0
-    rows = document_ids(lm, [text for text, _, _ in asked], stack.config.chunk_tokens)
+    rows = document_ids(lm, [text for text, _, _ in examples], stack.config.chunk_tokens)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), batch):
         part = order[start : start + batch]
@@ -101,7 +101,7 @@ def sensitivity(
             features.requires_grad_(True)
             alone = features.new_zeros(len(part), 1)
             prefix = stack.attach(lm, features, place, document, alone)
-            loss = answer_loss(lm, prefix, [asked[i][1:] for i in part], reduction="sum")
+            loss = answer_loss(lm, prefix, [examples[i][1:] for i in part], reduction="sum")
             (gradient,) = torch.autograd.grad(loss, features)
         total += gradient.pow(2).sum((0, 1))
         tokens += sum(map(len, x))
@@ -110,7 +110,7 @@ def sensitivity(
 
 @torch.no_grad()
 def instruction_constant(stack: LatentStack, lm: BaseLM) -> Tensor:
-    """Normalised features [P, X] of a short instruction, with which constant tokens start."""
+    """Return normalised features [P, X] of an instruction, with which constant tokens start."""
     wanted = stack.config.constant_tokens
     instruction = lm.tokenize([INSTRUCTION])[0]
     row = [lm.bos_id, *instruction[: wanted - 1]]
@@ -119,7 +119,7 @@ def instruction_constant(stack: LatentStack, lm: BaseLM) -> Tensor:
 
 
 def principal_components(x: Tensor, rank: int, seed: int) -> tuple[Tensor, float]:
-    """The first principal directions of centred rows, by randomised subspace iteration.
+    """Return the first principal directions of centred rows, by randomised subspace iteration.
 
     (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4.)
 
@@ -141,5 +141,5 @@ def principal_components(x: Tensor, rank: int, seed: int) -> tuple[Tensor, float
     projected = x @ q
     _, vectors = torch.linalg.eigh(projected.T @ projected)
     components = q @ vectors.flip(-1)[:, :rank]
-    kept = (x @ components).pow(2).sum() / x.pow(2).sum().clamp_min(1e-12)
-    return components, float(kept)
+    share = (x @ components).pow(2).sum() / x.pow(2).sum().clamp_min(1e-12)
+    return components, float(share)

@@ -45,7 +45,7 @@ class LatentMemory(Answerer):
         self.stack = stack
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Where in a chunk's text each of its T tokens stands: (start, end) character offsets."""
+        """Return the character offsets (start, end) of each of a chunk's T tokens."""
         tokenizer: Any = self.lm.tokenizer
         spans: list[tuple[int, int]] = tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True
@@ -54,11 +54,7 @@ class LatentMemory(Answerer):
 
     @torch.no_grad()
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """The modulation of each text (g_theta of the paper's section 3.1).
-
-        Any number of texts may come at once; they are batched by length inside, and a text's
-        modulation does not depend on its company beyond rounding.
-        """
+        """See `Answerer.amortize`."""
         features = compute(self.lm, document_ids(self.lm, texts, self.config.chunk_tokens))
         keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
         out = []
@@ -69,14 +65,14 @@ class LatentMemory(Answerer):
 
     @torch.no_grad()
     def encode_question(self, question: str) -> NDArray[np.float32]:
-        """The query, float32 [E]: a document's dense relevance is its key times this."""
+        """See `Answerer.encode_question`; the base LM is not needed."""
         embedding = self.encoder.encode([question])
         query: NDArray[np.float32] = self.stack.relevance.query(embedding)[0].cpu().numpy()
         return query
 
     @torch.no_grad()
     def prefix(self, groups: Sequence[Sequence[Selected]]) -> Prefix:
-        """The aggregated modulation of each question's selected documents, one group a question."""
+        """Return the aggregated modulation of the documents of each group."""
         device = self.lm.device
         latents = [
             [

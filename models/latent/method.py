@@ -55,12 +55,12 @@ class LatentMethod:
         note("initialising from principal components")
         rng = random.Random(f"{self.config.seed}:initialise")
         texts = rng.sample(corpus.chunks, min(2000, len(corpus.chunks)))
-        asked = [
+        examples = [
             (corpus.chunks[q.chunk], q.text, q.answers[0])
             for q in rng.sample(corpus.questions, min(SENSITIVITY, len(corpus.questions)))
         ]
-        kept = initialise(self.stack, self.lm, texts, asked, seed=self.config.seed)
-        note(f"{self.model.latent_size} components keep {kept:.1%} of the variance")
+        share = initialise(self.stack, self.lm, texts, examples, seed=self.config.seed)
+        note(f"{self.model.latent_size} components keep {share:.1%} of the variance")
 
     def optimiser(self) -> torch.optim.Optimizer:
         """See `Method.optimiser`."""

@@ -37,15 +37,15 @@ class Amortizer(nn.Module):
         self.weight = nn.Parameter(torch.empty(features, latent_size))
 
     def normalise(self, x: Tensor) -> Tensor:
-        """Features [..., X] less the corpus mean, large where an answer depends on them."""
+        """Subtract the corpus mean from features [..., X] and divide them by their scale."""
         return (x - self.mean) / self.scale
 
     def restore(self, x: Tensor) -> Tensor:
-        """The inverse of `normalise`."""
+        """Undo `normalise`."""
         return x * self.scale + self.mean
 
     def forward(self, x: Tensor) -> Tensor:
-        """Latents [..., R] of features [..., X]."""
+        """Return latents [..., R] of features [..., X]."""
         return self.normalise(x) @ self.weight
 
 
@@ -59,7 +59,7 @@ class PrefixHead(nn.Module):
         self.constant = nn.Parameter(torch.zeros(constant_tokens, features))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Normalised features [..., X] of latents [..., R]."""
+        """Return normalised features [..., X] of latents [..., R]."""
         return z @ self.weight + self.bias
 
 
@@ -72,7 +72,7 @@ class Relevance(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(20.0)))
 
     def query(self, embedding: Tensor) -> Tensor:
-        """The question's side of the bilinear form, [N, E]: scores are `query @ keys.T`."""
+        """Return the question's side of the bilinear form, [N, E]: scores are `query @ keys.T`."""
         return (embedding @ self.weight) * self.log_scale.exp()
 
 
@@ -97,7 +97,7 @@ class LatentStack(MemoryStack[LatentConfig]):
         bias: Tensor,
         log_count: Tensor | None = None,
     ) -> Prefix:
-        """The modulation that the base LM attends to: constant tokens, then documents.
+        """Return the modulation that the base LM attends to: constant tokens, then documents.
 
         Args:
             lm: the base LM, for its rotary embedding.
@@ -129,7 +129,7 @@ class LatentStack(MemoryStack[LatentConfig]):
         bias: Tensor,
         log_count: Tensor | None = None,
     ) -> Prefix:
-        """`prefix` of normalised features [G, S, X] instead of latents."""
+        """Return `prefix` of normalised features [G, S, X] instead of latents."""
         g, s, _ = features.shape
         p = self.head.constant.shape[0]
         x = torch.cat((self.head.constant.expand(g, -1, -1), features), 1)

@@ -25,7 +25,7 @@ def amortize_batch(
     kept: list[bool],
     noise: torch.Generator | None = None,
 ) -> list[Tensor]:
-    """Latents [T, R] of documents of any lengths.
+    """Return latents [T, R] of documents of any lengths.
 
     Backpropagation dropout (section 3.3 of the paper): a document that is not kept is amortized
     under stop-gradient, so that memory and time of the backward pass grow with the kept ones only.
@@ -38,11 +38,11 @@ def amortize_batch(
             inexact as a store keeps them; None leaves them exact.
     """
     out: list[Tensor] = [features[0]] * len(features)
-    for keep in (True, False):
-        chosen = [i for i, k in enumerate(kept) if k is keep]
+    for gradient in (True, False):
+        chosen = [i for i, k in enumerate(kept) if k is gradient]
         if not chosen:
             continue
-        with torch.set_grad_enabled(keep and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
             z = stack.amortizer(torch.cat([features[i] for i in chosen]))
             if noise is not None:
                 z = as_rounded(z, noise)
@@ -60,7 +60,7 @@ def loss(
     kept: list[bool] | None = None,
     noise: torch.Generator | None = None,
 ) -> Loss:
-    """The loss of one batch; gradients reach the stack's parameters only.
+    """Return the loss of one batch; gradients reach the stack's parameters only.
 
     `kept` and `noise` as in `amortize_batch`; by default all documents are kept and exact.
     """
@@ -79,15 +79,15 @@ def loss(
     bias = inside.masked_fill(~batch.visible.to(device), float("-inf")).log_softmax(-1)
 
     prefix = stack.prefix(lm, *pack([z[i : i + d] for i in range(0, len(z), d)]), bias)
-    asked = [corpus.questions[q] for q in batch.questions]
-    answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in asked])
+    questions = [corpus.questions[q] for q in batch.questions]
+    answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in questions])
 
-    own = (queries * keys[group_of * d + batch.target.to(device)]).sum(-1, keepdim=True)
-    return Loss(answer, _contrastive(corpus, batch, own, queries))
+    target = (queries * keys[group_of * d + batch.target.to(device)]).sum(-1, keepdim=True)
+    return Loss(answer, _contrastive(corpus, batch, target, queries))
 
 
-def _contrastive(corpus: Corpus, batch: Batch, own: Tensor, queries: Tensor) -> Tensor:
-    """How surprising each question's own document is among the nearest of the whole corpus.
+def _contrastive(corpus: Corpus, batch: Batch, target: Tensor, queries: Tensor) -> Tensor:
+    """Return how surprising each question's own document is among the nearest of the corpus.
 
     The keys are fixed, so the negatives of a question may come from all documents and not only from
     the batch's. A document that holds the answer too is no negative, and a question that does not
@@ -96,18 +96,18 @@ def _contrastive(corpus: Corpus, batch: Batch, own: Tensor, queries: Tensor) -> 
     Args:
         corpus: with keys.
         batch: the questions.
-        own: [N, 1] scores of the questions' own documents.
+        target: [N, 1] scores of the documents that answer the questions.
         queries: [N, E].
     """
     near = corpus.near(batch.questions, NEGATIVES)
     scores = (queries[:, None] @ corpus.keys[near].to(queries.device).transpose(1, 2))[:, 0]
     hidden = torch.zeros(scores.shape, dtype=torch.bool)
     for n, (question, row) in enumerate(zip(batch.questions, near.tolist(), strict=True)):
-        asked = corpus.questions[question]
+        answering = corpus.questions[question].chunk
         for i, chunk in enumerate(row):
-            hidden[n, i] = chunk == asked.chunk or corpus.holds_answer(question, chunk)
+            hidden[n, i] = chunk == answering or corpus.holds_answer(question, chunk)
     scores = scores.masked_fill(hidden.to(scores.device), float("-inf"))
     clear = [corpus.questions[q].standalone for q in batch.questions]
-    surprise = torch.cat((own, scores), 1).log_softmax(-1)[:, 0].neg()
+    surprise = torch.cat((target, scores), 1).log_softmax(-1)[:, 0].neg()
     weight = torch.tensor(clear, device=surprise.device, dtype=surprise.dtype)
     return (surprise * weight).sum() / weight.sum().clamp_min(1.0)

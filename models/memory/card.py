@@ -10,11 +10,11 @@ _REPOSITORY = {
     "smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
 }
-"""Where the Hub knows the pinned models."""
+"""The Hub ids of the pinned models' originals."""
 
 
 def card(config: ModelConfig) -> str:
-    """What the checkpoint is, what it stands on, and how it was trained."""
+    """Return the card: what the checkpoint is, its base models, and how it was trained."""
     return "\n".join(
         [
             "---",
@@ -41,12 +41,12 @@ def card(config: ModelConfig) -> str:
 
 
 def repository(name: str) -> str:
-    """Where the Hub has a base model; any that is not pinned has its own name there."""
+    """Return the Hub id of a base model; one that is not pinned is named by it already."""
     return _REPOSITORY.get(name, name)
 
 
 def _runs(training: dict[str, Any]) -> list[str]:
-    """Commands and settings of the run that made the checkpoint, behind those it started from."""
+    """Return commands and settings of the training run, after those of the run it started from."""
     settings = dict(training)
     earlier, command = settings.pop("from", None), settings.pop("command", None)
     return [

@@ -31,12 +31,12 @@ class Modulation:
     key: NDArray[np.float16]
 
     def dequantised(self) -> NDArray[np.float32]:
-        """The latents z, float32 [T, R]."""
+        """Return the latents z, float32 [T, R]."""
         return self.latents.astype(np.float32) * self.scales.astype(np.float32)[:, None]
 
 
 def quantise(z: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
-    """Int8 with one float16 scale a token: latents [T, R] to (int8 [T, R], float16 [T]).
+    """Return latents [T, R] as int8 [T, R] with one float16 scale a token, [T].
 
     A step is `STEP` of the token's root mean square and not a 127th of its largest number: most
     numbers are then small, and an entropy coder has less than half to keep. The scale is the one
@@ -57,8 +57,8 @@ def quantise(z: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float
 class Selected:
     """A modulation chosen for a question.
 
-    In a bank that was made smaller by merging tokens, a row of latents can stand for several of the
-    document's T tokens: for n of them it counts n times, at the mean of their places.
+    Pruning may merge tokens. A row of latents then stands for n of the document's T tokens: it
+    counts n times, at the mean of their places.
 
     Attributes:
         latents: int8 [U, R], U = T unless tokens were merged.
@@ -74,20 +74,20 @@ class Selected:
     rows: NDArray[np.int64] | None = None
 
     def counts(self) -> NDArray[np.int64]:
-        """How many tokens each row stands for, int64 [U]."""
+        """Return how many tokens each row stands for, int64 [U]."""
         if self.rows is None:
             return np.ones(len(self.latents), np.int64)
         return np.bincount(self.rows, minlength=len(self.latents))
 
     def before_end(self) -> NDArray[np.int64]:
-        """How far before the document's end each row stands, int64 [U]; the last token is at 1."""
+        """Return how far before the document's end each row is, int64 [U]; the last is at 1."""
         if self.rows is None:
             return np.arange(len(self.latents), 0, -1)
         places = np.bincount(self.rows, np.arange(len(self.rows)), len(self.latents))
         return len(self.rows) - np.rint(places / self.counts()).astype(np.int64)
 
     def spread(self, mass: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What fell on each row [U], shared out among the tokens that it stands for [T]."""
+        """Share out what each row got, [U], among the tokens that it stands for, [T]."""
         if self.rows is None:
             return mass
         return np.asarray((mass / self.counts())[self.rows], np.float32)

@@ -1,9 +1,9 @@
-"""Which documents of the bank a question selects, and with which weight. NumPy only.
+"""The documents that a question selects from a store, and their weights. NumPy only.
 
 Relevance is the dense score q . k of the checkpoint's bilinear form, plus a learned weight times
 BM25 scaled to [0, 1] over the candidates. Where several are nearly level, a second look decides:
-which of them makes the question itself most likely (`reconsider`). The bank is read block by block
-with a running top, so memory does not grow with it and the result is that of one pass over all
+which of them makes the question itself most likely (`reconsider`). The keys are read block by block
+with a running top, so memory does not grow with them and the result is that of one pass over all
 keys: each score depends on its own key alone, and ties are broken by the document's number.
 
 Letters: n keys a block, E key size, k documents.
@@ -25,9 +25,9 @@ RETRIEVERS: tuple[Retriever, ...] = ("dense", "bm25", "hybrid")
 
 
 LOOKS = 4
-"""How many documents a second look compares at most."""
+"""The most documents that a second look compares."""
 MARGIN = 4.0
-"""How far behind the first, in nats, a document may be to get a second look."""
+"""A document gets a second look only if its score is at most so many nats below the best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Candidate:
     """A selected document.
 
     Attributes:
-        id: its number in the bank.
+        id: its number in the store.
         score: relevance s_d, in nats.
         log_weight: log softmax of the scores over the selected documents.
         dense: the dense part of the score.
@@ -79,11 +79,11 @@ def select(
     retriever: Retriever = "hybrid",
     weights: RelevanceWeights,
 ) -> list[Candidate]:
-    """The k most relevant documents, the most relevant first.
+    """Return the k most relevant documents, the most relevant first.
 
     Args:
         query: float32 [E], the question's side of the bilinear form.
-        blocks: the bank's keys: numbers int64 [n] and keys float16 [n, E].
+        blocks: the store's keys: numbers int64 [n] and keys float16 [n, E].
         k: how many to select, at least 1.
         lexical: BM25 of documents that share words with the question; larger is better.
         retriever: "dense" leaves BM25 out; "bm25" ranks by it alone, with weights as for "hybrid".
@@ -114,8 +114,8 @@ def select(
         total = np.concatenate((total, scores + bonus))
         if retriever == "bm25":
             rank = np.array([lexical.get(int(i), 0.0) for i in numbers], np.float32)
-            found = rank > 0
-            numbers, dense, total, rank = numbers[found], dense[found], total[found], rank[found]
+            hits = rank > 0
+            numbers, dense, total, rank = numbers[hits], dense[hits], total[hits], rank[hits]
             order = np.lexsort((numbers, -rank))[:k]
         else:
             order = _top(total, numbers, k)
@@ -129,7 +129,7 @@ def select(
 
 
 def nearly_level(candidates: Sequence[Candidate]) -> int:
-    """How many of the first candidates deserve a second look: 0 where the first is alone."""
+    """Return how many of the first candidates deserve a second look; 0 for one far ahead."""
     level = [c for c in candidates[:LOOKS] if candidates[0].score - c.score <= MARGIN]
     return len(level) if len(level) > 1 else 0
 
@@ -137,7 +137,7 @@ def nearly_level(candidates: Sequence[Candidate]) -> int:
 def reconsider(
     candidates: Sequence[Candidate], likelihoods: Sequence[float], k: int, weight: float
 ) -> list[Candidate]:
-    """The k most relevant after a second look at the first of them.
+    """Return the k most relevant after a second look at the first of them.
 
     A document's relevance is the log of its prior weight, so the log likelihood of the question
     given the document makes it a posterior (question likelihood, as in arXiv 2204.07496).
@@ -152,7 +152,7 @@ def reconsider(
     if not candidates:
         return []
     best = max(likelihoods, default=0.0)
-    # One not looked at counts as the least likely, so it stays behind those that were.
+    # Documents without a second look count as the least likely, so they come last.
     penalties = [weight * (value - best) for value in likelihoods]
     penalties += [min(penalties, default=0.0)] * (len(candidates) - len(penalties))
     scores = np.array([c.score + p for c, p in zip(candidates, penalties, strict=True)], np.float32)
@@ -171,7 +171,7 @@ def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _top(scores: NDArray[np.float32], numbers: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Places of the k best scores, best first; equal scores by document number."""
+    """Return the places of the k best scores, best first; equal ones by document number."""
     if len(scores) > 4 * k:
         # Everything that ties with the k-th stays in, so that the order below decides, not chance.
         edge = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -245,7 +245,7 @@ def _size(folder: Path) -> int:
 
 
 def _bar_class(label: str, progress: Transfer | None) -> type[tqdm[Any]]:
-    """A tqdm that draws nothing and hands its numbers to `progress`."""
+    """Return a tqdm class that draws nothing and hands its numbers to `progress`."""
 
     class Reporting(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
         def __init__(self, *args: Any, **kwargs: Any) -> None:

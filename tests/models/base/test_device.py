@@ -18,7 +18,7 @@ def test_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelError, match="'cuda' is not there"):
+    with pytest.raises(ModelError, match="'cuda' is not available"):
         choose_device("cuda")
     with pytest.raises(ModelError, match="unknown device 'tpu'"):
         choose_device("tpu")
