@@ -85,7 +85,7 @@ def look(folder: Path) -> State:
         assert not problems, problems
         stats = store.stats()
         found: dict[int, np.ndarray] = {}
-        for ids, block in store.keys():
+        for ids, block in store.keys(block=64):
             found.update(zip(ids.tolist(), block, strict=True))
         for document in store.documents():
             version = int(document.content_hash)

@@ -166,7 +166,9 @@ def _damage(store: Store, unshared: bool, text: Any, blob: Any, stored: Any) -> 
     from store.modulations.codec import BlobError
 
     if blob is None and not unshared:  # a prune replaced it, and can no longer be undone
-        return None if stored == digest(text, None) else "its text is not the one that was written"
+        if stored == digest(text, None):
+            return None
+        return "its text, or the modulation that undoing a prune needs, is lost"
     if not isinstance(blob, bytes):
         return "its modulation is missing"
     if stored == digest(text, blob):
