@@ -76,7 +76,8 @@ class Shared:
         dataset = read_dataset(plan.data, plan.split, distractors=plan.distractors)
         dataset.explain(self.note)
         if number := sum(example.source == SOURCE for example in dataset.examples):
-            self.results.data["machine_made"] = number  # saved with the first row
+            files = ", ".join(path.name for path in plan.data)
+            self.results.data.setdefault("machine_made", {})[files] = number  # saved with a row
         return dataset
 
     @cached_property

@@ -44,7 +44,7 @@ def tables(results: Results) -> list[Table]:
     if not results.rows:
         return []
     shown = list(_tables(results.data["settings"]["kind"], results.rows))
-    if number := results.data.get("machine_made", 0):
+    if number := sum(results.data.get("machine_made", {}).values()):
         note = (
             f" {number:,} of the questions are machine-made: the frozen LM wrote them, and only "
             "those are asked that it answers rightly from the text, which flatters oracle and rag."

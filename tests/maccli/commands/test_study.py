@@ -247,7 +247,8 @@ def test_made_questions_are_kept_and_called_so(mac: Mac, work: Path, notes: list
     assert "Only 2 questions could be made, not 5." in ran.err
     assert "Left out: notes/c.bin: is a binary file" in ran.err
     result = ran.json
-    assert result["machine_made"] == 2 and result["made"]["verdicts"] == {"kept": 2}
+    assert result["machine_made"] == {"questions.jsonl": 2}
+    assert result["made"]["verdicts"] == {"kept": 2}
     assert result["ingest"]["store"]["documents"] == 2
     assert [file["file"] for file in result["settings"]["documents"]] == [
         "notes/a.txt",

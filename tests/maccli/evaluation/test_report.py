@@ -66,7 +66,7 @@ def results() -> Results:
             {"question": "Who is <b>x</b>?", "answers": ["A", "B & C"]},
             {"question": "Why?", "answers": ["because"]},
         ],
-        "machine_made": 2,
+        "machine_made": {"a & b.jsonl": 2},
     }
     return Results(data, rows, None)
 
