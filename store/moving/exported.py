@@ -109,10 +109,10 @@ class Export:
     def state(self, document_id: int) -> tuple[Any, ...]:
         """Return the state of a document, as `STATE` has it; its source is a proper name."""
         with guarded(self.name):
-            state: tuple[Any, ...] = self._connection.execute(
+            state: tuple[Any, ...] | None = self._connection.execute(
                 f"{STATE} id = ?", (document_id,)
             ).fetchone()
-        if not isinstance(state[0], str) or not state[0]:
+        if state is None or not isinstance(state[0], str) or not state[0]:
             raise damaged(self.name, "a document has no name")
         return state
 
