@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +74,47 @@ def test_ingesting_again_changes_nothing(store: Path) -> None:
     done = _mac("ingest", "--json", *map(str, NEWS), store=store)
     report = json.loads(done.stdout)
     assert (report["added"], report["updated"], report["unchanged"]) == (0, 0, 7)
+
+
+def _readme(language: str, first_word: str) -> str:
+    """Return the README's block in a language that begins with a word."""
+    blocks = re.findall(
+        rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL
+    )
+    return next(block for block in blocks if block.startswith(first_word))
+
+
+def _run(code: list[str], folder: Path) -> str:
+    """Run a command in a folder that has the examples, as a clone has them."""
+    if not (folder / "examples").exists():
+        (folder / "examples").symlink_to(ROOT / "examples")
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {
+        **os.environ,
+        "PYTHONUTF8": "1",
+        "PYTHONPATH": paths,
+        "MAC_STORE": str(folder / "store"),
+    }
+    done = subprocess.run(
+        code, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=900
+    )
+    assert done.returncode == 0, f"{shlex.join(code)}: {done.stderr}"
+    return done.stdout
+
+
+def test_the_python_example_of_readme_prints_the_answer(tmp_path: Path) -> None:
+    code = _readme("python", "from maccli")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 5
+    assert _run([sys.executable, "-c", code], tmp_path).strip() == "Marek Wiśniewski"
+
+
+def test_the_commands_of_readme_work_as_they_are(tmp_path: Path) -> None:
+    lines = [line for line in _readme("sh", "mac ingest").splitlines() if line]
+    assert len(lines) > 8
+    shown = {}
+    for line in lines:
+        assert line.startswith("mac "), line
+        command = f'mac() {{ {shlex.quote(sys.executable)} -m maccli "$@"; }}; {line}'
+        shown[line.partition("#")[0].strip()] = _run(["bash", "-c", command], tmp_path)
+    assert "Marek Wiśniewski" in shown['mac ask "Who coaches Greywick Rovers?"']
+    assert "A Goat in the Post Office" in shown['mac search "prize for a children\'s book"']
