@@ -84,7 +84,9 @@ def all_keys(store, block=3):
 
 def origin(document, rows):
     """The source that a document had when it was put, whatever it is called now."""
-    return re.fullmatch("(?s)chunk .* of (.*) version .*", rows[0].text)[1] if rows else document.source
+    if not rows:
+        return document.source
+    return re.fullmatch("(?s)chunk .* of (.*) version .*", rows[0].text)[1]
 
 
 def verify(store):
