@@ -11,6 +11,7 @@ table; `--out` writes the same figures as JSON.
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import os
@@ -31,6 +32,7 @@ from benchmarks.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from models.base.batching import batch_tokens, length_batches
 from models.base.decode import stream
+from models.base.lm import BaseLM
 from models.data.files import Example
 from models.latent.features import document_ids
 from models.latent.memory import LatentMemory
@@ -115,7 +117,9 @@ class Run:
 
 def decode(run: Run) -> Iterator[Figure]:
     """Tokens a second of our decoding over those of transformers' generate, for the same tokens."""
-    lm, tokens = run.memory.lm, 96
+    # In float32, since two ways to compute the same may round to different tokens in bfloat16.
+    lm = BaseLM(copy.deepcopy(run.memory.lm.model).float(), run.memory.lm.tokenizer)
+    tokens = 96
     counts: list[int] = []
     pairs: list[tuple[float, float]] = []
     for _ in range(run.repeats):
