@@ -1,1 +1,1 @@
-"""Measurements that README quotes, each a module to run with `python -m`."""
+"""Measurements that the docs quote, each a module to run with `python -m`."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import process
+from benchmarks.tools import process
 
 TOKENS, SIZE = 12, 576
 BLOCK = 64

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import process, synthetic
+from benchmarks.tools import process, synthetic
 from models.data import files as data
 from models.memory.modulation import quantise
 from models.memory.relevance import LOOKS, RelevanceWeights, select
@@ -86,8 +86,8 @@ def encode(folder: Path, articles: Path, questions: Path, number: int) -> None:
     pieces = list(synthetic.texts(articles, turns=1))
     texts = [pieces[i] for i in rng.permutation(len(pieces))[:number]]
     np.save(folder / "keys.npy", model.encoder.encode(texts).cpu().numpy().astype(np.float16))
-    asked = [example.question for example in data.read(questions)]
-    drawn = [asked[i] for i in rng.permutation(len(asked))[:1000]]
+    all_questions = [example.question for example in data.read(questions)]
+    drawn = [all_questions[i] for i in rng.permutation(len(all_questions))[:1000]]
     np.save(folder / "queries.npy", np.stack([model.encode_question(text) for text in drawn]))
 
 
@@ -123,7 +123,7 @@ def chunks(folder: Path, number: int) -> Iterator[NewChunk]:
 
 
 def exact(folder: Path, queries: NDArray[np.float32]) -> dict[str, float]:
-    """Find the best for every query in one pass over all keys; then time a few one by one."""
+    """Find the best for every query in one pass over all keys; then time a few queries alone."""
     wall, cpu = [], []
     with Store.open(folder) as store:
         np.save(f"{folder}-exact.npy", nearest(store.keys(BLOCK), queries))
@@ -141,10 +141,10 @@ def near(folder: Path, queries: NDArray[np.float32]) -> dict[str, float]:
     with Store.open(folder) as store:
         for query in queries:
             begun, busy = time.perf_counter(), time.process_time()
-            blocks = near_keys(store, query, PROPOSED, ())
-            if blocks is None:
+            keys = near_keys(store, query, PROPOSED)
+            if keys is None:
                 raise SystemExit(f"{folder} has no usable cache: delete it, and run this again")
-            blocks = list(blocks)
+            blocks = list(keys)
             select(query, blocks, max(CUTS), {}, weights=RelevanceWeights())
             wall.append(time.perf_counter() - begun)
             cpu.append(time.process_time() - busy)

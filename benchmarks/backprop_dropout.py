@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import process
+from benchmarks.tools import process
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
 TINY_T5 = {
@@ -77,7 +77,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of a training run with this p."""
     import torch
 
-    from benchmarks import answers
+    from benchmarks.tools import answers
     from maccli.evaluation.peak_memory import peak_memory
     from models.base.device import choose_device, choose_dtype
     from models.base.encoder import SentenceEncoder
@@ -93,18 +93,16 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     from models.weights.resolve import resolve
 
     device = choose_device(arguments.device)
-    names = {
-        "base_lm": arguments.base or pinned.DEFAULT_LM,
-        "encoder": arguments.encoder or pinned.DEFAULT_ENCODER,
-    }
-    lm = BaseLM.load(resolve(names["base_lm"]), device=device, dtype=choose_dtype(device))
-    encoder = SentenceEncoder.load(resolve(names["encoder"]), device=device)
+    base_name = arguments.base or pinned.DEFAULT_LM
+    encoder_name = arguments.encoder or pinned.DEFAULT_ENCODER
+    lm = BaseLM.load(resolve(base_name), device=device, dtype=choose_dtype(device))
+    encoder = SentenceEncoder.load(resolve(encoder_name), device=device)
     tiny = arguments.amortizer == "t5" and arguments.amortizer_model is None
     amortizer = "encoder" if tiny else arguments.amortizer
     choice = setup.Choice(amortizer, arguments.amortizer_model, arguments.tokens)
     model = setup.describe(
-        choice, lm, encoder, base_sha256=None, encoder_sha256=None,
-        chunk_tokens=arguments.chunk_tokens, **names,
+        choice, lm, encoder, base_lm=base_name, base_sha256=None, encoder=encoder_name,
+        encoder_sha256=None, chunk_tokens=arguments.chunk_tokens,
     )  # fmt: skip
     if tiny:
         network = {**TINY_T5, "vocab_size": len(lm.tokenizer)}
@@ -118,7 +116,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     weights_at = {t.untyped_storage().data_ptr() for n in (stack, lm.model) for t in n.parameters()}
     # By storage, since two operations may need the same tensor.
     saved: dict[int, int] = {}
-    kept: list[int] = []
+    sizes: list[int] = []
     seconds: list[float] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -132,7 +130,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
 
     def report(now: StepReport) -> None:
         nonlocal step_peak
-        kept.append(sum(saved.values()))
+        sizes.append(sum(saved.values()))
         saved.clear()
         seconds.append(now.seconds)
         if now.step == 1:
@@ -160,7 +158,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     octets = step_peak.device if step_peak.device is not None else step_peak.process
     return {
         "p": p,
-        "kept_megabytes": sum(kept) / len(kept) / 2**20,
+        "kept_megabytes": sum(sizes) / len(sizes) / 2**20,
         "peak_megabytes": octets / 2**20,
         "f1": answers.mean_f1(memory, examples, aggregated),
         "seconds_a_step": sorted(seconds)[len(seconds) // 2],

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import process
+from benchmarks.tools import process
 
 WAYS = ("flat", "chunked")
 BLOCK = 64
@@ -60,7 +60,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the figures of every way to aggregate the same bank."""
     import torch
 
-    from benchmarks import answers
+    from benchmarks.tools import answers
     from models.data import files as data
     from models.paper.memory import PaperMemory
     from models.paper.reading import collate

@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import process, synthetic
+from benchmarks.tools import process, synthetic
 from models.memory.modulation import quantise
 from models.memory.relevance import RelevanceWeights, select
 from store import NewChunk, Store
@@ -90,8 +90,8 @@ def measure(folder: Path, articles: Path, chunks: int) -> dict[str, float]:
     row: dict[str, float] = {"chunks": chunks}
     if not folder.exists():
         begun = time.perf_counter()
-        made = itertools.islice(synthetic_chunks(articles), chunks)
-        synthetic.fill(folder, made, key_size=KEY_SIZE, latent_size=LATENT_SIZE)
+        new = itertools.islice(synthetic_chunks(articles), chunks)
+        synthetic.fill(folder, new, key_size=KEY_SIZE, latent_size=LATENT_SIZE)
         row["stored a second"] = chunks / (time.perf_counter() - begun)
         row["encoding a modulation, ms"] = encoding()
     with Store.open(folder) as store:
@@ -174,18 +174,18 @@ def comparing(folder: Path) -> dict[str, float]:
                 ids.tofile(ids_file)
                 keys.tofile(keys_file)
         for query in (queries()[0], *queries()):  # the first turn warms up
-            found = []
+            best: list[list[int]] = []
             for seconds, blocks in ((ours, store.keys()), (plain, plain_keys(*files))):
                 begun = time.process_time()
-                best = select(query, blocks, 3, {}, weights=WEIGHTS)
+                candidates = select(query, blocks, 3, {}, weights=WEIGHTS)
                 seconds.append(time.process_time() - begun)
-                found.append([candidate.id for candidate in best])
-            assert found[0] == found[1]
-    one, other = statistics.median(ours[1:]), statistics.median(plain[1:])
+                best.append([candidate.id for candidate in candidates])
+            assert best[0] == best[1]
+    stored, rival = statistics.median(ours[1:]), statistics.median(plain[1:])
     return {
-        "processor time of scores, s": one,
-        "from a plain file, s": other,
-        "ratio of the two": one / other,
+        "processor time of scores, s": stored,
+        "from a plain file, s": rival,
+        "ratio of the two": stored / rival,
     }
 
 

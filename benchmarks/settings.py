@@ -3,10 +3,9 @@
     python -m benchmarks.settings --data FILE ... --checkpoint DIR [--write]
 
 Retrieval only: nothing is generated. For every question its document must be found among those of
-all files (recall), and what is found must tell whether that document was taken out (abstention).
-For the second look, chunks that are nearly level for the first `--looks` questions are amortized on
-the way. With `--write` the best settings go into the checkpoint's config.json; its fingerprint
-stays.
+all files (recall), and the selected chunks must tell whether it was taken out (abstention). For the
+second look, chunks that are nearly level for the first `--looks` questions are amortized on the
+way. With `--write` the best settings go into the checkpoint's config.json; its fingerprint stays.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.questions import store_documents
+from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from maccli.service.evidence import support
 from models.data.files import Example

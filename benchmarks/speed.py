@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import process, synthetic
-from benchmarks.questions import store_documents
+from benchmarks.tools import process, synthetic
+from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from models.base.batching import batch_tokens, length_batches
 from models.base.decode import stream

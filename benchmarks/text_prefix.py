@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from models.data.files import parse_source, read
 from models.latent.initialise import instruction_constant
+from models.latent.memory import LatentMemory
 from models.memory import checkpoint
 from models.rivals.text_prefix import TENSOR
 from models.stacks import load_model
@@ -40,7 +41,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    memory = load_model(checkpoint.find(arguments.checkpoint))
+    path = checkpoint.find(arguments.checkpoint)
+    memory = load_model(path)
+    if not isinstance(memory, LatentMemory):
+        raise SystemExit(f"{path} is no checkpoint of the latent stack")
     lm, stack = memory.lm, memory.stack
     sources = [parse_source(text) for text in arguments.data]
     corpus = build(
@@ -71,17 +75,17 @@ def main() -> None:
         for group in sampler.batch(step).chunks:
             # One question a group; as when answering, the texts stand in order of relevance.
             question = rng.choice(corpus.of_chunk[group[0]])
-            asked = corpus.questions[question]
-            alone = rng.random() < 0.34 or not asked.standalone
+            drawn = corpus.questions[question]
+            alone = rng.random() < 0.34 or not drawn.standalone
             seen = group[: 1 if alone else rng.randint(2, len(group))]
             scores = corpus.keys[seen] @ corpus.queries[question]
             ranked = [seen[i] for i in scores.argsort(descending=True).tolist()]
-            pairs.append((text_prompt(asked.text, [corpus.chunks[c] for c in ranked]), asked))
+            pairs.append((text_prompt(drawn.text, [corpus.chunks[c] for c in ranked]), drawn))
         prefix = stack.constant_prefix(lm)
         loss = answer_loss(
             lm,
             prefix._replace(bias=prefix.bias.expand(len(pairs), -1)),
-            [(text, asked.answers[0]) for text, asked in pairs],
+            [(text, drawn.answers[0]) for text, drawn in pairs],
             prompt=lambda text: text,
             max_tokens=768,
         )

@@ -1,0 +1,1 @@
+"""What several benchmarks use: measured processes, filled stores, drawn questions, F1."""
