@@ -205,9 +205,15 @@ def plan_of(given: dict[str, Any], kind: str, default: tuple[str, ...] = ("mac",
         default: the methods, where none are named.
 
     Raises:
-        UsageError: a method needs a file that was not given.
+        UsageError: a method needs a file that was not given, or a picture is asked for where
+            there is nothing to draw.
     """
     from maccli.evaluation.plan import Plan
+    from maccli.evaluation.report import plots
+
+    report = given["report"]
+    if report and report.suffix.lower() in plots.FORMATS and kind not in plots.drawn_kinds():
+        raise click.UsageError(f"There is no picture of {kind}; write a page: --report FILE.html.")
 
     methods = given.get("methods") or parse_all(default)
     files = given.get("files", {})
@@ -283,9 +289,10 @@ def _write(results: Results, report: Path | None) -> None:
         return
     from maccli.evaluation.report import plots
     from maccli.evaluation.report.page import page
+    from models.memory.checkpoint import replace
 
     if report.suffix.lower() == ".html":
-        report.write_text(page(results, plots.svgs(results)), "utf-8")
+        replace(report, page(results, plots.svgs(results)).encode("utf-8"))
     else:
         plots.picture(results, report)
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What `mac eval` and `mac study` measure: methods, their answers, costs and results."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tables, pictures and a page of results."""

@@ -58,7 +58,7 @@ _LATENCY = (
 )
 _PANELS = {
     "methods": _LATENCY,
-    "points-documents": _LATENCY,
+    "own-documents": _LATENCY,
     "bank-sizes": (
         Panel("F1 against the store's size", *_CHUNKS, "F1", _f1),
         Panel("Latency against the store's size", *_CHUNKS, "seconds a question", _SECONDS),
@@ -71,6 +71,11 @@ _PANELS = {
         Panel("F1 against what a prune left", "modulations left, %", _at, "F1", _f1, falling=True),
     ),
 }
+
+
+def drawn_kinds() -> tuple[str, ...]:
+    """Return the kinds of runs whose results can be drawn; of the others there are tables only."""
+    return tuple(_PANELS)
 
 
 def panels(results: Results) -> tuple[Panel, ...]:

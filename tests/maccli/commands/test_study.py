@@ -75,6 +75,17 @@ def test_every_file_has_a_store_of_its_own(
     assert again.code == 2 and "Two of the data files are called a.jsonl" in again.err
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("kind", ["sources", "abstention", "language-modelling"])
+def test_a_picture_of_what_has_none_is_refused_before_anything_is_measured(
+    mac: Mac, data: str, kind: str, suffix: str
+) -> None:
+    given = [data] if kind == "language-modelling" else ["--data", data]
+    ran = mac("study", kind, *given, "--report", f"picture.{suffix}")
+    assert ran.code == 2
+    assert f"There is no picture of {kind}; write a page: --report FILE.html." in ran.err
+
+
 def test_language_modelling(mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     news = [{"doc_id": f"n{n}", "title": "T", "text": f"{n} towns. {ARTICLE}"} for n in range(4)]
     write(work / "news.jsonl", [*news, {"doc_id": "short", "text": "One sentence."}])
@@ -261,9 +272,10 @@ def test_made_questions_are_kept_and_called_so(mac: Mac, work: Path, notes: list
         assert row["answers"][0] in row["doc"]
     # The kept file gives the same questions and, with the same files, the same memory.
     kept_file = ("--data", "asked.jsonl", "--method", "mac", "-k", "1")
-    later = mac("study", "own-documents", "notes", *kept_file)
+    later = mac("study", "own-documents", "notes", *kept_file, "--report", "own.svg")
     assert later.code == 0, later.err
     assert "2 of the questions are machine-made" in later.out
+    assert (work / "own.svg").read_text().startswith("<?xml")
     assert len(notes) == 2
     refused = mac(*options, "--keep", "asked.jsonl")
     assert refused.code == 2 and "There is a file asked.jsonl already." in refused.err

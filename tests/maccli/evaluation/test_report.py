@@ -75,6 +75,8 @@ def study(results: Results, kind: str) -> Results:
     """The results as those of a study."""
     retained = {"mac": (52, 51, 51, 50), "uniform@1e-05": (20, 12, 7, 5)}
     rows = {
+        "methods": results.rows,
+        "own-documents": results.rows,
         "bank-sizes": [row("mac", 1, 70 - 5 * n, 0.1 * 2**n, 100 * 10**n) for n in range(3)],
         "retention": [
             row(name, 1, f1, 0.3, 200 + 400 * n)
@@ -160,6 +162,16 @@ def test_pictures_are_the_same_every_time_and_follow_the_page_s_colours(
     assert first == again
     assert "stroke: currentColor" in first[0] and "#000000" not in first[0]
     assert "<metadata" not in first[0]
+
+
+@pytest.mark.parametrize("kind", plots.drawn_kinds())
+def test_every_kind_that_can_be_drawn_writes_a_file(
+    results: Results, work: Path, kind: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    drawn = study(results, kind)
+    plots.picture(drawn, work / "one.png")
+    assert (work / "one.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("suffix", plots.FORMATS)
