@@ -31,7 +31,7 @@ from benchmarks.tools import process, synthetic
 from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from models.base.batching import batch_tokens, length_batches
-from models.base.decode import stream
+from models.base.decode import decode_stream
 from models.base.lm import BaseLM
 from models.data.files import Example
 from models.latent.features import document_ids
@@ -139,7 +139,7 @@ def decode(run: Run) -> Iterator[Figure]:
                 return [token for token in row if token != lm.eos_id]
 
             def ours(prompt: list[int] = prompt) -> list[int]:
-                return [token for token, _ in stream(lm, prompt, None, tokens)]
+                return list(decode_stream(lm, prompt, None, tokens))
 
             rival, expected = _timed(theirs)
             mine, answer = _timed(ours)

@@ -1,4 +1,4 @@
-"""Greedy decoding behind a prefix, for one question or many at once.
+"""Greedy decoding after a prefix, for one question or many at once.
 
 Letters: B sequences, T tokens of a prompt, S prefix tokens.
 """
@@ -14,14 +14,14 @@ from models.base.lm import BaseLM, Prefix
 
 
 @torch.inference_mode()
-def stream(
+def decode_stream(
     lm: BaseLM,
     prompt: Sequence[int],
     prefix: Prefix | None,
     max_new_tokens: int,
     watch: Tensor | None = None,
-) -> Iterator[tuple[int, float]]:
-    """Decode the most likely continuation token by token, without its end-of-sequence token.
+) -> Iterator[int]:
+    """Yield the most likely continuation token by token, without its end-of-sequence token.
 
     Args:
         lm: the base LM.
@@ -31,17 +31,13 @@ def stream(
         watch: [1, S], grows by the attention that the tokens which chose the answer paid to each
             prefix token, summed over layers and heads.
 
-    Yields:
-        Each token id with its log probability.
-
     Raises:
         ModelError: prefix and prompt alone take more positions than there are.
     """
-    for (token,), logits in _steps(lm, [prompt], prefix, max_new_tokens, watch):
+    for (token,) in _steps(lm, [prompt], prefix, max_new_tokens, watch):
         if token == lm.eos_id:
             return
-        scores = logits[0].float()
-        yield token, float(scores[token] - scores.logsumexp(-1))
+        yield token
 
 
 @torch.inference_mode()
@@ -67,7 +63,7 @@ def generate_batch(
     """
     out: list[list[int]] = [[] for _ in prompts]
     done = [False] * len(prompts)
-    for tokens, _ in _steps(lm, prompts, prefix, max_new_tokens):
+    for tokens in _steps(lm, prompts, prefix, max_new_tokens):
         for i, token in enumerate(tokens):
             done[i] = done[i] or token == lm.eos_id or token in stop
             if not done[i]:
@@ -83,8 +79,8 @@ def _steps(
     prefix: Prefix | None,
     max_new_tokens: int,
     watch: Tensor | None = None,
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield for each step the token of each of B sequences, and the logits [B, vocabulary]."""
+) -> Iterator[list[int]]:
+    """Yield for each step the token of each of B sequences."""
     ids = lm.pad(prompts)
     b, t = ids.shape
     start = int(prefix.length.max()) if prefix is not None else 0
@@ -98,9 +94,8 @@ def _steps(
         cache.hide_padding(lengths)
     missing = [0] * b
     for step in range(max_new_tokens):
-        logits = lm.logits(hidden)
-        tokens = lm.characters.choose_each(logits, missing)
-        yield tokens, logits
+        tokens = lm.characters.choose_each(lm.logits(hidden), missing)
+        yield tokens
         if step == max_new_tokens - 1:
             return
         missing = list(map(lm.characters.missing, missing, tokens))

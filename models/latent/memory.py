@@ -54,7 +54,7 @@ class LatentMemory(Answerer):
 
     @torch.no_grad()
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """See `Answerer.amortize`."""
+        """See `LoadedModel.amortize`."""
         features = compute(self.lm, document_ids(self.lm, texts, self.config.chunk_tokens))
         keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
         out = []
@@ -65,7 +65,7 @@ class LatentMemory(Answerer):
 
     @torch.no_grad()
     def encode_question(self, question: str) -> NDArray[np.float32]:
-        """See `Answerer.encode_question`; the base LM is not needed."""
+        """See `LoadedModel.encode_question`; the base LM is not needed."""
         embedding = self.encoder.encode([question])
         query: NDArray[np.float32] = self.stack.relevance.query(embedding)[0].cpu().numpy()
         return query

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn import functional as F
@@ -18,39 +18,27 @@ from torch.nn import functional as F
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM, Prefix
 from models.memory.base_models import BaseModels
-from models.memory.modulation import Modulation, Selected
-from models.memory.protocol import ModelConfig
+from models.memory.modulation import Selected
+from models.memory.protocol import LoadedModel
 from models.memory.relevance import RelevanceWeights
 from models.memory.stack import MemoryStack
 from models.memory.stream import GeneratedAnswer
 from models.text import chunking
 from models.text.prompts import few_shot_prompt, question_prompt
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 LIKELIHOOD_TOKENS = 64
 """Only so many of a long question's last tokens are scored; they are enough to tell documents
 apart."""
 
 
-class Answerer(ABC):
-    """A checkpoint at work (see `models.memory.protocol.LoadedModel`), whichever stack it is of.
+class Answerer(LoadedModel, ABC):
+    """A checkpoint at work, whichever stack it is of; what is public in it is a `LoadedModel`'s.
 
     Args:
         networks: the trained networks.
         base: the frozen models under them.
         fingerprint: see `models.memory.checkpoint.fingerprint`.
-
-    Attributes:
-        config: the checkpoint's config.
-        fingerprint: as given.
-        chunking: the rules by which documents are cut.
-        relevance: how dense and lexical relevance mix.
     """
-
-    config: ModelConfig
 
     def __init__(self, networks: MemoryStack[Any], base: BaseModels, fingerprint: str) -> None:
         networks.to(base.device).eval().requires_grad_(False)
@@ -78,22 +66,6 @@ class Answerer(ABC):
         return self._base.encoder
 
     @abstractmethod
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """Return the modulation of each text (g_theta of the paper's section 3.1).
-
-        Any number of texts may come at once; they are batched by length inside, and a text's
-        modulation does not depend on its company beyond rounding.
-        """
-
-    @abstractmethod
-    def encode_question(self, question: str) -> NDArray[np.float32]:
-        """Return the query, float32 [E]: a document's dense relevance is its key times this."""
-
-    @abstractmethod
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Return the offsets (start, end) in `text` of each of its T tokens; empty if unknown."""
-
-    @abstractmethod
     def applied(
         self, question: str, groups: Sequence[Sequence[Selected]]
     ) -> AbstractContextManager[Prefix | None]:
@@ -119,9 +91,9 @@ class Answerer(ABC):
         """Return greedy answers to B questions, each from documents of its own.
 
         Args:
-            questions: what aggregation goes by.
+            questions: what the documents are aggregated for.
             groups: for each question at least one modulation.
-            prompts: token ids that the base LM reads behind each aggregated modulation.
+            prompts: token ids that the base LM reads after each aggregated modulation.
             max_new_tokens: the most tokens of an answer.
 
         Returns:

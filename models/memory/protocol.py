@@ -5,7 +5,8 @@ Letters: T tokens of a document, R latent size, E key size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -110,18 +111,6 @@ class AnswerStream(Protocol):
     def attention(self) -> Sequence[NDArray[np.float32]]:
         """For each selected document the attention that its tokens got, [T]; empty if unknown."""
 
-    @property
-    def tokens(self) -> int:
-        """The number of tokens of the answer."""
-
-    @property
-    def confidence(self) -> float:
-        """The geometric mean of the tokens' probabilities, in (0, 1]; 0 for an empty answer."""
-
-    @property
-    def timings(self) -> Mapping[str, float]:
-        """Seconds: `first` until the first token, `generate` in all."""
-
     def __iter__(self) -> Iterator[str]:
         """Return the iterator itself."""
 
@@ -130,44 +119,51 @@ class AnswerStream(Protocol):
 
 
 class LoadedModel(Protocol):
-    """A checkpoint at work; its base LM is loaded at the first use (`encode_question` is none)."""
+    """A checkpoint at work. Its base LM is loaded at the first use; `encode_question` needs none.
 
-    @property
-    def config(self) -> ModelConfig:
-        """The checkpoint's config."""
+    Attributes:
+        config: the checkpoint's config.
+        fingerprint: the hash of config and weights, see `models.memory.checkpoint.fingerprint`.
+        chunking: the rules by which documents are cut; they are stored with every document.
+        relevance: how dense and lexical relevance mix.
+    """
 
-    @property
-    def fingerprint(self) -> str:
-        """The hash of config and weights, see `models.memory.checkpoint.fingerprint`."""
+    config: ModelConfig
+    fingerprint: str
+    chunking: str
+    relevance: RelevanceWeights
 
-    @property
-    def chunking(self) -> str:
-        """The rules by which documents are cut; they are stored with every document."""
-
-    @property
-    def relevance(self) -> RelevanceWeights:
-        """How dense and lexical relevance mix."""
-
+    @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of each text."""
+        """Count the tokens of each text, in the base LM's vocabulary."""
 
+    @abstractmethod
     def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """Turn each text into its modulation."""
+        """Return the modulation of each text (g_theta of the paper's section 3.1).
 
+        Any number of texts may come at once; they are batched by length inside, and a text's
+        modulation does not depend on its company beyond rounding.
+        """
+
+    @abstractmethod
     def encode_question(self, question: str) -> NDArray[np.float32]:
-        """Return the query [E] that keys are multiplied with."""
+        """Return the query, float32 [E]: a document's dense relevance is its key times this."""
 
+    @abstractmethod
     def question_likelihood(self, question: str, documents: Sequence[Selected]) -> Sequence[float]:
-        """Return log p(question | document) of each document alone."""
+        """Return log p(question | document) of each document alone, in nats."""
 
+    @abstractmethod
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:
         """Return the offsets (start, end) in `text` of each of its T tokens; empty if unknown."""
 
+    @abstractmethod
     def answer(
         self, question: str, selected: Sequence[Selected], *, max_new_tokens: int = 32
     ) -> AnswerStream:
         """Answer from modulations; from none, exactly as the base LM does."""
 
+    @abstractmethod
     def answer_rag(
         self, question: str, texts: Sequence[str], *, max_new_tokens: int = 32
     ) -> AnswerStream:

@@ -5,19 +5,18 @@ Letters: T tokens of a document.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from models.base.decode import stream
+from models.base.decode import decode_stream
 from models.base.lm import BaseLM, Prefix
 from models.memory.modulation import Selected
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -35,9 +34,6 @@ class GeneratedAnswer:
         prefix_tokens: the number of keys and values in front of each layer, constant ones included.
         attention: for each selected document float32 [T], the attention that its tokens got from
             those that chose the answer, summed over layers and heads.
-        tokens: the number of tokens of the answer.
-        confidence: the geometric mean of the tokens' probabilities, in (0, 1]; 0 for no token.
-        timings: seconds: `first` until the first token, `generate` in all.
     """
 
     def __init__(
@@ -52,11 +48,8 @@ class GeneratedAnswer:
             pass
         self.prefix_tokens = prefix.bias.shape[1] if prefix is not None else 0
         self.attention: list[NDArray[np.float32]] = []
-        self.tokens = 0
-        self.confidence = 0.0
-        self.timings: dict[str, float] = {}
         watch = torch.zeros_like(prefix.bias) if prefix is not None and selected else None
-        self._steps = stream(lm, prompt, prefix, max_new_tokens, watch)
+        self._tokens = decode_stream(lm, prompt, prefix, max_new_tokens, watch)
         self._pieces = self._run(lm, applied, selected, watch)
 
     def __iter__(self) -> Iterator[str]:
@@ -72,21 +65,16 @@ class GeneratedAnswer:
         selected: Sequence[Selected],
         watch: torch.Tensor | None,
     ) -> Iterator[str]:
-        started = time.perf_counter()
         ids: list[int] = []
         text = shown = settled = ""
-        total = 0.0
         while True:
-            # The modulation is applied for a single step: between two of them whoever reads the
-            # answer may use the base LM for something else, another answer for one.
+            # The modulation is applied for a single step: between two of them the reader
+            # of the answer may use the base LM for something else, such as another answer.
             with applied:
-                step = next(self._steps, None)
-            if step is None:
+                token = next(self._tokens, None)
+            if token is None:
                 break
-            token, log_probability = step
             ids.append(token)
-            total += log_probability
-            self.timings.setdefault("first", time.perf_counter() - started)
             # A character may be spread over several tokens: show only what can no longer change.
             text = str(lm.tokenizer.decode(ids)).lstrip()
             settled = text.rstrip("\N{REPLACEMENT CHARACTER}")
@@ -96,9 +84,6 @@ class GeneratedAnswer:
         # Half a character at the end of an answer that was cut short is not shown.
         if text != shown and text.startswith(shown):
             yield settled[len(shown) :]
-        self.tokens = len(ids)
-        self.confidence = float(np.exp(total / len(ids))) if ids else 0.0
-        self.timings["generate"] = time.perf_counter() - started
         if watch is not None:
             lengths = [len(document.latents) for document in selected]
             got = watch[0, watch.shape[1] - sum(lengths) :].float().cpu()

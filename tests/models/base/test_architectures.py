@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from models.base.decode import generate_batch, stream
+from models.base.decode import decode_stream, generate_batch
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM, Prefix
 from models.errors import ModelError, UnsupportedModelError
@@ -85,7 +85,7 @@ def test_decoding_behind_a_prefix_is_greedy(kind: str, make_lm: MakeLM) -> None:
     lm = make_lm(kind, window=64)
     prefix = _prefix(lm, 3)
     prompt = lm.tokenize(TEXTS)[0]
-    answer = [token for token, _ in stream(lm, prompt, prefix, 12)]
+    answer = list(decode_stream(lm, prompt, prefix, 12))
     assert answer == generate_batch(lm, [prompt], prefix, 12)[0]
     with torch.no_grad():
         ids = torch.tensor([prompt + answer])
@@ -218,7 +218,7 @@ def test_more_tokens_than_positions_are_refused(make_lm: MakeLM) -> None:
     for attempt in (
         lambda: lm.forward(longer, prefix),
         lambda: lm.features(torch.full((1, POSITIONS + 1), 5)),
-        lambda: list(stream(lm, longer[0].tolist(), prefix, 4)),
+        lambda: list(decode_stream(lm, longer[0].tolist(), prefix, 4)),
         lambda: generate_batch(lm, [[5], longer[0].tolist()], prefix, 4),
     ):
         with pytest.raises(ModelError, match=wrong):
@@ -229,7 +229,7 @@ def test_an_answer_ends_where_the_positions_do(make_lm: MakeLM) -> None:
     lm = make_lm("GPT2")
     lm.eos_id = -1  # never chosen
     prompt = [5] * (POSITIONS - 4)
-    answer = [token for token, _ in stream(lm, prompt, None, 32)]
+    answer = list(decode_stream(lm, prompt, None, 32))
     # The last of them is chosen at the last position, and is never read.
     assert len(answer) == 5
     lm.eos_id = 2

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.base.decode import generate_batch, stream
+from models.base.decode import decode_stream, generate_batch
 from models.base.lm import BaseLM
 from models.latent.networks import pack
 from models.weights.pinned import DEFAULT_LM
@@ -37,7 +37,7 @@ def _expected(lm: BaseLM, prompt: list[int], tokens: int) -> list[int]:
 @pytest.mark.usefixtures("any_byte")
 def test_tokens_are_those_of_transformers_and_of_batches(lm: BaseLM) -> None:
     for prompt in lm.tokenize(TEXTS):
-        found = [token for token, _ in stream(lm, prompt, None, 24)]
+        found = list(decode_stream(lm, prompt, None, 24))
         assert found == _expected(lm, prompt, 24)
         assert found == generate_batch(lm, [prompt], None, 24)[0]
 
@@ -81,11 +81,13 @@ def test_log_probabilities_and_attention_are_those_of_transformers(
         z = stack.amortizer(lm.features(lm.pad([[lm.bos_id, *document]])).flatten(2)[0, 1:])
         prefix = stack.prefix(lm, *pack([[z]]), torch.zeros(1, 1))
     watch = torch.zeros_like(prefix.bias)
-    answer = list(stream(lm, question, prefix, 12, watch))
+    answer = list(decode_stream(lm, question, prefix, 12, watch))
     assert len(answer) > 3
+    with torch.no_grad():
+        ours = lm.logits(lm.forward(torch.tensor([[*question, *answer]]), prefix))
 
     lm.model.set_attn_implementation("eager")
-    ids = torch.tensor([[lm.bos_id, *document, *question, *(t for t, _ in answer)]])
+    ids = torch.tensor([[lm.bos_id, *document, *question, *answer]])
     with torch.no_grad():
         out = lm.model(ids, output_attentions=True)
     # The question's last token chose the first token, and so on; an end of sequence was chosen too.
@@ -93,13 +95,16 @@ def test_log_probabilities_and_attention_are_those_of_transformers(
     choosers = slice(size + len(question) - 1, -1 if len(answer) == 12 else None)
     paid = torch.stack(out.attentions)[:, 0, :, choosers, :size].sum((0, 1, 2))
     torch.testing.assert_close(watch[0], paid, atol=2e-3, rtol=2e-3)
-    scores = out.logits[0, size + len(question) - 1 : -1].log_softmax(-1)
-    chosen = scores.gather(1, torch.tensor([[t] for t, _ in answer]))[:, 0]
-    torch.testing.assert_close(chosen, torch.tensor([p for _, p in answer]), atol=2e-3, rtol=0)
+    chosen = torch.tensor(answer)[:, None]
+    log_probabilities, expected = (
+        logits[0, start + len(question) - 1 : -1].log_softmax(-1).gather(1, chosen)
+        for logits, start in ((ours, 0), (out.logits, size))
+    )
+    torch.testing.assert_close(log_probabilities, expected, atol=2e-3, rtol=0)
 
 
 def test_nothing_is_asked_for_and_nothing_comes(lm: BaseLM) -> None:
-    assert list(stream(lm, [1, 5], None, 0)) == []
+    assert list(decode_stream(lm, [1, 5], None, 0)) == []
 
 
 @pytest.mark.real
@@ -111,5 +116,5 @@ def test_the_real_model_says_what_generate_says() -> None:
         prompt = tokenizer.apply_chat_template(
             message, add_generation_prompt=True, return_dict=True
         )["input_ids"]
-        found = [token for token, _ in stream(lm, prompt, None, 40)]
+        found = list(decode_stream(lm, prompt, None, 40))
         assert found == _expected(lm, prompt, 40)

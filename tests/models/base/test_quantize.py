@@ -50,7 +50,7 @@ def test_matrices_of_another_form_are_called(make_lm: Any) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * 2
 
-    from models.base.decode import stream
+    from models.base.decode import decode_stream
 
     lm = make_lm("GPT2")
     for layer in lm.layers:
@@ -61,8 +61,8 @@ def test_matrices_of_another_form_are_called(make_lm: Any) -> None:
         layer.attn.c_proj = packed
     narrow = BaseLM(lm.model, lm.tokenizer)
     prompt = lm.tokenize(["Who opened the bridge?"])[0]
-    expected = [t for t, _ in stream(make_lm("GPT2"), prompt, None, 12)]
-    assert [t for t, _ in stream(narrow, prompt, None, 12)] == expected
+    expected = list(decode_stream(make_lm("GPT2"), prompt, None, 12))
+    assert list(decode_stream(narrow, prompt, None, 12)) == expected
 
 
 def test_weights_of_4_bits_are_not_fine_tuned(

@@ -242,8 +242,7 @@ def test_attention_falls_on_documents_and_adds_up(tiny_llama: Path, build_memory
     list(stream)
     assert [len(a) for a in stream.attention] == [len(s.latents) for s in selected]
     layers_and_heads = memory.lm.shape.layers * memory.lm.heads
-    assert 0 < sum(a.sum() for a in stream.attention) < layers_and_heads * max(stream.tokens, 1)
-    assert 0 <= stream.confidence <= 1
+    assert 0 < sum(a.sum() for a in stream.attention) < layers_and_heads * 4
 
 
 def test_quantising_is_within_half_a_step() -> None:

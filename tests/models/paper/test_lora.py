@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.base.decode import generate_batch, stream
+from models.base.decode import decode_stream, generate_batch
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.base.lora import default_targets, projections, sizes
@@ -126,13 +126,14 @@ def test_answers_are_those_of_merged_weights(lm: BaseLM) -> None:
     for n, prompt in enumerate(prompts):
         other = merged(lm, head, latents[n : n + 1])
         expected = generate_batch(other, [prompt], None, 8)[0]
+        rows = torch.tensor([[*prompt, *expected]])
         with head.applied(lm, latents[n : n + 1]):
-            found = list(stream(lm, prompt, None, 8))
-        assert [token for token, _ in found] == expected == together[n]
-        close(
-            torch.tensor([p for _, p in found]),
-            torch.tensor([p for _, p in stream(other, prompt, None, 8)]),
-        )
+            answer = list(decode_stream(lm, prompt, None, 8))
+            with torch.no_grad():
+                logits = lm.logits(lm.forward(rows))
+        assert answer == expected == together[n]
+        with torch.no_grad():
+            close(logits.log_softmax(-1), other.logits(other.forward(rows)).log_softmax(-1))
 
 
 def test_it_starts_as_the_base_lm_and_learns_from_the_second_step(
