@@ -14,7 +14,7 @@ from maccli.service.ask import Answer, Mode, Options, ask
 from maccli.service.ingest import Item, ingest, items_of
 from maccli.service.report import Outcome, Report
 from maccli.service.search import Passage, search
-from maccli.service.session import Session, Tell, Transfer
+from maccli.service.session import Session, Tell
 from maccli.service.sources import Source
 from store.labels import Labels, Within, clean_tag
 from store.records import Document, Stats
@@ -23,6 +23,7 @@ from store.store import Store
 if TYPE_CHECKING:
     from models.memory.protocol import Progress
     from models.memory.relevance import Retriever
+    from models.weights.carriers import Transfer
     from store.pruning.prune import Strategy
     from store.pruning.records import PruneRecord
 

@@ -5,6 +5,7 @@ torch is imported only when networks are made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,11 @@ def load_stack(path: Path) -> LatentStack | PaperStack:
 
 
 def load_model(
-    path: Path, *, device: str = "auto", progress: Transfer | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    progress: Transfer | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> LatentMemory | PaperMemory:
     """Return a checkpoint at work (a `LoadedModel`).
 
@@ -72,6 +77,7 @@ def load_model(
         path: the checkpoint's folder.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told about downloads.
+        tell: told in a few words which weights are being loaded.
 
     Raises:
         CheckpointError: see `load_stack`.
@@ -81,7 +87,7 @@ def load_model(
     from models.memory.base_models import BaseModels
 
     stack = load_stack(path)
-    base = BaseModels(stack.config, device=device, progress=progress)
+    base = BaseModels(stack.config, device=device, progress=progress, tell=tell)
     fingerprint = checkpoint.fingerprint(path)
     if isinstance(stack, LatentStack):
         from models.latent.memory import LatentMemory

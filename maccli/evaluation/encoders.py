@@ -24,9 +24,9 @@ from maccli.output import NoProgress, Progress
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from maccli.service.session import Transfer
     from models.memory.relevance import Candidate
     from models.rivals.retriever import ExternalEncoder
+    from models.weights.carriers import Transfer
 
 GROUP = 256
 """Chunks that are read and embedded together."""

@@ -35,10 +35,10 @@ from models.stacks import config_of
 
 if TYPE_CHECKING:
     from maccli.evaluation.evaluation_store import AnyMemory
-    from maccli.service.session import Transfer
     from models.base.lm import Prefix
     from models.data.files import Example
     from models.memory.relevance import Candidate, RelevanceWeights
+    from models.weights.carriers import Transfer
 
 Bars = Callable[[int, str, str], AbstractContextManager[Progress]]
 """Shows a bar: how many units there are, their name, a title."""

@@ -17,7 +17,7 @@ from maccli.service.session import Session
 
 if TYPE_CHECKING:
     from maccli.evaluation.evaluation import Bars
-    from maccli.service.session import Transfer
+    from models.weights.carriers import Transfer
 
 
 @dataclass(frozen=True, slots=True)

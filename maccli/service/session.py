@@ -15,11 +15,11 @@ from store.store import Store
 
 if TYPE_CHECKING:
     from models.memory.protocol import LoadedModel
+    from models.weights.carriers import Transfer
+    from models.weights.carriers import Transfer
 
-Transfer = Callable[[str, int, int | None], None]
-"""Told what is being downloaded: a label, the bytes so far, the bytes in all if known."""
 Tell = Callable[[str], None]
-"""Told in a few words what is going on."""
+"""Told in a few words what takes a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Session:
     Attributes:
         place: which store and which checkpoint.
         fingerprint: of the checkpoint.
-        load_seconds: how long loading the model took; 0 as long as it is not loaded.
+        load_seconds: how long loading the checkpoint took; 0 as long as it is not loaded.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Session:
         self.fingerprint = checkpoint.fingerprint(place.checkpoint)
         self.load_seconds = 0.0
         self._transfer = transfer
-        self._tell = tell or (lambda _: None)
+        self._tell = tell
         self._model: LoadedModel | None = None
         self._store: Store | None = None
 
@@ -84,17 +84,19 @@ class Session:
 
     @property
     def model(self) -> LoadedModel:
-        """The model, loaded at the first use.
+        """The model, loaded at the first use; its frozen base models are loaded at theirs.
 
         Raises:
             WeightsError: the base weights cannot be had.
             CheckpointError: the checkpoint cannot be used.
         """
         if self._model is None:
-            self._tell("loading the model")
             begun = time.perf_counter()
             self._model = load_model(
-                self.place.checkpoint, device=self.place.device, progress=self._transfer
+                self.place.checkpoint,
+                device=self.place.device,
+                progress=self._transfer,
+                tell=self._tell,
             )
             self.load_seconds = time.perf_counter() - begun
         return self._model
@@ -154,9 +156,11 @@ def silence_libraries() -> None:
     logging.set_verbosity_error()
 
 
-def load_model(path: Path, *, device: str, progress: Transfer | None) -> LoadedModel:
+def load_model(
+    path: Path, *, device: str, progress: Transfer | None, tell: Tell | None
+) -> LoadedModel:
     """Load a checkpoint of any stack; see `models.stacks.load_model`."""
     from models import stacks
 
     silence_libraries()
-    return stacks.load_model(path, device=device, progress=progress)
+    return stacks.load_model(path, device=device, progress=progress, tell=tell)

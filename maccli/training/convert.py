@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from maccli.errors import USAGE, MacError
-from maccli.service.session import Transfer, silence_libraries
+from maccli.service.session import silence_libraries
 from models.memory import checkpoint
+from models.weights.carriers import Transfer
 from models.weights.identity import identity
 from models.weights.resolve import resolve
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maccli.errors import USAGE, MacError
-from maccli.service.session import Transfer, silence_libraries
+from maccli.service.session import silence_libraries
 from models.data import files as data
 from models.memory import checkpoint
 from models.weights.identity import check_identity, identity
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from models.training.method import Method
     from models.training.settings import TrainConfig
     from models.training.trainer import StepReport
+    from models.weights.carriers import Transfer
 
 LOG = "log.jsonl"
 """The file beside a checkpoint with a JSON line a step."""

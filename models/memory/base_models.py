@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 from models.base.device import choose_device, choose_dtype
@@ -20,6 +21,7 @@ class BaseModels:
         config: names both, and says what they were when the checkpoint was trained.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told about downloads.
+        tell: told in a few words which weights are being loaded.
 
     Attributes:
         device: where both are.
@@ -30,10 +32,16 @@ class BaseModels:
     """
 
     def __init__(
-        self, config: ModelConfig, *, device: str = "auto", progress: Transfer | None = None
+        self,
+        config: ModelConfig,
+        *,
+        device: str = "auto",
+        progress: Transfer | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.progress, self._config = progress, config
+        self._tell = tell or (lambda _: None)
 
     @classmethod
     def loaded(cls, lm: BaseLM, encoder: SentenceEncoder) -> BaseModels:
@@ -54,6 +62,7 @@ class BaseModels:
         """
         config = self._config
         folder = resolve(config.base_lm, progress=self.progress)
+        self._tell("loading the model")
         check_identity(config.base_lm, folder, config.base_sha256)
         return BaseLM.load(
             folder,
@@ -72,5 +81,6 @@ class BaseModels:
         """
         config = self._config
         folder = resolve(config.encoder, progress=self.progress)
+        self._tell("loading the sentence encoder")
         check_identity(config.encoder, folder, config.encoder_sha256)
         return SentenceEncoder.load(folder, device=self.device)

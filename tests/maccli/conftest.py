@@ -142,8 +142,12 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
     """The model that every session loads, whatever the checkpoint; `load` is among its calls."""
     fake = FakeMemory()
 
-    def load(path: Path, *, device: str, progress: object) -> FakeMemory:
+    def load(
+        path: Path, *, device: str, progress: object, tell: Callable[[str], None] | None
+    ) -> FakeMemory:
         fake.calls.append(("load", 1))
+        if tell:
+            tell("loading the model")
         return fake
 
     monkeypatch.setattr(session, "load_model", load)

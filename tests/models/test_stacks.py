@@ -28,11 +28,13 @@ def test_a_question_is_encoded_without_the_base_lm(
         raise AssertionError("the base LM is loaded")
 
     monkeypatch.setattr(BaseLM, "load", refuse)
-    model: LoadedModel = load_model(saved, device="cpu")
+    said: list[str] = []
+    model: LoadedModel = load_model(saved, device="cpu", tell=said.append)
     assert isinstance(model, LatentMemory)
     assert model.encode_question("Who won?").shape == (model.config.key_size,)
     with pytest.raises(AssertionError, match="the base LM is loaded"):
         model.count_tokens(["Who won?"])
+    assert said == ["loading the sentence encoder", "loading the model"]
 
 
 def test_configs_and_protocols_need_no_torch() -> None:
