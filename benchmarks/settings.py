@@ -25,6 +25,7 @@ from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from maccli.service.evidence import support
 from models.data.files import Example
+from models.files import replace_file
 from models.memory import checkpoint
 from models.memory.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
 from models.stacks import config_of, load_model
@@ -78,7 +79,7 @@ def main() -> None:
             abstain_below=round(threshold, 2),
         )
         text = json.dumps(chosen.as_dict(), indent=2) + "\n"
-        checkpoint.replace(path / checkpoint.CONFIG, text.encode())
+        replace_file(path / checkpoint.CONFIG, text.encode())
 
 
 def lexical_share(store: EvaluationStore, examples: Sequence[Example]) -> float:

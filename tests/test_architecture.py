@@ -25,7 +25,7 @@ FOREIGN = {
 # one floor do not import each other.
 FLOORS = {
     "models": (
-        ("errors",),
+        ("errors", "files"),
         ("text", "base", "weights"),
         ("data",),
         ("memory",),

@@ -1,6 +1,5 @@
 """`mac eval`: how well each method answers, side by side. `mac study` shares its options."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import shlex
@@ -289,10 +288,10 @@ def _write(results: Results, report: Path | None) -> None:
         return
     from maccli.evaluation.report import plots
     from maccli.evaluation.report.page import page
-    from models.memory.checkpoint import replace
+    from models.files import replace_file
 
     if report.suffix.lower() == ".html":
-        replace(report, page(results, plots.svgs(results)).encode("utf-8"))
+        replace_file(report, page(results, plots.svgs(results)).encode("utf-8"))
     else:
         plots.picture(results, report)
 

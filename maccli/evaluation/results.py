@@ -15,7 +15,7 @@ from typing import Any
 
 from maccli.errors import USAGE, MacError
 from maccli.evaluation.methods import K
-from models.memory import checkpoint
+from models.files import replace_file
 
 FORMAT, VERSION = "mac-eval", 2
 _LIBRARIES = ("maccli", "torch", "transformers", "numpy")
@@ -138,7 +138,7 @@ class Results:
         """Write the file, if there is one; a crash leaves the old one or the new one."""
         if self.path is not None:
             text = json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n"
-            checkpoint.replace(self.path, text.encode("utf-8", "backslashreplace"))
+            replace_file(self.path, text.encode("utf-8", "backslashreplace"))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[Row]]:

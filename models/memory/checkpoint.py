@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.errors import CheckpointError
+from models.files import file_sha256, replace_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,8 +97,7 @@ def fingerprint(path: Path) -> str:
         relevant.pop("base_quantization", None)
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
     try:
-        with (path / WEIGHTS).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path / WEIGHTS)))
     except OSError as error:
         raise CheckpointError(f"cannot read {path / WEIGHTS}: {error}") from error
     return digest.hexdigest()[:16]
@@ -171,9 +170,9 @@ def save(
 
     path.mkdir(parents=True, exist_ok=True)
     packed = _packed({name: t.detach().cpu() for name, t in tensors.items()}, int8)
-    replace(path / WEIGHTS, to_bytes(packed, {"format": "pt"}))
-    replace(path / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
-    replace(path / CARD, card.encode())
+    replace_file(path / WEIGHTS, to_bytes(packed, {"format": "pt"}))
+    replace_file(path / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    replace_file(path / CARD, card.encode())
 
 
 _SCALE = "_scale"
@@ -204,13 +203,3 @@ def _unpacked(
                 raise CheckpointError(f"the tensor {name}{_SCALE} is missing from {file}")
             out[name] *= scale
     return out
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)

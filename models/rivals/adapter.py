@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from torch import nn
 from models.base.lm import BaseLM
 from models.base.lora import linear_layers, sizes, transposed
 from models.errors import CheckpointError, ModelError, optional
+from models.files import replace_file
 from models.memory.card import repository
 from models.memory.stack import Stack
 
@@ -115,12 +115,12 @@ class Adapter(Stack[AdapterConfig]):
     def save(self, folder: Path) -> None:
         """Write the folder that `load` and `peft` read; each file is replaced as a whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        with tempfile.TemporaryDirectory() as temporary:
             self.model.save_pretrained(temporary, save_embedding_layers=False)
             notes = json.dumps(asdict(self.config), indent=2) + "\n"
             (Path(temporary) / NOTES).write_text(notes, encoding="utf-8")
             for name in (WEIGHTS, CONFIG, NOTES):
-                os.replace(Path(temporary) / name, folder / name)
+                replace_file(folder / name, (Path(temporary) / name).read_bytes())
 
 
 def rank_for(parameters: int, lm: BaseLM) -> int:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from models.base.lm import BaseLM
 from models.errors import CheckpointError
-from models.memory import checkpoint
+from models.files import replace_file
 from models.memory.stack import Stack
 from models.rivals.adapter import Adapter, merged
 from models.rivals.finetune import MAX_TOKENS, weighted_loss
@@ -101,7 +101,7 @@ class Camels(Stack[CamelsConfig]):
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}
         config = {"config": json.dumps(asdict(self.config))}
-        checkpoint.replace(folder / FILE, to_bytes(tensors, config))
+        replace_file(folder / FILE, to_bytes(tensors, config))
 
 
 def load(path: Path) -> Camels:

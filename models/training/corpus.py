@@ -18,7 +18,7 @@ from torch import Tensor
 from models.base.encoder import SentenceEncoder
 from models.data.files import Example
 from models.errors import DataError
-from models.memory.checkpoint import replace
+from models.files import replace_file
 from models.text.chunking import CountTokens, split
 
 
@@ -79,7 +79,7 @@ class Corpus:
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
             tensors = {"keys": self.keys.contiguous(), "queries": self.queries.contiguous()}
-            replace(cache, to_bytes(tensors, {"texts": digest}))
+            replace_file(cache, to_bytes(tensors, {"texts": digest}))
 
     def near(self, questions: Sequence[int], count: int) -> Tensor:
         """Return the chunks [N, count] whose keys are nearest to each of N questions."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import CheckpointError
-from models.memory.checkpoint import replace
+from models.files import replace_file
 
 FILE = "training-state.safetensors"
 
@@ -34,7 +34,7 @@ def save(
         for key, value in moments.items():
             state[f"optimiser.{names[id(parameter)]}.{key}"] = torch.as_tensor(value)
     tensors = {name: t.detach().cpu().contiguous() for name, t in state.items()}
-    replace(folder / FILE, to_bytes(tensors, {"run": json.dumps(run)}))
+    replace_file(folder / FILE, to_bytes(tensors, {"run": json.dumps(run)}))
 
 
 def load(folder: Path, stack: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:

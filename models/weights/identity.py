@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from models.errors import CheckpointError
+from models.files import file_sha256
 from models.weights.pinned import PINNED
 
 
@@ -19,8 +20,7 @@ def identity(name: str, folder: Path) -> str:
         return PINNED[name].weights.sha256
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(path)))
     return digest.hexdigest()
 
 

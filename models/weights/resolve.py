@@ -6,7 +6,6 @@ the Hub client's cache are used as they are.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from models.errors import WeightsError
+from models.files import file_sha256
 from models.weights.cache import ensure, gguf_model, is_complete, models_folder
 from models.weights.carriers import (
     Transfer,
@@ -118,8 +118,7 @@ def _fetch(
 def _from_gguf(file: Path, home: Path | None, progress: Transfer | None) -> Path:
     """Return the folder that a GGUF file is converted into, once for its content."""
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest = file_sha256(file)
         pinned = PinnedFile(file.name, digest, file.stat().st_size)
     except OSError as error:
         raise WeightsError(f"cannot read {file}: {error.strerror or error}") from error
