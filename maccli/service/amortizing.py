@@ -7,11 +7,13 @@ in parts; what is stored of it answers at once, and running the same work again 
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from models.text import chunking
 from store.errors import ChunksGoneError
@@ -20,34 +22,16 @@ from store.records import KeptChunk, NewChunk
 
 if TYPE_CHECKING:
     from models.memory.modulation import Modulation
-    from models.memory.protocol import ModelConfig
+    from models.memory.protocol import LoadedModel
     from models.text.chunking import Chunk
     from store.records import ChunkRow, Document
     from store.store import Store
 
 SECONDS = 4.0
-"""A group of chunks is made as large as can be amortized in this time."""
-FIRST_GROUP = 1024
-"""Tokens of the first group, before the speed is known."""
-_SMALLEST_GROUP, _LARGEST_GROUP, _GROWTH = 512, 2**17, 8
-
-
-class Amortizer(Protocol):
-    """What is needed of a loaded model; see `models.memory.protocol.LoadedModel`."""
-
-    @property
-    def config(self) -> ModelConfig:
-        """The checkpoint's config."""
-
-    @property
-    def chunking(self) -> str:
-        """The rules by which documents are cut."""
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of each text."""
-
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """Turn each text into its modulation."""
+"""About the time in which a group of chunks is amortized and after which it is written."""
+SMALLEST_GROUP = 2048
+"""Tokens of the first group, and of any on a slow or busy machine: batches of fewer are poor."""
+_LARGEST_GROUP, _GROWTH = 2**17, 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +85,11 @@ class Written:
         return self.chunks + self.reused == self.total
 
 
+def content_hash(text: str) -> str:
+    """Return what tells whether a document's text has changed: its SHA-256, in hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def is_current(rules: str) -> bool:
     """Return whether a document's `chunking` names the rules that are in force."""
     return rules.split(":")[0] == chunking.VERSION
@@ -119,7 +108,7 @@ def holds(stored: Document | None, content_hash: str) -> bool:
 
 
 def amortize_documents(
-    model: Amortizer,
+    model: LoadedModel,
     store: Store,
     documents: Iterable[DocumentText],
     *,
@@ -144,7 +133,7 @@ def amortize_documents(
     Raises:
         StoreError: the store cannot be written.
     """
-    size = group_tokens or FIRST_GROUP
+    size = group_tokens or SMALLEST_GROUP
     waiting = iter(documents)
     queue: deque[tuple[_Job, int]] = deque()
     while True:
@@ -169,7 +158,7 @@ def amortize_documents(
                 queue.extendleft((present, i) for i in reversed(present.missing))
 
 
-def _write(model: Amortizer, store: Store, job: _Job) -> tuple[_Job, Written | None]:
+def _write(model: LoadedModel, store: Store, job: _Job) -> tuple[_Job, Written | None]:
     """Write what is ready of a document.
 
     Returns:
@@ -188,7 +177,7 @@ def _write(model: Amortizer, store: Store, job: _Job) -> tuple[_Job, Written | N
 
 
 def _collect(
-    model: Amortizer,
+    model: LoadedModel,
     store: Store,
     waiting: Iterator[DocumentText],
     queue: deque[tuple[_Job, int]],
@@ -231,8 +220,9 @@ def _take(queue: deque[tuple[_Job, int]], size: int) -> list[tuple[_Job, int]]:
 
 def _adapted(last: int, tokens: int, seconds: float) -> int:
     """Return a size of groups that takes about `SECONDS`, a power of two, from the last one."""
-    most = int(min(tokens / max(seconds, 1e-6) * SECONDS, last * _GROWTH))
-    return min(max(1 << max(most, 1).bit_length() - 1, _SMALLEST_GROUP), _LARGEST_GROUP)
+    fitting = tokens / max(seconds, 1e-6) * SECONDS
+    size = 1 << round(math.log2(min(max(fitting, SMALLEST_GROUP), last * _GROWTH)))
+    return min(size, _LARGEST_GROUP)
 
 
 @dataclass(slots=True, eq=False)
@@ -248,7 +238,7 @@ class _Job:
     tokens: int = 0
 
     @classmethod
-    def cut(cls, model: Amortizer, store: Store, document: DocumentText) -> _Job:
+    def cut(cls, model: LoadedModel, store: Store, document: DocumentText) -> _Job:
         """Cut a document into chunks, and look which of them are stored already."""
         chunks = chunking.split(document.text, model.count_tokens, model.config.chunk_tokens)
         stored = store.document(document.source)

@@ -14,7 +14,13 @@ from maccli.reading import files, loaders
 from maccli.reading.encodings import Empty, Refused
 from maccli.reading.files import Found, Unusable
 from maccli.reading.loaders import Loaded
-from maccli.service.amortizing import DocumentText, Written, amortize_documents, holds
+from maccli.service.amortizing import (
+    DocumentText,
+    Written,
+    amortize_documents,
+    content_hash,
+    holds,
+)
 from maccli.service.report import Outcome, Report, Status
 from store.labels import NO_CHANGE, Labels
 
@@ -167,12 +173,12 @@ class _Ingest:
                 reason = (error.strerror or str(error)).lower()
                 self._end(Outcome(source, "failed", f"cannot be read: {reason}"), item.size)
                 continue
-            content_hash = hashlib.sha256(loaded.text.encode("utf-8", "surrogatepass")).hexdigest()
+            digest = content_hash(loaded.text)
             store = self._session.store
             stored = store.document(source) if store else None
-            if stored is not None and holds(stored, content_hash):
+            if stored is not None and holds(stored, digest):
                 self._leave(stored, loaded, item.size)
-            elif self._rename(source, loaded, content_hash, item.size):
+            elif self._rename(source, loaded, digest, item.size):
                 pass
             elif self._settings.dry_run:
                 self._end(Outcome(source, "updated" if stored else "added"), item.size)
@@ -180,7 +186,7 @@ class _Ingest:
                 document = DocumentText(
                     source,
                     loaded.text,
-                    content_hash,
+                    digest,
                     loaded.title,
                     loaded.media_type,
                     loaded.encoding,
@@ -244,28 +250,28 @@ class _Ingest:
         status: Status = "updated" if relabelled else "unchanged"
         self._end(Outcome(stored.source, status, remark=loaded.remark), size)
 
-    def _rename(self, source: str, loaded: Loaded, content_hash: str, size: int) -> bool:
+    def _rename(self, source: str, loaded: Loaded, digest: str, size: int) -> bool:
         """Rename the document that this file was before, if there is one.
 
         Returns:
             whether that is all: not where a part of it has yet to be amortized.
         """
         store, gone = self._session.store, self._settings.gone
-        was = gone.claim(content_hash, source) if gone and store else None
+        was = gone.claim(digest, source) if gone and store else None
         if was is None or store is None:
             return False
         if not self._settings.dry_run:
             renamed = store.rename(
                 was,
                 source,
-                content_hash=content_hash,
+                content_hash=digest,
                 title=loaded.title,
                 media_type=loaded.media_type,
                 encoding=loaded.encoding,
                 labels=self._settings.labels,
             )
             # Another process may have changed or removed it meanwhile.
-            if not renamed or not holds(store.document(source), content_hash):
+            if not renamed or not holds(store.document(source), digest):
                 return False
         self._end(Outcome(source, "renamed", remark=loaded.remark, was=was), size)
         return True

@@ -16,7 +16,6 @@ from store.store import Store
 if TYPE_CHECKING:
     from models.memory.protocol import LoadedModel
     from models.weights.carriers import Transfer
-    from models.weights.carriers import Transfer
 
 Tell = Callable[[str], None]
 """Told in a few words what takes a while."""

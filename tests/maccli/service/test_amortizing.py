@@ -86,19 +86,28 @@ def test_a_document_without_a_hash_is_written_whole(store: Store) -> None:
     assert steps == [3]
 
 
-def test_groups_follow_the_speed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("speed", "groups"), [(50, [2048] * 15), (500, [2048] * 15), (1500, [2048, *[8192] * 4])]
+)
+def test_groups_follow_the_speed(
+    store: Store, monkeypatch: pytest.MonkeyPatch, speed: int, groups: list[int]
+) -> None:
     memory, now = FakeMemory(), [0.0]
     monkeypatch.setattr(amortizing.time, "perf_counter", lambda: now[0])
 
     def work(texts: Sequence[str]) -> None:
-        now[0] += sum(memory.count_tokens(texts)) / 225  # tokens a second
+        now[0] += sum(memory.count_tokens(texts)) / speed  # tokens a second
 
     memory.before_amortize = work
-    for _ in amortize_documents(memory, store, [document("a", *range(300))]):
-        pass
+    commits = [
+        (now[0], written.chunks)
+        for written in amortize_documents(
+            memory, store, [document("a", *[n % 300 for n in range(2048)])]
+        )
+    ]
     sizes = [15 * number for number in amortized(memory)]
-    assert sizes[0] == pytest.approx(1024, abs=15)
-    assert all(size == pytest.approx(512, abs=15) for size in sizes[1:-1])  # 900 in 4 s
+    assert sizes[:-1] == [pytest.approx(size, abs=15) for size in groups[: len(sizes) - 1]]
+    assert len(sizes) == len(groups) == len(commits)
 
 
 def test_what_waits_is_written_while_reading_is_slow(
