@@ -5,7 +5,6 @@ Chunking, amortizing and storing are those of `mac ingest`; documents go by thei
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maccli.output import NoProgress, Progress
-from maccli.service.amortizing import DocumentText, amortize_documents, holds
+from maccli.service.amortizing import DocumentText, amortize_documents, content_hash, holds
 from maccli.service.evidence import as_selected, search_store
 from models.memory.modulation import Modulation, Selected, quantise
 from models.memory.relevance import Candidate, RelevanceWeights, Retriever, select
@@ -144,7 +143,7 @@ class EvaluationStore:
     def _new(self, documents: Mapping[str, str], progress: Progress) -> Iterator[DocumentText]:
         """Give the documents that are not stored as they are."""
         for name, text in documents.items():
-            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+            digest = content_hash(text)
             if holds(self.store.document(name), digest):
                 progress.advance(1)
             else:

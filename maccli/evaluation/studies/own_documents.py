@@ -7,7 +7,6 @@ run goes on, and are marked as machine-made in the data, in every table and on t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import random
@@ -21,6 +20,7 @@ from maccli.evaluation.evaluation import Shared
 from maccli.evaluation.plan import Plan
 from maccli.reading import files, loaders
 from maccli.reading.encodings import Refused
+from maccli.service.amortizing import content_hash
 from models.evaluation.questions import METHOD, SOURCE, QuestionMaker
 from models.text.chunking import split
 
@@ -66,8 +66,7 @@ class OwnFiles:
     def settings(self, wanted: int | None) -> dict[str, Any]:
         """Return what the results must have in common: which files, how questions are made."""
         documents = [
-            {"file": name, "sha256": hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()}
-            for name, text in self.texts.items()
+            {"file": name, "sha256": content_hash(text)} for name, text in self.texts.items()
         ]
         by = {} if wanted is None else {"made": wanted, "made_by": METHOD}
         return {"documents": documents, **by}
