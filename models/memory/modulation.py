@@ -32,7 +32,7 @@ class Modulation:
 
     def dequantised(self) -> NDArray[np.float32]:
         """Return the latents z, float32 [T, R]."""
-        return self.latents.astype(np.float32) * self.scales.astype(np.float32)[:, None]
+        return dequantise(self.latents, self.scales)
 
 
 def quantise(z: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
@@ -51,6 +51,11 @@ def quantise(z: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float
     squares = np.square(latents).sum(-1)
     fitted = np.where(squares > 0, (latents * z).sum(-1) / np.maximum(squares, 1), step)
     return latents.astype(np.int8), np.maximum(fitted.astype(np.float16), tiny)
+
+
+def dequantise(latents: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Return the latents that int8 [T, R] with scales float16 [T] stand for, float32 [T, R]."""
+    return latents.astype(np.float32) * scales.astype(np.float32)[:, None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from models.base.decode import generate_batch
 from models.base.lm import Prefix
 from models.memory.answering import Answerer
 from models.memory.base_models import BaseModels
-from models.memory.modulation import Modulation, Selected, quantise
+from models.memory.modulation import Modulation, Selected, dequantise, quantise
 from models.paper import setup
 from models.paper.config import PaperConfig
 from models.paper.reading import Reader, collate
@@ -156,6 +156,5 @@ class PaperMemory(Answerer):
 
 def _latents(selected: Selected) -> NDArray[np.float32]:
     """Return the T latents, float32 [T, d]; a merged one stands in the place of each."""
-    scales = selected.scales.astype(np.float32)[:, None]
-    latents: NDArray[np.float32] = selected.latents.astype(np.float32) * scales
+    latents = dequantise(selected.latents, selected.scales)
     return latents if selected.rows is None else latents[selected.rows]

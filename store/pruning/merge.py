@@ -1,9 +1,9 @@
-"""Several modulations into joined. S: tokens of a modulation, T: tokens of a chunk, R: latent size.
+"""Several modulations into one. S: tokens of a modulation, T: tokens of a chunk, R: latent size.
 
 Modulations here have different lengths, unlike the paper's (arXiv 2403.04317, section 3.3 and
 appendix), whose average is taken element by element. Two ways:
 
-`average` does that, position by position, over the length of the longest: behind the end of a
+`average` does that, position by position, over the length of the longest: after the end of a
 shorter one the others are averaged alone.
 
 `merge` puts the tokens of all into one set and joins the two that are nearest, again and again,
@@ -30,11 +30,11 @@ import numpy as np
 
 from store.pruning.tokens import (
     TokenSet,
+    dequantise,
     in_order,
     in_reading_order,
     quantise,
     union,
-    values,
 )
 
 if TYPE_CHECKING:
@@ -87,15 +87,15 @@ def concentrate(parts: Sequence[TokenSet], share: float, size: Sizer) -> TokenSe
     newest = max(1, math.ceil(len(parts) * min(1.0, share / _WORTH)))
     if newest == len(parts):
         return fit(parts, share, size)
-    rest, parts = parts[:-newest], parts[-newest:]
-    whole = sum(size(part.latents, part.scales) for part in rest)
-    room = sum(size(part.latents, part.scales) for part in parts)
-    joined = fit(parts, min(1.0, share * (whole + room) / room), size)
-    z = values(joined.latents, joined.scales)
+    older, parts = parts[:-newest], parts[-newest:]
+    older_bytes = sum(size(part.latents, part.scales) for part in older)
+    bytes_left = sum(size(part.latents, part.scales) for part in parts)
+    joined = fit(parts, min(1.0, share * (older_bytes + bytes_left) / bytes_left), size)
+    z = dequantise(joined.latents, joined.scales)
     squares = np.einsum("sr,sr->s", z, z)
     members = dict(joined.members)
-    for part in rest:
-        near = (squares - 2 * values(part.latents, part.scales) @ z.T).argmin(1)
+    for part in older:
+        near = (squares - 2 * dequantise(part.latents, part.scales) @ z.T).argmin(1)
         members |= {chunk: near[rows] for chunk, rows in part.members.items()}
     return TokenSet(joined.latents, joined.scales, members)
 
@@ -115,7 +115,7 @@ def fit(parts: Sequence[TokenSet], share: float, size: Sizer) -> TokenSet:
     budget = share * sum(size(part.latents, part.scales) for part in parts)
     total = sum(len(part.latents) for part in parts)
     joined = union(_few(parts, max(1, round(share * total))))
-    z, weight = values(joined.latents, joined.scales), joined.counts()
+    z, weight = dequantise(joined.latents, joined.scales), joined.counts()
     labels = np.arange(len(z))
     means, counts = _meanvalues(z, weight, labels)
     best, least = None, (True, np.inf)
@@ -139,7 +139,7 @@ def fit(parts: Sequence[TokenSet], share: float, size: Sizer) -> TokenSet:
         if fitting is None:  # what is left are the widest steps, or those of more tokens
             fitting = _quantised(joined, means, z, labels, _STEPS[low])
             fits = size(*fitting) <= budget
-        error = float(weight @ ((values(*fitting)[labels] - z) ** 2).sum(-1))
+        error = float(weight @ ((dequantise(*fitting)[labels] - z) ** 2).sum(-1))
         cost = not fits, error
         if best is None or cost < least:
             best, least = (fitting, labels), cost
@@ -165,7 +165,7 @@ def _few(parts: list[TokenSet], tokens: int) -> list[TokenSet]:
 
 def _merged(parts: Sequence[TokenSet], tokens: int) -> TokenSet:
     joined = union(parts)
-    labels = _cluster(values(joined.latents, joined.scales), joined.counts(), tokens)
+    labels = _cluster(dequantise(joined.latents, joined.scales), joined.counts(), tokens)
     labels = in_reading_order(labels, joined.members)
     means = _means(joined.latents, joined.scales, joined.counts(), labels)
     return TokenSet(*means, {chunk: labels[rows] for chunk, rows in joined.members.items()})
@@ -178,7 +178,7 @@ def _means(
     labels: NDArray[np.int64],
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Return weighted means of the tokens with the same label (0 to the largest, none missing)."""
-    z = values(latents, scales)
+    z = dequantise(latents, scales)
     means, _ = _meanvalues(z, weight, labels)
     return _quantised(TokenSet(latents, scales, {}), means, z, labels, 0.0)
 

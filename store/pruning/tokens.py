@@ -94,6 +94,6 @@ def quantise(
     return latents.astype(np.int8), scales.astype(np.float16)
 
 
-def values(latents: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
+def dequantise(latents: NDArray[np.int8], scales: NDArray[np.float16]) -> NDArray[np.float32]:
     """Return the latents that int8 [S, R] with scales float16 [S] stand for, float32 [S, R]."""
     return latents.astype(np.float32) * scales.astype(np.float32)[:, None]
