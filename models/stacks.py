@@ -5,9 +5,9 @@ torch is imported only when networks are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.errors import CheckpointError
 from models.latent.config import LatentConfig
@@ -21,11 +21,31 @@ if TYPE_CHECKING:
     from models.paper.stack import PaperStack
     from models.weights.carriers import Transfer
 
+    AnyMemory = LatentMemory | PaperMemory
+    """A loaded checkpoint of either stack."""
+
 CONFIGS: dict[str, type[LatentConfig] | type[PaperConfig]] = {
     "latent": LatentConfig,
     "paper": PaperConfig,
 }
 """The config of each stack by the stack's name."""
+
+
+def name_of(config: Mapping[str, Any]) -> str:
+    """Return the name of the stack in a config.json."""
+    return str(config.get("stack", "latent"))
+
+
+def reads_whole_store(config: Mapping[str, Any]) -> bool:
+    """Tell whether checkpoints with this config.json can answer from all documents at once."""
+    return name_of(config) == "paper"
+
+
+def as_latent(model: object) -> LatentMemory | None:
+    """Return a loaded checkpoint if it is of the `latent` stack, else None."""
+    from models.latent.memory import LatentMemory
+
+    return model if isinstance(model, LatentMemory) else None
 
 
 def config_of(path: Path) -> LatentConfig | PaperConfig:
@@ -34,7 +54,7 @@ def config_of(path: Path) -> LatentConfig | PaperConfig:
     Raises:
         CheckpointError: a value is missing, unknown or out of range.
     """
-    name = checkpoint.read_config(path).get("stack", "latent")
+    name = name_of(checkpoint.read_config(path))
     if name not in CONFIGS:
         known = " and ".join(map(repr, CONFIGS))
         raise CheckpointError(f"unknown stack {name!r}; known: {known}")
@@ -68,7 +88,7 @@ def load_model(
     device: str = "auto",
     progress: Transfer | None = None,
     tell: Callable[[str], None] | None = None,
-) -> LatentMemory | PaperMemory:
+) -> AnyMemory:
     """Return a checkpoint at work (a `LoadedModel`).
 
     The base LM and the sentence encoder are loaded at their first use.

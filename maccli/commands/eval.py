@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from maccli.evaluation.methods import ALL, DEFAULT_METHODS, FILES, METHODS, Meth
 from maccli.output import Output
 
 if TYPE_CHECKING:
+    from maccli.evaluation.evaluation import Evaluation
     from maccli.evaluation.plan import Plan
     from maccli.evaluation.results import Results
-    from maccli.evaluation.run import Circumstances
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -189,10 +189,8 @@ def evaluate(ctx: click.Context, /, **given: Any) -> None:
       mac eval --data questions.jsonl --method mac@facebook/contriever
     """
     from maccli.evaluation import compare
-    from maccli.evaluation.run import run
 
-    plan = plan_of(given, "methods", DEFAULT_METHODS)
-    finish(ctx, given, lambda circumstances: run(plan, circumstances, compare.run))
+    finish(ctx, given, plan_of(given, "methods", DEFAULT_METHODS), compare.run)
 
 
 def plan_of(given: dict[str, Any], kind: str, default: tuple[str, ...] = ("mac",)) -> Plan:
@@ -234,19 +232,25 @@ def plan_of(given: dict[str, Any], kind: str, default: tuple[str, ...] = ("mac",
 
 
 def finish(
-    ctx: click.Context, given: dict[str, Any], measure: Callable[[Circumstances], Results]
+    ctx: click.Context,
+    given: dict[str, Any],
+    plan: Plan,
+    measure: Callable[[Evaluation], None],
+    settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Measure what a command is for, and write the results as the options say.
 
     Args:
         ctx: of the command.
         given: the options' values.
-        measure: measures and returns the results.
+        plan: what is measured.
+        measure: measures one checkpoint.
+        settings: see `maccli.evaluation.run.run`.
 
     Raises:
         UsageError: options do not go together.
     """
-    from maccli.evaluation.run import Circumstances
+    from maccli.evaluation.run import run
 
     if given["resume"] and given["out"] is None:
         raise click.UsageError("--resume needs the file to go on with: --out FILE.")
@@ -256,18 +260,19 @@ def finish(
         models = (models,)
     try:
         with out.transfers() as transfer:
-            results = measure(
-                Circumstances(
-                    models or (config.text("model", None),),
-                    config.text("device", given["device"]),
-                    shlex.join(["mac", *sys.argv[1:]]),
-                    out.progress,
-                    out.note,
-                    transfer,
-                    given["out"],
-                    given["resume"],
-                    given.get("store"),
-                )
+            results = run(
+                plan,
+                measure,
+                models=models or (config.text("model", None),),
+                device=config.text("device", given["device"]),
+                command=shlex.join(["mac", *sys.argv[1:]]),
+                bars=out.progress,
+                note=out.note,
+                transfer=transfer,
+                out=given["out"],
+                resume=given["resume"],
+                store=given.get("store"),
+                settings=settings,
             )
     except KeyboardInterrupt:
         hint = ""

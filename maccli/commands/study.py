@@ -1,6 +1,5 @@
 """`mac study NAME`: what else there is to know about a store of documents than single answers."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import tempfile
@@ -26,9 +25,7 @@ from maccli.commands.eval import (
 from maccli.evaluation.methods import ALL, DEFAULT_METHODS
 
 if TYPE_CHECKING:
-    from maccli.evaluation.checkpoints import Checkpoint
-    from maccli.evaluation.evaluation import Shared
-    from maccli.service.session import Session
+    from maccli.evaluation.evaluation import Evaluation
 
 _LIMIT_AND_SEED = DATA[2:]
 one_model_option = click.option(
@@ -81,13 +78,12 @@ def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> N
     Example:
       mac study bank-sizes --data questions.jsonl --distractors news.jsonl --sizes 100,1000,4000
     """
-    from maccli.evaluation.run import run
     from maccli.evaluation.studies import bank_sizes as study
 
     if ALL in given["ks"]:
         raise click.UsageError("-k all would read every chunk of the largest store.")
     plan = plan_of(given, "bank-sizes")
-    finish(ctx, given, lambda c: run(plan, c, lambda evaluation: study.run(evaluation, sizes)))
+    finish(ctx, given, plan, lambda evaluation: study.run(evaluation, sizes))
 
 
 @study.command()
@@ -120,13 +116,10 @@ def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> 
       mac study retention --data questions.jsonl --first 100 --moments 5
       mac study retention --data questions.jsonl --method uniform@1e-4 --with qa-base=qa
     """
-    from maccli.evaluation.run import run
     from maccli.evaluation.studies import retention as study
 
     plan = plan_of(given, "retention")
-    finish(
-        ctx, given, lambda c: run(plan, c, lambda evaluation: study.run(evaluation, first, moments))
-    )
+    finish(ctx, given, plan, lambda evaluation: study.run(evaluation, first, moments))
 
 
 @study.command()
@@ -142,11 +135,9 @@ def abstention(ctx: click.Context, /, **given: Any) -> None:
     Example:
       mac study abstention --data questions.jsonl --limit 200
     """
-    from maccli.evaluation.run import run
     from maccli.evaluation.studies import abstention as study
 
-    plan = plan_of(given, "abstention")
-    finish(ctx, given, lambda c: run(plan, c, study.run))
+    finish(ctx, given, plan_of(given, "abstention"), study.run)
 
 
 @study.command("prune-curve")
@@ -183,17 +174,12 @@ def prune_curve(
     Example:
       mac study prune-curve --data questions.jsonl --strategy merge --percent 50 --report curve.svg
     """
-    from maccli.evaluation.run import run
     from maccli.evaluation.studies import prune_curve as study
 
     if len(given["ks"]) > 1:
         raise click.UsageError("prune-curve takes one -k.")
     plan = plan_of(given, "prune-curve")
-    finish(
-        ctx,
-        given,
-        lambda c: run(plan, c, lambda evaluation: study.run(evaluation, strategies, percentages)),
-    )
+    finish(ctx, given, plan, lambda evaluation: study.run(evaluation, strategies, percentages))
 
 
 @study.command()
@@ -207,11 +193,9 @@ def sources(ctx: click.Context, /, **given: Any) -> None:
     Example:
       mac study sources --data squad.json --data films.jsonl --limit 60 --method mac -k 3
     """
-    from maccli.evaluation.run import run_alone
     from maccli.evaluation.studies import sources as study
 
-    plan = plan_of(given, "sources", DEFAULT_METHODS)
-    finish(ctx, given, lambda c: run_alone(plan, c, study.run))
+    finish(ctx, given, plan_of(given, "sources", DEFAULT_METHODS), study.run)
 
 
 @study.command("language-modelling")
@@ -229,15 +213,10 @@ def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
     Example:
       mac study language-modelling articles.jsonl --limit 100
     """
-    from maccli.evaluation.run import run_alone
     from maccli.evaluation.studies import language_modelling as study
 
     plan = plan_of({**given, "data": (file,)}, "language-modelling")
-    finish(
-        ctx,
-        given,
-        lambda c: run_alone(plan, c, lambda session, _, shared: study.run(session, shared)),
-    )
+    finish(ctx, given, plan, study.run)
 
 
 @study.command("own-documents")
@@ -281,9 +260,8 @@ def own_documents(
     """
     from maccli.evaluation import compare
     from maccli.evaluation.evaluation import Evaluation
-    from maccli.evaluation.run import run_alone
     from maccli.evaluation.studies.own_documents import OwnFiles, prepare
-    from models.memory import checkpoint as files
+    from models.files import replace_file
 
     if (wanted is None) == (not given["data"]):
         raise click.UsageError("Give --questions N to make questions, or --data FILE to ask those.")
@@ -295,12 +273,13 @@ def own_documents(
     plan = plan_of(given, "own-documents", DEFAULT_METHODS)
     documents = OwnFiles.read(paths)
 
-    def measure(session: Session, checkpoint: Checkpoint, shared: Shared) -> None:
+    def measure(whole: Evaluation) -> None:
+        session, checkpoint, shared = whole.session, whole.checkpoint, whole.shared
         with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
             ready = prepare(shared, session, documents, Path(folder), wanted)
             if keep is not None:
-                files.replace(keep, ready.data[0].read_bytes())
+                replace_file(keep, ready.data[0].read_bytes())
             with Evaluation(session, checkpoint, replace(shared, plan=ready)) as evaluation:
                 compare.run(evaluation)
 
-    finish(ctx, given, lambda c: run_alone(plan, c, measure, documents.settings(wanted)))
+    finish(ctx, given, plan, measure, documents.settings(wanted))

@@ -16,29 +16,29 @@ from models.rivals.qa_tune import prompt_tokens
 from models.text.prompts import question_prompt, text_prompt
 
 if TYPE_CHECKING:
-    from maccli.evaluation.evaluation_store import AnyMemory
     from models.base.lm import BaseLM, Prefix
     from models.data.files import Example
     from models.paper.memory import PaperMemory
+    from models.stacks import AnyMemory
 
 Select = Callable[["Example", int], list[Candidate]]
 """Returns the k chunks that a method answers a question from."""
 
 
 @dataclass(slots=True)
-class Answered:
+class Answers:
     """Answers to N questions, and what they took.
 
     Attributes:
         predictions: the answers.
-        found: whether a chunk of the right document was selected; empty without a store.
+        hits: whether a chunk of the right document was selected; empty without a store.
         prompt_tokens: mean length of the prompts.
         prefix_tokens: mean number of keys and values in front of each layer.
         seconds: in all, but without amortizing where a lazy store does that.
     """
 
     predictions: list[str]
-    found: list[bool]
+    hits: list[bool]
     prompt_tokens: float
     prefix_tokens: float
     seconds: float
@@ -65,7 +65,7 @@ def answer(
     select: Select,
     readers: Readers,
     progress: Progress,
-) -> Answered:
+) -> Answers:
     """Answer questions from a store.
 
     Args:
@@ -83,19 +83,19 @@ def answer(
     """
     begun, amortized = time.perf_counter(), _lazy_seconds(store)
     chosen: list[list[Candidate]] = []
-    found: list[bool] = []
+    hits: list[bool] = []
     for example in examples:
         if k != ALL:
             chosen.append(select(example, k))
             right = store.chunks_of[example.document_id]
-            found.append(not {c.id for c in chosen[-1]}.isdisjoint(right))
+            hits.append(not {c.id for c in chosen[-1]}.isdisjoint(right))
         else:
-            found.append(True)
+            hits.append(True)
             if method.reader == "both":
                 chosen.append(select(example, 1))
         progress.advance(1)
     questions = [example.question for example in examples]
-    if not method.modulated:
+    if not method.uses_modulations:
         texts = [store.texts(candidates) for candidates in chosen]
         answered = _from_texts(store.model, questions, texts, readers, progress)
     else:
@@ -104,7 +104,7 @@ def answer(
             answered = _from_all(store, questions, best, progress)
         else:
             answered = _from_selected(store, questions, chosen, best, progress)
-    answered.found = found
+    answered.hits = hits
     # Amortizing is adaptation, not answering, whenever it is done.
     answered.seconds = time.perf_counter() - begun - (_lazy_seconds(store) - amortized)
     return answered
@@ -117,7 +117,7 @@ def answer_without_documents(
     progress: Progress,
     *,
     few_shot: bool = True,
-) -> Answered:
+) -> Answers:
     """Answer questions from nothing but the weights of an LM.
 
     Args:
@@ -134,7 +134,7 @@ def answer_without_documents(
         prompts = [prompt_tokens(lm, example.question) for example in examples]
     progress.advance(len(prompts))
     predictions = prompt_many(lm, prompts, None, progress=progress)
-    return Answered(predictions, [], _mean_length(prompts), 0.0, time.perf_counter() - begun)
+    return Answers(predictions, [], _mean_length(prompts), 0.0, time.perf_counter() - begun)
 
 
 def _from_texts(
@@ -143,7 +143,7 @@ def _from_texts(
     texts: Sequence[Sequence[str]],
     readers: Readers,
     progress: Progress,
-) -> Answered:
+) -> Answers:
     """Answer each question from texts in the prompt."""
     pairs = list(zip(questions, texts, strict=True))
     lm, prefix = readers.lora or model.lm, readers.prefix
@@ -155,7 +155,7 @@ def _from_texts(
         prompts = [model.rag_prompt(question, read) for question, read in pairs]
     predictions = prompt_many(lm, prompts, prefix, progress=progress)
     size = prefix.bias.shape[1] if prefix is not None else 0.0
-    return Answered(predictions, [], _mean_length(prompts), size, 0.0)
+    return Answers(predictions, [], _mean_length(prompts), size, 0.0)
 
 
 def _from_selected(
@@ -164,7 +164,7 @@ def _from_selected(
     chosen: Sequence[Sequence[Candidate]],
     best: Sequence[Sequence[str]] | None,
     progress: Progress,
-) -> Answered:
+) -> Answers:
     """Answer each question from the modulations that it selects.
 
     Where BM25 finds no chunk there is nothing to answer from, and the answer is empty.
@@ -181,7 +181,7 @@ def _from_selected(
     for i, text in zip(places, _first_lines(answers, best), strict=True):
         predictions[i] = text
     sizes = [model.prefix_size(modulations) for modulations in selected]
-    return Answered(predictions, [], _mean_length(prompts), sum(sizes) / max(1, len(sizes)), 0.0)
+    return Answers(predictions, [], _mean_length(prompts), sum(sizes) / max(1, len(sizes)), 0.0)
 
 
 def _from_all(
@@ -189,13 +189,13 @@ def _from_all(
     questions: Sequence[str],
     best: Sequence[Sequence[str]] | None,
     progress: Progress,
-) -> Answered:
+) -> Answers:
     """Answer each question from all modulations of the store."""
     model = cast("PaperMemory", store.model)
     prompts = _prompts(model, questions, best, range(len(questions)))
     answers = answer_from_whole(model, questions, store.whole, prompts=prompts, progress=progress)
     size = float(model.prefix_size(()))
-    return Answered(_first_lines(answers, best), [], _mean_length(prompts), size, 0.0)
+    return Answers(_first_lines(answers, best), [], _mean_length(prompts), size, 0.0)
 
 
 def _prompts(
@@ -223,14 +223,14 @@ def _lazy_seconds(store: EvaluationStore) -> float:
     return 0.0 if store.lazy is None else store.lazy.seconds
 
 
-def scored(examples: Sequence[Example], answered: Answered) -> dict[str, Any]:
+def scored(examples: Sequence[Example], answered: Answers) -> dict[str, Any]:
     """Return the fields of a `Row` that answers fill: figures, costs and the answers themselves."""
     scores = [
         score(predicted, example.answers)
         for predicted, example in zip(answered.predictions, examples, strict=True)
     ]
-    found: Sequence[bool | None] = answered.found or [None] * len(examples)
-    share = 100 * sum(answered.found) / len(examples) if answered.found else None
+    hits: Sequence[bool | None] = answered.hits or [None] * len(examples)
+    share = 100 * sum(answered.hits) / len(examples) if answered.hits else None
     return {
         "questions": len(examples),
         "figures": {
@@ -254,7 +254,7 @@ def scored(examples: Sequence[Example], answered: Answered) -> dict[str, Any]:
                 "found": right,
             }
             for example, predicted, s, right in zip(
-                examples, answered.predictions, scores, found, strict=True
+                examples, answered.predictions, scores, hits, strict=True
             )
         ],
     }

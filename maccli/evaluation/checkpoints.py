@@ -14,6 +14,7 @@ from typing import Any
 
 from maccli.service import session
 from maccli.service.session import Place
+from models import stacks
 from models.memory import checkpoint
 
 
@@ -38,9 +39,9 @@ class Checkpoint:
     leads: bool = True
 
     @property
-    def is_paper(self) -> bool:
-        """Whether it is of the paper's stack."""
-        return self.config.get("stack") == "paper"
+    def reads_whole_store(self) -> bool:
+        """Whether it can answer from all documents at once."""
+        return stacks.reads_whole_store(self.config)
 
     def settings(self) -> dict[str, Any]:
         """Return what a file of results must have in common with this checkpoint."""
@@ -48,7 +49,7 @@ class Checkpoint:
             "model": [self.name, self.fingerprint] if self.name else self.fingerprint,
             "lexical": self.config.get("lexical_weight", 0.0),
             "likelihood": self.config.get("likelihood_weight", 0.0),
-            "group": self.config.get("group") if self.is_paper else None,
+            "group": self.config.get("group") if self.reads_whole_store else None,
         }
 
 
@@ -96,7 +97,7 @@ def _last_part(model: str) -> str:
 def _leader(base: str, bases: Sequence[str], configs: Sequence[dict[str, Any]]) -> int:
     """Return which checkpoint the methods without one are run with, for a base LM."""
     same = [i for i, other in enumerate(bases) if other == base]
-    return next((i for i in same if configs[i].get("stack", "latent") == "latent"), same[0])
+    return next((i for i in same if stacks.name_of(configs[i]) == "latent"), same[0])
 
 
 def _base_names(bases: Sequence[str], configs: Sequence[dict[str, Any]]) -> dict[str, str]:

@@ -59,24 +59,24 @@ def steps(evaluation: Evaluation) -> Iterator[Step]:
     """
     checkpoint = evaluation.checkpoint
     for method in evaluation.plan.methods:
-        if not (method.modulated or checkpoint.leads):
+        if not (method.uses_modulations or checkpoint.leads):
             continue
         files = digests(method, evaluation.plan.files)
         if method.encoder is not None:
             files["encoder"] = evaluation.shared.encoder(method.encoder).identity
         for k in evaluation.ks(method):
-            yield method, named(evaluation, method, Row(method.name, k, files=files))
+            yield method, label_row(evaluation, method, Row(method.name, k, files=files))
 
 
-def named(evaluation: Evaluation, method: Method, row: Row) -> Row:
+def label_row(evaluation: Evaluation, method: Method, row: Row) -> Row:
     """Return a row with the names of what it is measured with, where there are several."""
     checkpoint = evaluation.checkpoint
-    if method.modulated:
+    if method.uses_modulations:
         return replace(row, checkpoint=checkpoint.name, at=evaluation.part)
     return replace(row, base_lm=checkpoint.base_lm, at=evaluation.part)
 
 
-def lasting(evaluation: Evaluation) -> list[Step]:
+def storing_rows(evaluation: Evaluation) -> list[Step]:
     """Return the plan's rows that take documents in, each at its first k; `mac` if none do."""
     first: dict[str, Step] = {}
     for method, row in steps(evaluation):
@@ -84,7 +84,7 @@ def lasting(evaluation: Evaluation) -> list[Step]:
             first.setdefault(method.name, (method, row))
     if not any(method.searches or method.rate is not None for method in evaluation.plan.methods):
         mac = METHODS["mac"]
-        row = named(evaluation, mac, Row("mac", evaluation.ks(mac)[0]))
+        row = label_row(evaluation, mac, Row("mac", evaluation.ks(mac)[0]))
         return [(mac, row), *first.values()]
     return list(first.values())
 
@@ -173,7 +173,7 @@ def _store_costs(evaluation: Evaluation, method: Method) -> dict[str, float | No
     seconds, memory, device = ingest["seconds"], ingest["memory"], ingest["device_memory"]
     looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
     stored = 0
-    if method.modulated or looks:
+    if method.uses_modulations or looks:
         sizes = ["modulation_bytes", "key_bytes"]
         if method.reader != "modulations" or method.retriever in ("bm25", "hybrid"):
             sizes.append("text_bytes")

@@ -132,5 +132,5 @@ class Encoder:
         Chunks of the same text are embedded once in a run; each counts as much as it took then.
         """
         self.prepare(store)
-        each = self._seconds / max(1, len(self._vectors))
-        return each * len(self._matrix), self._matrix.nbytes
+        per_text = self._seconds / max(1, len(self._vectors))
+        return per_text * len(self._matrix), self._matrix.nbytes

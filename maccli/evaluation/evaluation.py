@@ -29,15 +29,14 @@ from maccli.output import Progress
 from maccli.service.session import Session
 from models.errors import CheckpointError
 from models.evaluation.questions import SOURCE
-from models.latent.memory import LatentMemory
 from models.rivals import text_prefix
-from models.stacks import config_of
+from models.stacks import as_latent, config_of
 
 if TYPE_CHECKING:
-    from maccli.evaluation.evaluation_store import AnyMemory
     from models.base.lm import Prefix
     from models.data.files import Example
     from models.memory.relevance import Candidate, RelevanceWeights
+    from models.stacks import AnyMemory
     from models.weights.carriers import Transfer
 
 Bars = Callable[[int, str, str], AbstractContextManager[Progress]]
@@ -154,20 +153,21 @@ class Evaluation:
         """Return the numbers of chunks that a method is run with; None where it selects none."""
         if not method.searches:
             return (None,)
-        if ALL in self.plan.ks and method.reads_all and self.checkpoint.is_paper:
+        if ALL in self.plan.ks and method.reads_all and self.checkpoint.reads_whole_store:
             return self.plan.ks
         return self.selecting
 
     @cached_property
     def _prefix(self) -> Prefix:
         file = self.plan.files["rag-prefix"]
-        if not isinstance(self.model, LatentMemory):
+        model = as_latent(self.model)
+        if model is None:
             raise CheckpointError(
                 f"{file}: the constant tokens were trained with a checkpoint of the latent stack; "
                 f"{self.checkpoint.place.model} is of the paper's",
                 "name that checkpoint, too: -m",
             )
-        return text_prefix.load(file, self.model)
+        return text_prefix.load(file, model)
 
     @cached_property
     def rivals(self) -> Rivals:
@@ -234,16 +234,16 @@ class Evaluation:
             self.bars(len(documents), "doc", "ingest") as progress,
             peak_memory(self.on_cuda) as used,
         ):
-            spent = store.fill(documents, progress)
+            cost = store.fill(documents, progress)
         stats = store.store.stats()
-        whole = spent.documents == stats.documents
+        whole = cost.documents == stats.documents
         if whole or not self.ingest:
             # Of a store that was there before, it is not known what filling it took.
-            taken = {
+            ingest_cost = {
                 "documents": stats.documents,
                 "chunks": stats.chunks,
-                "seconds": spent.seconds if whole else None,
-                "amortize_seconds": spent.amortize_seconds if whole else None,
+                "seconds": cost.seconds if whole else None,
+                "amortize_seconds": cost.amortize_seconds if whole else None,
                 "embed_seconds": None,
                 "memory": used.process if whole else None,
                 "device_memory": used.device if whole else None,
@@ -252,7 +252,7 @@ class Evaluation:
                 "key_bytes": stats.key_bytes,
             }
             others = self.results.data.get("ingest", {})
-            self.results.keep("ingest", {**others, self._ingest_name: taken})
+            self.results.keep("ingest", {**others, self._ingest_name: ingest_cost})
         return store
 
     @property
@@ -264,5 +264,5 @@ class Evaluation:
     @property
     def ingest(self) -> dict[str, Any]:
         """What filling the store took; empty before it was filled."""
-        taken: dict[str, Any] = self.results.data.get("ingest", {}).get(self._ingest_name, {})
-        return taken
+        ingest_cost: dict[str, Any] = self.results.data.get("ingest", {}).get(self._ingest_name, {})
+        return ingest_cost

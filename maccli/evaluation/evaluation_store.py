@@ -23,11 +23,7 @@ from store.store import Store
 
 if TYPE_CHECKING:
     from models.data.files import Example
-    from models.latent.memory import LatentMemory
-    from models.paper.memory import PaperMemory
-
-    AnyMemory = LatentMemory | PaperMemory
-    """A loaded checkpoint of any stack."""
+    from models.stacks import AnyMemory
 
 GROUP = 256
 """Modulations that are read together where a question reads all of them."""
@@ -51,7 +47,7 @@ class LazyModulations:
 
     def __init__(self, model: AnyMemory) -> None:
         self._model = model
-        self._known: dict[str, StoredModulation] = {}
+        self._amortized: dict[str, StoredModulation] = {}
         self.seconds = 0.0
 
     def embed(self, texts: Sequence[str]) -> list[Modulation]:
@@ -67,17 +63,17 @@ class LazyModulations:
             StoreError: the store cannot be read, or a chunk is not in it.
         """
         texts = [row.text for row in store.chunk_rows(ids)]
-        if new := [text for text in dict.fromkeys(texts) if text not in self._known]:
+        if new := [text for text in dict.fromkeys(texts) if text not in self._amortized]:
             begun = time.perf_counter()
             for text, m in zip(new, self._model.amortize(new), strict=True):
-                self._known[text] = StoredModulation(m.latents, m.scales)
+                self._amortized[text] = StoredModulation(m.latents, m.scales)
             self.seconds += time.perf_counter() - begun
-        return [self._known[text] for text in texts]
+        return [self._amortized[text] for text in texts]
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """What filling a store took: seconds in all, those of amortizing, and new documents."""
+class FillCost:
+    """The cost of filling a store: seconds in all, those of amortizing, and new documents."""
 
     seconds: float
     amortize_seconds: float
@@ -122,7 +118,7 @@ class EvaluationStore:
         )
         return cls(model, store, lazy=LazyModulations(model) if lazy else None)
 
-    def fill(self, documents: Mapping[str, str], progress: Progress | None = None) -> Spent:
+    def fill(self, documents: Mapping[str, str], progress: Progress | None = None) -> FillCost:
         """Add documents in their order, but not those that are stored as they are.
 
         Raises:
@@ -138,7 +134,7 @@ class EvaluationStore:
                 progress.advance(1)
         seconds = time.perf_counter() - begun
         self.read_chunks()
-        return Spent(seconds, timed.seconds, number)
+        return FillCost(seconds, timed.seconds, number)
 
     def _new(self, documents: Mapping[str, str], progress: Progress) -> Iterator[DocumentText]:
         """Give the documents that are not stored as they are."""

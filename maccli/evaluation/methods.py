@@ -58,14 +58,14 @@ class Method:
         return self.retriever is not None
 
     @property
-    def modulated(self) -> bool:
+    def uses_modulations(self) -> bool:
         """Whether it answers from modulations, which belong to one checkpoint."""
         return self.reader in ("modulations", "both")
 
     @property
     def reads_all(self) -> bool:
         """Whether it can read the whole store where the stack can (`-k all`)."""
-        return self.modulated and self.retriever == "hybrid"
+        return self.uses_modulations and self.retriever == "hybrid"
 
 
 _RETRIEVERS: tuple[RetrieverName, ...] = ("bm25", "dense", "hybrid")

@@ -51,7 +51,7 @@ class Plan:
             MacError: no checkpoint can do what the plan says.
         """
         self._check(checkpoints)
-        each = [checkpoint.settings() for checkpoint in checkpoints]
+        of_each = [checkpoint.settings() for checkpoint in checkpoints]
         return {
             "kind": self.kind,
             "data": identities(self.data),
@@ -60,15 +60,17 @@ class Plan:
             "limit": self.limit,
             "seed": self.seed,
             **{
-                name: each[0][name] if len(each) == 1 else [settings[name] for settings in each]
-                for name in each[0]
+                name: of_each[0][name]
+                if len(of_each) == 1
+                else [settings[name] for settings in of_each]
+                for name in of_each[0]
             },
             "max_new_tokens": MAX_NEW_TOKENS,
             "batch": BATCH,
         }
 
     def _check(self, checkpoints: Sequence[Checkpoint]) -> None:
-        if ALL in self.ks and not any(checkpoint.is_paper for checkpoint in checkpoints):
+        if ALL in self.ks and not any(checkpoint.reads_whole_store for checkpoint in checkpoints):
             raise MacError(
                 "-k all works with the paper's stack, which aggregates any number of documents; "
                 f"{checkpoints[0].place.model} is of the latent stack.",

@@ -15,10 +15,10 @@ from models.errors import CheckpointError
 from models.rivals import adapter, camels, salient
 
 if TYPE_CHECKING:
-    from maccli.evaluation.evaluation_store import AnyMemory
     from models.base.lm import BaseLM
     from models.rivals.adapter import Adapter
     from models.rivals.finetune import Tuner, Weigh
+    from models.stacks import AnyMemory
 
 
 def digests(method: Method, files: Mapping[str, Path]) -> dict[str, str]:
@@ -136,7 +136,7 @@ class Rivals:
 
 
 def adaptation(
-    seconds: float | None, memory: float | None, device: float | None, each: float | None
+    seconds: float | None, memory: float | None, device: float | None, stored: float | None
 ) -> dict[str, float | None]:
     """Return what a row says of taking the documents in.
 
@@ -144,11 +144,11 @@ def adaptation(
         seconds: how long it took.
         memory: peak bytes of the process.
         device: peak bytes on a CUDA device.
-        each: bytes that are stored a document.
+        stored: bytes a document.
     """
     return {
         "adaptation_seconds": seconds,
         "adaptation_memory": memory,
         "adaptation_device_memory": device,
-        "bytes_a_document": each,
+        "bytes_a_document": stored,
     }

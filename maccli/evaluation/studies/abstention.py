@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from maccli.errors import MacError
-from maccli.evaluation.compare import named
+from maccli.evaluation.compare import label_row
 from maccli.evaluation.evaluation import Evaluation
 from maccli.evaluation.methods import METHODS
 from maccli.evaluation.results import Row
@@ -31,7 +31,7 @@ def run(evaluation: Evaluation) -> None:
             "Choose one: python -m benchmarks.settings --data FILE --checkpoint DIR --write",
         )
     for k in evaluation.selecting:
-        row = named(evaluation, METHODS["mac"], Row("mac", k))
+        row = label_row(evaluation, METHODS["mac"], Row("mac", k))
         if evaluation.results.find(row) is None:
             evaluation.results.add(_measured(evaluation, row, k, threshold))
 

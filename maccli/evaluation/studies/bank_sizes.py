@@ -45,7 +45,7 @@ def run(evaluation: Evaluation, sizes: Sequence[int]) -> None:
     steps = [
         (method, replace(row, at=size, costs={"smallest": sizes[0]}))
         for size in sizes
-        for method, row in compare.lasting(evaluation)
+        for method, row in compare.storing_rows(evaluation)
         if method.searches
     ]
     results = evaluation.results

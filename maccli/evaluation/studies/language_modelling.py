@@ -9,39 +9,38 @@ from __future__ import annotations
 
 from maccli.errors import MacError
 from maccli.evaluation.dataset import draw
-from maccli.evaluation.evaluation import Shared
+from maccli.evaluation.evaluation import Evaluation
 from maccli.evaluation.results import Results, Row
-from maccli.service.session import Session
 from models.data import files as data
 from models.errors import DataError
 from models.evaluation.perplexity import CONTEXTS, halves, perplexity, surprise
-from models.latent.memory import LatentMemory
+from models.stacks import as_latent
 
 
-def run(session: Session, shared: Shared) -> None:
+def run(evaluation: Evaluation) -> None:
     """Measure the articles that the results do not have yet.
 
     Args:
-        session: with a checkpoint of the `latent` stack.
-        shared: with a plan whose data is one file of articles: JSON lines with `text` (or `doc`),
-            and `doc_id` where there is one; its limit and seed draw from them.
+        evaluation: a checkpoint of the `latent` stack, with a plan whose data is one file of
+            articles: JSON lines with `text` (or `doc`), and `doc_id` where there is one; its limit
+            and seed draw from them.
 
     Raises:
         DataError: the file cannot be read, or no article has two sentences.
         MacError: the checkpoint is of another stack.
         WeightsError: the base weights cannot be had.
     """
-    plan, results = shared.plan, shared.results
+    plan, results = evaluation.plan, evaluation.results
     (file,) = plan.data
     articles = draw(list(data.documents(file)), plan.limit, plan.seed)
     if not articles:
         raise DataError(f"{file}: no articles", "a line needs text, and may have doc_id and title")
-    model = session.model
-    if not isinstance(model, LatentMemory):
+    model = as_latent(evaluation.model)
+    if model is None:
         raise MacError("Language modelling is measured for checkpoints of the latent stack only.")
     known = {row.at for row in results.rows}
     todo = [(name, text) for name, text in articles if name not in known]
-    with shared.bars(len(todo), "article", "language modelling") as progress:
+    with evaluation.bars(len(todo), "article", "language modelling") as progress:
         for name, text in todo:
             cut = halves(text, model.count_tokens)
             measured = surprise(model, *cut) if cut else None

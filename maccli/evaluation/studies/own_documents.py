@@ -25,8 +25,8 @@ from models.evaluation.questions import METHOD, SOURCE, QuestionMaker
 from models.text.chunking import split
 
 if TYPE_CHECKING:
-    from maccli.evaluation.evaluation_store import AnyMemory
     from maccli.service.session import Session
+    from models.stacks import AnyMemory
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store.moving.export import copy
-
 from maccli.errors import USAGE, MacError
 from maccli.evaluation import compare
 from maccli.evaluation.evaluation import Evaluation
 from maccli.evaluation.methods import ALL, METHODS
 from maccli.evaluation.results import Row
+from store.moving.export import copy
 from store.pruning.prune import STRATEGIES, prune
 from store.pruning.target import Target
 from store.store import Store

@@ -51,7 +51,7 @@ def run(evaluation: Evaluation, first: int, moments: int) -> None:
     ends = list(dict.fromkeys(ends))
     todo = [
         (method, row)
-        for method, row in compare.lasting(evaluation)
+        for method, row in compare.storing_rows(evaluation)
         if not all(evaluation.results.find(replace(row, at=end)) for end in ends)
     ]
     searching = [step for step in todo if step[0].searches]

@@ -6,23 +6,21 @@ from dataclasses import replace
 
 from maccli.errors import USAGE, MacError
 from maccli.evaluation import compare
-from maccli.evaluation.checkpoints import Checkpoint
-from maccli.evaluation.evaluation import Evaluation, Shared
-from maccli.service.session import Session
+from maccli.evaluation.evaluation import Evaluation
 
 
-def run(session: Session, checkpoint: Checkpoint, shared: Shared) -> None:
+def run(evaluation: Evaluation) -> None:
     """Measure the plan's rows on every data file that the results do not have yet.
 
     Args:
-        session: holds the checkpoint's models.
-        checkpoint: the checkpoint; its folder for a store gets one for each file.
-        shared: with a plan of several files; its limit and distractors count for each.
+        evaluation: one checkpoint, whose folder for a store gets one for each file, with a plan of
+            several files; its limit and distractors count for each.
 
     Raises:
         MacError: two files have the same name.
         DataError, CheckpointError, StoreError, WeightsError: as `maccli.evaluation.compare.run`.
     """
+    shared = evaluation.shared
     names = [path.name for path in shared.plan.data]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise MacError(
@@ -33,6 +31,8 @@ def run(session: Session, checkpoint: Checkpoint, shared: Shared) -> None:
     for number, path in enumerate(shared.plan.data, start=1):
         shared.note(f"{path.name} ({number} of {len(names)})")
         alone = replace(shared, plan=replace(shared.plan, data=(path,)))
-        store = checkpoint.place.store / f"{number}-{path.name}"
-        with Evaluation(session, checkpoint, alone, folder=store, part=path.name) as evaluation:
-            compare.run(evaluation)
+        store = evaluation.folder / f"{number}-{path.name}"
+        with Evaluation(
+            evaluation.session, evaluation.checkpoint, alone, folder=store, part=path.name
+        ) as part:
+            compare.run(part)

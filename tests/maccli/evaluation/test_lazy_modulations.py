@@ -74,7 +74,7 @@ def test_answers_are_those_of_a_store_that_was_amortized_whole(stores: Any, name
             return store.candidates(example.question, k, method.retriever, WEIGHTS)  # type: ignore
 
         answered = answering.answer(store, EXAMPLES, method, 3, select, Readers(), NoProgress())
-        answers.append((answered.predictions, answered.found, answered.prefix_tokens))
+        answers.append((answered.predictions, answered.hits, answered.prefix_tokens))
         store.model.amortize = real
         assert answered.seconds > 0
         # Each chunk once, and of a lazy store not all.
