@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from maccli import config
-from maccli.errors import USAGE, MacError
+from maccli.errors import USAGE, MacError, no_documents
 from maccli.reading import files
 from maccli.service import session
-from maccli.service.ask import Answer, Mode, Options, ask
-from maccli.service.ingest import Item, ingest, items_of
+from maccli.service.ask import Answer, Mode, Options, ask, export_adapter
+from maccli.service.ingest import ingest, items_of
 from maccli.service.report import Outcome, Report
 from maccli.service.search import Passage, search
 from maccli.service.session import Session, Tell
 from maccli.service.sources import Source
+from models.memory import checkpoint
+from store.errors import StoreNotFoundError
 from store.labels import Labels, Within, clean_tag
-from store.records import Document, Stats
+from store.records import ChunkRow, Document, Stats
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -47,10 +50,11 @@ class Mac:
             print(answer.answer, answer.sources[0].text)
 
     Every method may raise `MacError` (with `message` and `hint`), `StoreError` if the store cannot
-    be used, and those that need the model `WeightsError` or another `ModelError`.
+    be used, and those that need the model `WeightsError` or another `ModelError`. `ingest`, `ask`,
+    `search` and `export_adapter` need the model that wrote the store; all others work with any.
 
     Attributes:
-        session: the store and the model.
+        folder: the store's folder; it need not exist yet.
     """
 
     def __init__(
@@ -75,14 +79,14 @@ class Mac:
             CheckpointError: there is no such model.
             MacError: a setting is wrong.
         """
-        folder = None if store is None else str(store)
-        place = session.place(
-            config.folder("store", folder),
-            config.text("model", None if model is None else str(model)),
-            device=config.text("device", device),
-            store_named=config.resolve("store", folder).origin != "default",
-        )
-        self.session = Session(place, transfer=transfer, tell=tell)
+        self.folder = config.folder("store", store)
+        if model is not None:
+            checkpoint.find(str(model))  # a wrong name is refused at once
+        self._model = None if model is None else str(model)
+        self._device = device
+        self._tell = tell
+        self._transfer = transfer
+        self._store: Store | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -92,11 +96,50 @@ class Mac:
 
     def close(self) -> None:
         """Close the store."""
-        self.session.close()
+        if "session" in self.__dict__:
+            self.session.close()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    @cached_property
+    def session(self) -> Session:
+        """The model and the store it wrote, each opened at the first use.
+
+        Raises:
+            CheckpointError: there is no such model.
+        """
+        place = session.place(
+            self.folder,
+            config.text("model", self._model),
+            device=config.text("device", self._device),
+        )
+        return Session(place, transfer=self._transfer, tell=self._tell)
+
+    @property
+    def store(self) -> Store | None:
+        """The store, whichever model wrote it; None if there is none."""
+        if self._store is None:
+            try:
+                self._store = Store.open(self.folder)
+            except StoreNotFoundError:
+                return None
+        return self._store
+
+    def require_store(self) -> Store:
+        """Return the store, whichever model wrote it.
+
+        Raises:
+            MacError: there is no store.
+        """
+        store = self.store
+        if store is None:
+            raise no_documents(self.folder, exists=False)
+        return store
 
     def ingest(
         self,
-        paths: Paths | Sequence[Item],
+        paths: Paths,
         *,
         tags: Sequence[str] = (),
         untag: Sequence[str] = (),
@@ -104,8 +147,10 @@ class Mac:
         encoding: str | None = None,
         name: str | None = None,
         sync: bool = False,
+        certain: bool = False,
         dry_run: bool = False,
         progress: Progress | None = None,
+        on_size: Callable[[int], None] | None = None,
         on_outcome: Callable[[Outcome], None] | None = None,
     ) -> Report:
         """Add files to the store, update those that changed, and leave the others alone.
@@ -114,7 +159,7 @@ class Mac:
 
         Args:
             paths: files, globs and folders, which are taken with everything in them; "-" is
-                standard input. Or what `maccli.service.ingest.items_of` has made of such paths.
+                standard input.
             tags: given to every document.
             untag: taken away from every document.
             date: given to every document, YYYY-MM-DD; "" takes it away.
@@ -122,38 +167,39 @@ class Mac:
             name: the document's name in the store, if there is just one.
             sync: follow folders: also remove the documents whose files are gone from them. If so
                 many are gone that it looks like an accident, they stay and are `Report.held`.
+            certain: with `sync`, remove them even then.
             dry_run: only report what would be done.
             progress: is advanced by the bytes of the files.
-            on_outcome: called with what became of each file as soon as it is known.
+            on_size: called with the bytes of all files before the first is read.
+            on_outcome: called with the result for each file as soon as it is known.
 
         Raises:
             ValueError: a tag or a date is not valid.
         """
         labels = Labels(_clean(tags), _clean(untag), date)
-        items: list[Item] = []
-        names: list[str] = []
-        for item in [paths] if isinstance(paths, (str, Path)) else paths:
-            if isinstance(item, (str, Path)):
-                names.append(str(item))
-            else:
-                items.append(item)
+        names = [str(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+        on_size = on_size or (lambda _: None)
         if sync:
-            if items or name is not None:
+            if name is not None:
                 raise MacError("sync takes folders, and no name.", exit_code=USAGE)
             from maccli.service import sync as following
 
+            survey = following.survey(self.session, names)
+            on_size(survey.size)
             return following.sync(
                 self.session,
-                following.survey(self.session, names),
+                survey,
                 encoding=encoding,
                 labels=labels,
+                certain=certain,
                 dry_run=dry_run,
                 progress=progress,
                 tell=on_outcome,
             )
-        items += items_of(names, name)
+        items = items_of(names, name)
         if name is not None and len(items) != 1:
             raise MacError(f"A name is for one document, not for {len(items)}.", exit_code=USAGE)
+        on_size(sum(item.size for item in items))
         return ingest(
             self.session,
             items,
@@ -164,6 +210,14 @@ class Mac:
             progress=progress,
             tell=on_outcome,
         )
+
+    def remove_held(
+        self, report: Report, *, on_outcome: Callable[[Outcome], None] | None = None
+    ) -> None:
+        """Remove the documents that an ingest with `sync` has left as `Report.held`, after all."""
+        from maccli.service import sync as following
+
+        following.remove_held(self.session, report, on_outcome)
 
     def ask(
         self,
@@ -228,6 +282,34 @@ class Mac:
             within=Within(_clean(tags), since, until),
         )
 
+    def export_adapter(
+        self,
+        question: str,
+        folder: str | Path,
+        *,
+        k: int | None = None,
+        tags: Sequence[str] = (),
+        since: str | None = None,
+        until: str | None = None,
+    ) -> None:
+        """Write the modulation that answers a question as an adapter for the peft library.
+
+        Args:
+            question: one or several lines.
+            folder: a new or an empty one.
+            k: how many passages to draw from; of the latent stack only 1 can be exported.
+            tags: draw only from documents with at least one of these tags.
+            since: draw only from documents of that day or later, YYYY-MM-DD.
+            until: draw only from documents of that day or earlier.
+
+        Raises:
+            MacError: as for `ask`, and if nothing is relevant or something is in the folder.
+            ValueError: a tag or a date is not valid.
+            OSError: the folder cannot be written.
+        """
+        within = Within(_clean(tags), since, until)
+        export_adapter(self.session, question, config.number("k", k), Path(folder), within)
+
     def documents(
         self,
         *,
@@ -250,27 +332,45 @@ class Mac:
             ValueError: a tag or a date is not valid.
         """
         within = Within(_clean(tags), since, until)
-        store = self.session.store
+        store = self.store
         if store is not None:
             yield from store.documents(match=match, limit=limit, within=within)
 
+    def document(self, source: str | Path) -> Document | None:
+        """Return a document, given by its name in the store or by a path; None if not stored."""
+        store = self.store
+        if store is None:
+            return None
+        return store.document(str(source)) or store.document(files.source_name(source))
+
+    def chunks(self, document: Document) -> list[ChunkRow]:
+        """Return the chunks that a document was cut into, in their order, with their texts."""
+        return self.require_store().chunks(document.id)
+
     def remove(self, source: str | Path) -> bool:
         """Remove a document, given by its name in the store or by a path. Returns if it existed."""
-        store = self.session.store
+        store = self.store
         if store is None:
             return False
         return store.remove(str(source)) or store.remove(files.source_name(source))
 
     def prune(
-        self, strategy: Strategy = "merge", to: str = "50%", *, seed: int = 0, dry_run: bool = False
+        self,
+        strategy: Strategy = "merge",
+        to: str = "50%",
+        *,
+        seed: int = 0,
+        dry_run: bool = False,
+        progress: Progress | None = None,
     ) -> PruneRecord:
-        """Make the store smaller.
+        """Make the store smaller, at some cost in answers.
 
         Args:
             strategy: how to shrink, see `store.pruning`.
             to: what is left: a share (50%), a number of modulations (2000) or a size (20MB).
             seed: of strategies that choose at random.
             dry_run: only return what would be done.
+            progress: is advanced by merged modulations.
 
         Raises:
             MacError: there is no store.
@@ -279,18 +379,69 @@ class Mac:
         from store.pruning import prune
         from store.pruning.target import Target
 
-        return prune.prune(self._store(), strategy, Target.parse(to), seed=seed, dry_run=dry_run)
+        return prune.prune(
+            self.require_store(),
+            strategy,
+            Target.parse(to),
+            seed=seed,
+            dry_run=dry_run,
+            progress=progress.advance if progress else None,
+        )
 
-    def undo_prune(self) -> None:
-        """Take back the last prune.
+    def undo_prune(self, *, dry_run: bool = False) -> PruneRecord | None:
+        """Take back the last prune, and return it; None if there is none.
+
+        Args:
+            dry_run: only return which it is.
 
         Raises:
             MacError: there is no store.
-            StoreError: there is no prune to take back.
+            StoreError: no permission to write.
         """
         from store.pruning import prune
 
-        prune.undo(self._store())
+        store = self.require_store()
+        return prune.undoable(store) if dry_run else prune.undo(store)
+
+    def vacuum(self, *, dry_run: bool = False) -> int:
+        """Free the space of removed documents, make prunes final, and return the freed bytes.
+
+        Args:
+            dry_run: only return about how many bytes that would be.
+
+        Raises:
+            MacError: there is no store.
+        """
+        from store.care import vacuum
+
+        store = self.require_store()
+        return vacuum.space(store).reclaimable if dry_run else vacuum.vacuum(store)
+
+    def export(self, file: str | Path, *, force: bool = False) -> int | None:
+        """Write the whole store into one file, and return its size in bytes.
+
+        Args:
+            file: "-" is standard output, for which None is returned.
+            force: replace a file that exists.
+
+        Raises:
+            MacError: there is no store, the file exists, or standard output is a terminal.
+            OSError: it cannot be written.
+        """
+        from maccli.service import moving
+
+        return moving.export(self.require_store(), str(file), force=force)
+
+    def copy(self, folder: str | Path) -> None:
+        """Copy the store into a folder that does not exist yet.
+
+        Raises:
+            MacError: there is no store.
+            OSError: the folder exists, or cannot be written.
+        """
+        from store.moving.export import copy
+
+        copy(self.require_store(), Path(folder).expanduser())
 
     def stats(self) -> Stats:
         """Return how much is in the store, and its sizes on disk.
@@ -298,16 +449,7 @@ class Mac:
         Raises:
             MacError: there is no store.
         """
-        return self._store().stats()
-
-    def _store(self) -> Store:
-        store = self.session.store
-        if store is None:
-            raise MacError(
-                f"There is no store in {self.session.place.store}.",
-                "Ingest something first: mac ingest FILES",
-            )
-        return store
+        return self.require_store().stats()
 
 
 def _clean(tags: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The command `mac`: its subcommands, and what happens to errors. Nothing heavy here."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import io

@@ -12,11 +12,12 @@ import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from maccli.errors import USAGE, MacError
+from models.files import replace_file
 from models.memory import checkpoint
 
 Value = str | int
@@ -100,17 +101,27 @@ def bundled_models() -> list[str]:
     return [path.name for path in checkpoint.ls()]
 
 
-def read_file() -> dict[str, Value]:
+def read_file() -> Mapping[str, Value]:
     """Return the settings written in config.toml ({} without one), checked.
+
+    The file is read again only if it has changed.
 
     Raises:
         MacError: it cannot be read, is no TOML, or has a setting that does not exist.
     """
     file = path()
     try:
-        raw = tomllib.loads(file.read_text("utf-8"))
+        status = file.stat()
+        return _parsed(file, status.st_mtime_ns, status.st_size, status.st_ino)
     except FileNotFoundError:
         return {}
+
+
+@lru_cache(maxsize=1)
+def _parsed(file: Path, *_: int) -> Mapping[str, Value]:
+    """Return the settings in `file`; the numbers tell its versions apart."""
+    try:
+        raw = tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MacError(f"{file}: {error}", "Correct the file or remove it.", USAGE) from error
     for name in raw:
@@ -208,9 +219,8 @@ def write(changes: Mapping[str, str]) -> None:
             content = f"{line}\n{content}"
     tomllib.loads(content)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".toml.new")
-    temporary.write_text(content, "utf-8")
-    temporary.replace(file)
+    replace_file(file, content.encode())
+    _parsed.cache_clear()
 
 
 def show() -> list[dict[str, Any]]:

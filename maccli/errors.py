@@ -10,6 +10,7 @@ import errno
 import os
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 
 DONE, FAILED, USAGE, NOTHING_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes. `FAILED` after an ingest means that some files failed and the others were kept."""
@@ -25,8 +26,27 @@ class MacError(Exception):
         self.exit_code = exit_code
 
 
+def no_documents(folder: Path, *, exists: bool, exit_code: int = FAILED) -> MacError:
+    """Return the error for a store that does not exist or is empty.
+
+    Args:
+        folder: of the store.
+        exists: whether there is a store, but an empty one.
+        exit_code: of `mac`; `NOTHING_FOUND` for a question.
+    """
+    message = f"The store {folder} is empty." if exists else f"There is no store in {folder}."
+    return MacError(message, "Ingest something first: mac ingest FILES", exit_code)
+
+
+def install_hint(extra: str) -> str:
+    """Return how to install an extra of `maccli`, such as "watch"."""
+    return (
+        f"Install the extra: pip install 'maccli[{extra}]' (in a clone: pip install '.[{extra}]')"
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Known:
+class _Explanation:
     """How an exception is explained. An error's own hint, if it has one, goes before `hint`.
 
     Attributes:
@@ -40,45 +60,53 @@ class Known:
     exit_code: int = FAILED
 
 
-_DISK_FULL = Known(
+_DISK_FULL = _Explanation(
     "What was finished before is kept. Free some space and run the same command again.",
     "The disk is full.",
 )
 
 # By class name, since looking an error up must not import the library that raised it. An exception
 # is explained by the first of its classes, from the most special one on, that stands here.
-_KNOWN: dict[str, Known] = {
+_EXPLANATIONS: dict[str, _Explanation] = {
     # store
-    "FingerprintMismatchError": Known(
+    "FingerprintMismatchError": _Explanation(
         "Use the model that wrote this store (-m MODEL), another store (--store DIR), or "
         "amortize the texts of this one again with this model: mac store rebuild"
     ),
-    "StoreNotFoundError": Known("`mac ingest FILES` makes one; `mac store path` shows where."),
-    "StoreVersionError": Known("Another version of mac wrote this store. Use that version."),
-    "StoreCorruptError": Known(
+    "StoreNotFoundError": _Explanation(
+        "`mac ingest FILES` makes one; `mac store path` shows where."
+    ),
+    "StoreVersionError": _Explanation("Another version of mac wrote this store. Use that version."),
+    "StoreCorruptError": _Explanation(
         "Run `mac store verify --repair`, restore the folder from a backup, or ingest the files "
         "again into another store (--store DIR)."
     ),
-    "StoreBusyError": Known("Another mac is writing to this store. Try again when it is done."),
-    "ChunksGoneError": Known("Another process changed the document. Run the same command again."),
-    "ExportFormatError": Known("`mac store export FILE` writes files that can be imported."),
-    "StoreError": Known(),
+    "StoreBusyError": _Explanation(
+        "Another mac is writing to this store. Try again when it is done."
+    ),
+    "ChunksGoneError": _Explanation(
+        "Another process changed the document. Run the same command again."
+    ),
+    "ExportFormatError": _Explanation("`mac store export FILE` writes files that can be imported."),
+    "StoreError": _Explanation(),
     # models
-    "WeightsError": Known(
+    "WeightsError": _Explanation(
         "Run `mac model pull` once with a network, or name a folder that has the weights."
     ),
-    "CheckpointError": Known("`mac model ls` lists the models that work; choose one with -m."),
-    "UnsupportedModelError": Known(
+    "CheckpointError": _Explanation(
+        "`mac model ls` lists the models that work; choose one with -m."
+    ),
+    "UnsupportedModelError": _Explanation(
         "Choose a base model of another family (GPT-2, Llama, Mistral, Qwen, Gemma)."
     ),
-    "HintedError": Known(),
+    "HintedError": _Explanation(),
     # libraries
-    "WatchfilesRustInternalError": Known(
+    "WatchfilesRustInternalError": _Explanation(
         "Watch fewer folders, or raise the system's limit "
         "(Linux: sysctl fs.inotify.max_user_watches)."
     ),
-    "OutOfMemoryError": Known("Compute on the processor instead: --device cpu"),
-    "MemoryError": Known(
+    "OutOfMemoryError": _Explanation("Compute on the processor instead: --device cpu"),
+    "MemoryError": _Explanation(
         "Close other programs, or ingest fewer files at once.", "Not enough memory."
     ),
 }
@@ -100,26 +128,27 @@ def explain(error: BaseException) -> MacError | None:
     own_hint = getattr(error, "hint", None)
     hint = own_hint if isinstance(own_hint, str) else None
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _told(error, _DISK_FULL, None)
+        return _explained(error, _DISK_FULL, None)
     if isinstance(error, sqlite3.Error) and "full" in str(error):
-        return _told(error, _DISK_FULL, None)
+        return _explained(error, _DISK_FULL, None)
     for name in (cls.__name__ for cls in type(error).__mro__):
-        if name in _KNOWN:
-            return _told(error, _KNOWN[name], hint)
+        if name in _EXPLANATIONS:
+            return _explained(error, _EXPLANATIONS[name], hint)
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
         if package in _EXTRAS:
-            install = f"pip install 'maccli[{_EXTRAS[package]}]'"
-            return MacError(f"{package} is not installed.", install)
+            return MacError(f"{package} is not installed.", install_hint(_EXTRAS[package]))
     if isinstance(error, OSError):
         return _explain_os_error(error, hint)
     if hint is not None or (isinstance(error, ValueError) and _is_ours(error)):
-        return _told(error, Known(), hint)
+        return _explained(error, _Explanation(), hint)
     return None
 
 
-def _told(error: BaseException, known: Known, hint: str | None) -> MacError:
-    return MacError(known.message or _first_line(error), hint or known.hint, known.exit_code)
+def _explained(error: BaseException, explanation: _Explanation, hint: str | None) -> MacError:
+    return MacError(
+        explanation.message or _first_line(error), hint or explanation.hint, explanation.exit_code
+    )
 
 
 def _explain_os_error(error: OSError, hint: str | None) -> MacError:

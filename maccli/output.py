@@ -14,10 +14,13 @@ import click
 
 
 class Progress(Protocol):
-    """What a long piece of work reports to; whoever shows it knows the total."""
+    """What a long piece of work reports to."""
 
     def advance(self, amount: int) -> None:
         """Count `amount` more units as done."""
+
+    def expect(self, total: int) -> None:
+        """Set the total, where it becomes known only when the work has begun."""
 
     def tell(self, words: str) -> None:
         """Show `words` beside the bar."""
@@ -27,6 +30,9 @@ class NoProgress:
     """A progress that nobody sees."""
 
     def advance(self, amount: int) -> None:
+        """Ignore it."""
+
+    def expect(self, total: int) -> None:
         """Ignore it."""
 
     def tell(self, words: str) -> None:
@@ -158,6 +164,10 @@ class _Bar:
 
     def advance(self, amount: int) -> None:
         self._bar.update(amount)
+
+    def expect(self, total: int) -> None:
+        self._bar.total = total
+        self._bar.refresh()
 
     def tell(self, words: str) -> None:
         self._bar.set_postfix_str(words)

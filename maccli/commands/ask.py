@@ -1,6 +1,5 @@
 """`mac ask`: a question, an answer, and where it came from."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import sys
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Answer from the memory, from text in the prompt, or from the model alone.",
 )
-@options.apply(options.only_tag_option, options.since_option, options.until_option)
+@options.only_options
 @options.setting(
     "max_new_tokens",
     "--max-new-tokens",
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="The longest answer, in tokens.  [default: 32]",
 )
-@options.apply(options.store_option, options.model_option, options.device_option)
+@options.where_options
 @options.apply(options.json_option, options.nl_option)
 @click.option("-q", "--quiet", is_flag=True, help="Write the answer only, without sources.")
 @click.option(
@@ -51,9 +50,6 @@ def ask(
     ctx: click.Context,
     /,
     question: tuple[str, ...],
-    tags: tuple[str, ...],
-    since: str | None,
-    until: str | None,
     store: Path | None,
     model: str | None,
     device: str | None,
@@ -66,8 +62,8 @@ def ask(
     """Answer a question from the store, and name the sources.
 
     With -, questions are read from standard input, one a line, and the model is loaded once. The
-    exit code is 3 if nothing relevant was found. A document without a date counts as of the day on
-    which it was added (in UTC).
+    exit code is 3 if nothing relevant was found. A document without a date is dated by the day it
+    was added (UTC).
 
     \b
     Examples:
@@ -76,16 +72,13 @@ def ask(
       mac ask --json -k 3 "When does the bridge open?" | jq -r .answer
       mac ask - --nl < questions.txt
     """
-    from maccli.api import Mac
-
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    with (
-        out.transfers() as transfer,
-        Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
-    ):
-        run = partial(mac.ask, tags=tags, since=since or None, until=until or None, **how)
-        asker = _Asker(out, run, verbose=verbose)
-        code = asker.each(questions()) if question == ("-",) else asker.one(" ".join(question))
+    with options.open_mac(out, store, model, device) as mac:
+        asker = _Asker(out, partial(mac.ask, **how), verbose=verbose)
+        if question == ("-",):
+            code = asker.ask_many(questions())
+        else:
+            code = asker.ask_one(" ".join(question))
     ctx.exit(code)
 
 
@@ -111,13 +104,13 @@ class _Asker:
         self.stream = out.human and sys.stdout.isatty()
         self.verbose = verbose
 
-    def one(self, question: str) -> int:
+    def ask_one(self, question: str) -> int:
         """Ask one question; return the exit code."""
         answer = self._ask(question)
         self._write(answer)
         return errors.NOTHING_FOUND if answer.abstained else errors.DONE
 
-    def each(self, questions: Iterator[str]) -> int:
+    def ask_many(self, questions: Iterator[str]) -> int:
         """Ask many; a question that cannot be asked does not stop the others."""
         answers: list[Answer] = []
         failed = False

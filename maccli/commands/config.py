@@ -1,6 +1,5 @@
 """`mac config`: the settings and where they come from."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import click
@@ -20,6 +19,7 @@ def config() -> None:
     \b
     Examples:
       mac config show
+      mkdir -p "$(dirname "$(mac config path)")"
       echo 'k = 3' >> "$(mac config path)"
     """
 
@@ -28,10 +28,11 @@ def config() -> None:
 def path() -> None:
     """Print the path of config.toml.
 
-    The file need not exist.
+    The file need not exist yet.
 
     \b
     Example:
+      mkdir -p "$(dirname "$(mac config path)")"
       $EDITOR "$(mac config path)"
     """
     Output().text(str(settings.path()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,9 +16,8 @@ from maccli.output import count
 from maccli.reading import files
 
 if TYPE_CHECKING:
+    from maccli.api import Mac
     from maccli.service.report import Held, Report
-    from maccli.service.session import Session
-    from store.labels import Labels
 
 
 def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_run: bool) -> None:
@@ -35,73 +35,61 @@ def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_
     for path in paths:
         expanded = os.path.expanduser(path)
         if path == "-" or (os.path.exists(expanded) and not os.path.isdir(expanded)):
-            raise click.UsageError(f"{option} takes folders; {path} is none.")
+            raise click.UsageError(f"{option} takes folders; {path} is not a folder.")
         if watch and not os.path.isdir(expanded):
             raise errors.MacError(f"{path}: no such folder", "Create it first, then watch it.")
 
 
-def follow(
-    session: Session,
-    paths: tuple[str, ...],
-    teller: Teller,
-    *,
-    encoding: str | None,
-    labels: Labels,
-    watch: bool,
-    dry_run: bool,
-    yes: bool,
-) -> int:
-    """Bring the store up to date with the folders, with `watch` again and again.
+def follow(mac: Mac, teller: Teller, ingest: Callable[[], Report]) -> int:
+    """Bring the store up to date with the folders, and ask about what looks like an accident.
+
+    Args:
+        mac: the store.
+        teller: reports the results.
+        ingest: ingests the folders with `sync`.
 
     Returns:
         The exit code.
-
-    Raises:
-        StoreError, WeightsError, ModelError: as `maccli.service.sync.sync`.
-        ModuleNotFoundError: watchfiles is not installed.
     """
-    from maccli.service import sync as service
-
-    def once() -> Report:
-        survey = service.survey(session, paths)
-        with teller.out.progress(survey.size, "B", "ingest") as progress:
-            return service.sync(
-                session,
-                survey,
-                encoding=encoding,
-                labels=labels,
-                certain=yes,
-                dry_run=dry_run,
-                progress=progress,
-                tell=teller.tell,
-            )
-
-    if watch:
-        from maccli.service.watch import bursts
-
-        changes = bursts(files.outermost(paths), files.source_name(session.place.store))
-        return _keep_following(teller, changes, once)
-    report = once()
-    if report.held and not dry_run and _agreed(teller, report.held):
-        service.remove_held(session, report, teller.tell)
+    report = ingest()
+    if report.held and not report.dry_run and _agreed(teller, report.held):
+        mac.remove_held(report, on_outcome=teller.tell)
     code = teller.finish(report)
     _tell_held(teller, report.held)
     return code
 
 
-def _keep_following(teller: Teller, changes: Iterator[None], once: Callable[[], Report]) -> int:
+def keep_following(
+    teller: Teller, store: Path, paths: Sequence[str], ingest: Callable[[], Report]
+) -> int:
+    """Bring the store up to date with the folders after every change, until Ctrl-C.
+
+    Args:
+        teller: reports the results.
+        store: the store's folder, whose own changes do not count.
+        paths: the folders.
+        ingest: ingests them with `sync`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ModuleNotFoundError: watchfiles is not installed.
+    """
+    from maccli.service.watch import bursts
+
     out = teller.out
-    told: list[Held] = []
+    reported: list[Held] = []
     first = True
     try:
-        for _ in changes:
-            report = once()
+        for _ in bursts(files.outermost(paths), files.source_name(store)):
+            report = ingest()
             if report.interrupted:
                 return teller.finish(report)
             if first or report.changed:
                 teller.finish(report)
-            _tell_held(teller, [held for held in report.held if held not in told])
-            told = report.held
+            _tell_held(teller, [held for held in report.held if held not in reported])
+            reported = report.held
             if first:
                 out.note("Following; Ctrl-C ends it.")
             first = False

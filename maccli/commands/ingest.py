@@ -1,32 +1,35 @@
 """`mac ingest`: files into the store."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from maccli.commands import options
-from maccli.commands.follow import check_folders, follow
+from maccli.commands.follow import check_folders, follow, keep_following
 from maccli.commands.outcomes import Teller
 from maccli.output import Output
+
+if TYPE_CHECKING:
+    from maccli.service.report import Report
 
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
 @click.option("--sync", is_flag=True, help="Follow folders: remove what is gone from them, too.")
 @click.option("--watch", is_flag=True, help="Sync again after every change, until Ctrl-C.")
+# A folder is always taken whole; people type this all the same.
+@click.option("--recursive", is_flag=True, hidden=True, expose_value=False)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Remove without asking, however much it is.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before removing documents.")
 @options.apply(options.tag_option, options.untag_option, options.date_option)
 @click.option("--name", help="The document's name in the store (for one file, or -).")
 @click.option("--encoding", help="The files' encoding.  [default: detected]")
-@options.apply(
-    options.store_option, options.model_option, options.device_option, options.json_option
-)
+@options.apply(options.where_options, options.json_option)
 @options.quiet_option
-@click.option("-v", "--verbose", is_flag=True, help="Show what became of every file.")
+@click.option("-v", "--verbose", is_flag=True, help="Show the result for each file.")
 @click.pass_context
 def ingest(
     ctx: click.Context,
@@ -65,45 +68,33 @@ def ingest(
       mac ingest --sync ~/notes
       curl -s https://example.com | mac ingest - --name example.html
     """
-    from maccli.service import ingest as service
-    from maccli.service.session import Session
-    from store.labels import Labels
-
     out = Output(json=as_json, nl=as_json and watch, quiet=quiet)
-    labels = Labels(tags, untag, day)
     teller = Teller(out, verbose=verbose, dry_run=dry_run)
     if sync or watch:
         check_folders(paths, name, watch=watch, dry_run=dry_run)
-    place = options.place(store, model, device)
-    with (
-        out.transfers() as transfer,
-        Session(place, transfer=transfer, tell=out.tell) as session,
-    ):
-        if sync or watch:
-            code = follow(
-                session,
-                paths,
-                teller,
-                encoding=encoding,
-                labels=labels,
-                watch=watch,
-                dry_run=dry_run,
-                yes=yes,
-            )
-            ctx.exit(code)
-        items = service.items_of(paths, name)
-        if name is not None and len(items) != 1:
-            raise click.UsageError(f"--name needs exactly one document, not {len(items)}.")
-        total = sum(getattr(item, "size", 0) for item in items)
-        with out.progress(total, "B", "ingest") as progress:
-            report = service.ingest(
-                session,
-                items,
-                encoding=encoding,
-                name=name,
-                labels=labels,
-                dry_run=dry_run,
-                progress=progress,
-                tell=teller.tell,
-            )
-    ctx.exit(teller.finish(report))
+    with options.open_mac(out, store, model, device) as mac:
+
+        def ingest_once() -> Report:
+            with out.progress(None, "B", "ingest") as progress:
+                return mac.ingest(
+                    paths,
+                    tags=tags,
+                    untag=untag,
+                    date=day,
+                    encoding=encoding,
+                    name=name,
+                    sync=sync or watch,
+                    certain=yes,
+                    dry_run=dry_run,
+                    progress=progress,
+                    on_size=progress.expect,
+                    on_outcome=teller.tell,
+                )
+
+        if watch:
+            code = keep_following(teller, mac.folder, paths, ingest_once)
+        elif sync:
+            code = follow(mac, teller, ingest_once)
+        else:
+            code = teller.finish(ingest_once())
+    ctx.exit(code)

@@ -1,6 +1,5 @@
 """`mac model`: checkpoints, and the base models that they need."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from pathlib import Path
@@ -129,7 +128,7 @@ def show(name: str | None, as_json: bool) -> None:
 def path(name: str | None) -> None:
     """Print the folder of a checkpoint or of a base model.
 
-    Without NAME, it is that of the default checkpoint.
+    Without NAME, print the default checkpoint's folder.
 
     \b
     Examples:
@@ -147,7 +146,9 @@ def path(name: str | None) -> None:
 
 
 @model.command("convert")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -205,7 +206,7 @@ def convert(
 def default(name: str | None) -> None:
     """Print the default checkpoint, or make NAME the default.
 
-    The default is written to config.toml; MAC_MODEL and -m go before it.
+    The default is written to config.toml; MAC_MODEL and -m take precedence over it.
 
     \b
     Examples:
@@ -222,49 +223,36 @@ def default(name: str | None) -> None:
     out.note(f"The default model is now {chosen}.")
     now = config.resolve("model")
     if now.origin == "environment":
-        out.warn(f"MAC_MODEL is set to {now.value} and goes before it.")
+        out.warn(f"MAC_MODEL is set to {now.value} and takes precedence.")
 
 
 @model.command("export")
 @click.argument("question")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@options.apply(
-    options.k_option, options.only_tag_option, options.since_option, options.until_option
-)
-@options.apply(options.store_option, options.model_option, options.device_option)
+@options.apply(options.k_option, options.only_options, options.where_options)
 @options.quiet_option
 def export(
     question: str,
     folder: Path,
-    k: int | None,
-    tags: tuple[str, ...],
-    since: str | None,
-    until: str | None,
     store: Path | None,
     model: str | None,
     device: str | None,
     quiet: bool,
+    **how: Any,
 ) -> None:
     """Write the modulation that answers QUESTION into DIR.
 
     DIR is a new folder, an adapter for the peft library. Loaded on the same base model, the adapter
-    gives the answer of mac ask.
+    gives the answer of mac ask. With a checkpoint of the latent stack, such as the bundled one, the
+    modulation of one passage can be exported: -k 1.
 
     \b
     Example:
       mac model export -k 1 "Who won the sailing race?" who-won
     """
-    from maccli.service import ask as service
-    from maccli.service.session import Session
-
     out = Output(quiet=quiet)
-    within = options.within(tags, since, until)
-    place = options.place(store, model, device)
-    with (
-        out.transfers() as transfer,
-        Session(place, transfer=transfer, tell=out.tell) as session,
-    ):
-        service.export_adapter(session, question, k, folder, within)
+    with options.open_mac(out, store, model, device) as mac:
+        mac.export_adapter(question, folder, **how)
     out.text(str(folder))
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, their completion, and how they find a store.
+"""Options that several commands share, their completion, and the `Mac` that they choose.
 
 Options for settings take their value from the flag, the environment, config.toml (Click's
 `default_map`), in this order; None means none of them, and then the setting's default counts.
@@ -6,8 +6,8 @@ Options for settings take their value from the flag, the environment, config.tom
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ from click.shell_completion import CompletionItem
 from maccli import config
 from maccli.commands.groups import SettingOption
 from maccli.errors import MacError
+from maccli.output import Output
 
 if TYPE_CHECKING:
-    from maccli.service.session import Place
-    from store.labels import Within
+    from maccli.api import Mac
     from store.store import Store
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -106,7 +106,7 @@ def _tags(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tup
 
 
 def _day(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return a date after checking it; "" is one, too."""
+    """Return a date after checking it; "" stays what it is."""
     from store.labels import check_date
 
     try:
@@ -115,6 +115,11 @@ def _day(_: click.Context, __: click.Parameter, value: str | None) -> str | None
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
     return value
+
+
+def _bound(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return a date after checking it; None for ""."""
+    return _day(ctx, parameter, value) or None
 
 
 # options
@@ -132,7 +137,7 @@ store_option = setting(
     type=click.Path(file_okay=False),
     metavar="DIR",
     callback=_absolute,
-    help="The store to use.  [default: $MAC_STORE, or mac store path]",
+    help="The store to use.  [default: see mac config show]",
 )
 model_option = setting(
     "model",
@@ -140,7 +145,7 @@ model_option = setting(
     "--model",
     metavar="MODEL",
     shell_complete=complete_checkpoints,
-    help="A checkpoint's name or folder.  [default: $MAC_MODEL, or mac model default]",
+    help="A checkpoint's name or folder.  [default: see mac config show]",
 )
 device_option = setting(
     "device",
@@ -195,71 +200,33 @@ only_tag_option = click.option(
     multiple=True,
     callback=_tags,
     shell_complete=complete_tags,
-    help="Only documents with this tag; repeat it for any of several.",
+    help="Only documents with this tag; repeat it for any of several tags.",
 )
 since_option = click.option(
-    "--since", metavar="YYYY-MM-DD", callback=_day, help="Only documents of this day or later."
+    "--since", metavar="YYYY-MM-DD", callback=_bound, help="Only documents from this day on."
 )
 until_option = click.option(
-    "--until", metavar="YYYY-MM-DD", callback=_day, help="Only documents of this day or earlier."
+    "--until", metavar="YYYY-MM-DD", callback=_bound, help="Only documents up to this day."
 )
 
 
-def within(tags: tuple[str, ...], since: str | None, until: str | None) -> Within:
-    """Return which documents `--tag`, `--since` and `--until` choose together."""
-    from store.labels import Within
-
-    return Within(tags, since or None, until or None)
+only_options = apply(only_tag_option, since_option, until_option)
+where_options = apply(store_option, model_option, device_option)
 
 
-# stores
-
-
-def open_store(folder: Path | None) -> Store | None:
-    """Open the store for a look or a removal; None if the default store is not there yet.
-
-    Args:
-        folder: what the user named; None means the default store.
-
-    Raises:
-        StoreError: it cannot be used, or was named and is not there.
-    """
-    from store.errors import StoreNotFoundError
-    from store.store import Store
-
-    try:
-        return Store.open(config.folder("store", folder))
-    except StoreNotFoundError:
-        if folder is None:
-            return None
-        raise
-
-
-def require_store(folder: Path | None) -> Store:
-    """Open the store that flags and settings mean.
-
-    Raises:
-        MacError: the default store is not there yet.
-        StoreError: it cannot be used, or was named and is not there.
-    """
-    store = open_store(folder)
-    if store is None:
-        path = config.folder("store", folder)
-        raise MacError(f"There is no store in {path} yet.", "mac ingest FILES makes one.")
-    return store
-
-
-def place(store: Path | None, model: str | None, device: str | None) -> Place:
-    """Return the store and the checkpoint that flags and settings mean together.
+@contextmanager
+def open_mac(
+    out: Output, store: Path | None, model: str | None = None, device: str | None = None
+) -> Iterator[Mac]:
+    """Provide the `Mac` that flags and settings mean; downloads and waiting are shown by `out`.
 
     Raises:
         CheckpointError: there is no such model.
     """
-    from maccli.service import session
+    from maccli.api import Mac
 
-    return session.place(
-        config.folder("store", store),
-        config.text("model", model),
-        device=config.text("device", device),
-        store_named=store is not None,
-    )
+    with (
+        out.transfers() as transfer,
+        Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
+    ):
+        yield mac

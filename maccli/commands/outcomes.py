@@ -15,23 +15,23 @@ _VERBS = {"added": "add", "updated": "update", "renamed": "rename", "removed": "
 
 
 class Teller:
-    """Reports what became of each file, and at the end of all."""
+    """Reports the result for each file, and at the end for all."""
 
     def __init__(self, out: Output, *, verbose: bool = False, dry_run: bool = False) -> None:
         self.out = out
         self.verbose = verbose
         self.dry_run = dry_run
-        self._told: set[tuple[str, str | None]] = set()
+        self._reported: set[tuple[str, str | None]] = set()
 
     def tell(self, outcome: Outcome) -> None:
-        """Report what became of one file; the same trouble with it is reported once."""
+        """Report the result for one file; the same trouble with it is reported once."""
         out = self.out
         name = displayed(outcome.source)
         trouble = outcome.reason if outcome.status in ("failed", "skipped") else outcome.remark
-        if trouble and (outcome.source, trouble) in self._told:
+        if trouble and (outcome.source, trouble) in self._reported:
             return
         if trouble:
-            self._told.add((outcome.source, trouble))
+            self._reported.add((outcome.source, trouble))
         if outcome.status == "failed":
             out.problem(f"{name}: {outcome.reason}")
             return

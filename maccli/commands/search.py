@@ -1,6 +1,5 @@
 """`mac search`: the passages that a question would be answered from."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import sys
@@ -30,8 +29,8 @@ _BOLD, _PLAIN = "\x1b[1;4m", "\x1b[0m"
 @click.command()
 @click.argument("question", nargs=-1, required=True)
 @options.apply(options.k_option, options.retriever_option)
-@options.apply(options.only_tag_option, options.since_option, options.until_option)
-@options.apply(options.store_option, options.model_option, options.device_option)
+@options.only_options
+@options.where_options
 @options.apply(options.json_option, options.nl_option)
 @click.option(
     "--color/--no-color",
@@ -44,9 +43,6 @@ def search(
     ctx: click.Context,
     /,
     question: tuple[str, ...],
-    tags: tuple[str, ...],
-    since: str | None,
-    until: str | None,
     store: Path | None,
     model: str | None,
     device: str | None,
@@ -58,9 +54,9 @@ def search(
 ) -> None:
     """Show the passages that a question would be answered from.
 
-    Each stands there whole, with its document, its place in it and its score, and with the part
-    that fits best marked. No language model is loaded. With -, questions are read from standard
-    input, one a line. The exit code is 3 if nothing was found.
+    Each passage is shown whole, with its document, position and score; the best-matching part is
+    marked. No language model is loaded. With -, questions are read from standard input, one a line.
+    The exit code is 3 if nothing was found.
 
     \b
     Examples:
@@ -69,17 +65,12 @@ def search(
       mac search --json "Who won?" | jq -r '.[].text'
       mac search - --nl < questions.txt
     """
-    from maccli.api import Mac
-
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     many = question == ("-",)
-    with (
-        out.transfers() as transfer,
-        Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
-    ):
-        run = partial(mac.search, tags=tags, since=since or None, until=until or None, **how)
+    with options.open_mac(out, store, model, device) as mac:
         writer = _Writer(out, _marks(color), many=many)
-        code = _search(run, questions() if many else iter([" ".join(question)]), writer)
+        wanted = questions() if many else iter([" ".join(question)])
+        code = _search(partial(mac.search, **how), wanted, writer)
     ctx.exit(code)
 
 
@@ -116,8 +107,8 @@ class _Writer:
         """Write the passages, the best one first; a JSON document waits for `finish`."""
         out = self._out
         if not out.human:
-            asked = {"question": question} if self.many else {}
-            records = [{**asked, **passage.as_dict()} for passage in passages]
+            shared = {"question": question} if self.many else {}
+            records = [{**shared, **passage.as_dict()} for passage in passages]
             if out.nl:
                 out.records(records)
             else:
@@ -150,9 +141,10 @@ class _Writer:
 
 
 def _marks(color: bool | None) -> tuple[str, str]:
-    """Return what stands before and after the matching part.
+    """Return the marks before and after the matching part.
 
-    Bold and underlined where colors show, brackets on a terminal without them, nothing in a pipe.
+    They are bold and underlined where colors show, brackets on a terminal without colors, and
+    nothing in a pipe.
     """
     if color or (color is None and output.uses_color(sys.stdout)):
         return _BOLD, _PLAIN

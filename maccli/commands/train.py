@@ -1,6 +1,5 @@
 """`mac train`: meta-train a checkpoint. `mac train-rival` shares its options."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import tomllib

@@ -1,6 +1,5 @@
 """`mac train-rival`: train what `mac eval` compares checkpoints with."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from pathlib import Path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maccli.errors import NOTHING_FOUND, MacError
+from maccli.errors import NOTHING_FOUND, no_documents
 from models.memory import checkpoint
 from store.errors import StoreNotFoundError
 from store.store import Store
@@ -30,23 +30,21 @@ class Place:
         checkpoint: the checkpoint's folder.
         model: what the user calls the checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
-        store_named: whether the user named the store, so that a missing one may be a slip.
     """
 
     store: Path
     checkpoint: Path
     model: str
     device: str = "auto"
-    store_named: bool = False
 
 
-def place(store: Path, model: str, *, device: str = "auto", store_named: bool = False) -> Place:
+def place(store: Path, model: str, *, device: str = "auto") -> Place:
     """Return the place of a store and a model given by name or folder.
 
     Raises:
         CheckpointError: there is no such model.
     """
-    return Place(store, checkpoint.find(model), model, device, store_named)
+    return Place(store, checkpoint.find(model), model, device)
 
 
 class Session:
@@ -124,13 +122,7 @@ class Session:
         store = self.store
         if store is not None and any(store.documents(limit=1)):
             return store
-        path = self.place.store
-        missing = store is None and self.place.store_named
-        raise MacError(
-            f"There is no store in {path}." if missing else f"The store {path} is empty.",
-            "Ingest something first: mac ingest FILES",
-            NOTHING_FOUND,
-        )
+        raise no_documents(self.place.store, exists=store is not None, exit_code=NOTHING_FOUND)
 
     def create_store(self) -> Store:
         """Return the store, made if there is none."""

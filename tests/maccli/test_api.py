@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -12,7 +13,6 @@ import maccli
 from maccli import Mac
 from maccli.api import Passage
 from maccli.errors import NOTHING_FOUND, USAGE, MacError
-from maccli.reading.files import find
 from models.errors import CheckpointError
 
 from .conftest import FakeMemory
@@ -56,7 +56,7 @@ def test_an_empty_store(memory: FakeMemory, work: Path) -> None:
         assert list(mac.documents()) == []
         assert mac.remove("notes.txt") is False
         for attempt in (mac.ask, mac.search):
-            with pytest.raises(MacError, match="is empty") as caught:
+            with pytest.raises(MacError, match="There is no store in") as caught:
                 attempt("Who?")
             assert caught.value.exit_code == NOTHING_FOUND
         with pytest.raises(MacError, match="There is no store in"):
@@ -89,7 +89,7 @@ def test_paths_of_every_kind(notes: Path) -> None:
         paths = [notes / "bridge.txt", "notes/deep/*.md"]
         report = mac.ingest(paths, on_outcome=lambda outcome: outcomes.append(outcome.status))
         assert outcomes == ["added", "added"]
-        assert mac.ingest(find(["notes"])).number("unchanged") == 2
+        assert mac.ingest(str(notes)).number("unchanged") == 2
         assert report.chunks == 2
         named = mac.ingest(notes / "bridge.txt", name="bridge", dry_run=True)
         assert [(o.source, o.status) for o in named.outcomes] == [("bridge", "added")]
@@ -119,8 +119,54 @@ def test_prune_and_undo(notes: Path) -> None:
         assert mac.stats().modulations == 2
         mac.prune("random", "1")
         assert mac.stats().modulations == 1
-        mac.undo_prune()
+        planned = mac.undo_prune(dry_run=True)
+        assert planned is not None and mac.stats().modulations == 1
+        assert mac.undo_prune() == planned
         assert mac.stats().modulations == 2
+        assert mac.undo_prune() is None
+
+
+def test_what_is_held_is_removed_after_all(notes: Path) -> None:
+    sizes: list[int] = []
+    with Mac() as mac:
+        mac.ingest(notes, sync=True, on_size=sizes.append)
+        assert sizes == [sum(f.stat().st_size for f in notes.rglob("*.*"))]
+        rmtree(notes)
+        report = mac.ingest(notes, sync=True)
+        assert len(report.held) == 1 and len(list(mac.documents())) == 2
+        outcomes: list[str] = []
+        mac.remove_held(report, on_outcome=lambda outcome: outcomes.append(outcome.status))
+        assert outcomes == ["removed"] * 2 and not report.held
+        assert list(mac.documents()) == []
+
+
+def test_it_is_removed_at_once_if_that_is_certain(notes: Path) -> None:
+    with Mac() as mac:
+        mac.ingest(notes, sync=True)
+        rmtree(notes)
+        assert mac.ingest(notes, sync=True, certain=True).number("removed") == 2
+
+
+def test_what_needs_no_model_works_with_any(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Mac() as mac:
+        mac.ingest(notes)
+    monkeypatch.setenv("MAC_MODEL", "no such model")
+    with Mac() as mac:
+        document = mac.document("notes/bridge.txt")
+        assert document is not None and mac.document("nothing") is None
+        assert [chunk.text for chunk in mac.chunks(document)] == [BRIDGE]
+        size = mac.export("notes.mac")
+        assert size == Path("notes.mac").stat().st_size
+        mac.copy("copied")
+        assert mac.remove("notes/bridge.txt")
+        assert mac.vacuum(dry_run=True) >= 0 and mac.vacuum() >= 0
+        assert mac.stats().documents == 1
+        with pytest.raises(CheckpointError):
+            mac.search("Who?")
+    with Mac("copied") as mac:
+        assert mac.stats().documents == 2
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

@@ -1,6 +1,5 @@
 """`mac store`: what is in the store, and keeping it small and whole."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 import click

@@ -1,6 +1,9 @@
-"""`mac store verify`, `vacuum` and `index`: keeping a store whole, small and quick."""
+"""`mac store verify`, `vacuum` and `index`: keeping a store whole, small and quick.
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+`verify` and `index` call `store.care` and `store.near` themselves: problems are shown as they are
+found, and an index is a matter of speed alone.
+"""
+
 from __future__ import annotations
 
 import os
@@ -63,10 +66,11 @@ def verify(
     if drop_damaged:
         confirm(
             "Remove all documents that are damaged?",
-            "Nothing was repaired, since nobody can be asked whether to remove documents.",
+            "Nothing was repaired: there is no terminal to ask on whether to remove documents.",
             yes,
         )
-    with options.require_store(store) as opened:
+    with options.open_mac(out, store) as mac:
+        opened = mac.require_store()
         chunks = opened.stats().chunks
         damaged = _repair(out, opened, chunks, drop_damaged) if repair else []
         problems = []
@@ -102,20 +106,18 @@ def vacuum(dry_run: bool, store: Path | None, as_json: bool) -> None:
     """Free the space of removed documents; make prunes final.
 
     Prunes made before can no longer be undone. The store can be read meanwhile. For a while this
-    needs as much free space as the store takes.
+    needs as much free space as the store takes, and twice as much where the temporary folder is on
+    the same disk.
 
     \b
     Examples:
       mac store vacuum --dry-run
       mac store vacuum
     """
-    from store.care.vacuum import space
-    from store.care.vacuum import vacuum as run
-
     out = Output(json=as_json)
-    with options.require_store(store) as opened:
-        freed = space(opened).reclaimable if dry_run else run(opened)
-        total = space(opened).total
+    with options.open_mac(out, store) as mac:
+        freed = mac.vacuum(dry_run=dry_run)
+        total = mac.stats().total_bytes
     if out.json:
         out.record({"freed": freed, "total_bytes": total, "dry_run": dry_run})
     elif dry_run:
@@ -140,7 +142,8 @@ def index(store: Path | None, as_json: bool, quiet: bool) -> None:
     from store.near import build
 
     out = Output(json=as_json, quiet=quiet)
-    with options.require_store(store) as opened:
+    with options.open_mac(out, store) as mac:
+        opened = mac.require_store()
         total = opened.stats().chunks
         with out.progress(total, "key", "index") as progress:
             built = build(opened, threads=_cores(), advance=progress.advance)
@@ -158,7 +161,7 @@ def _cores() -> int:
 
 
 def _repair(out: Output, store: Store, chunks: int, drop: bool) -> list[str]:
-    """Repair the store; return the damaged documents after saying what became of them."""
+    """Repair the store; return the damaged documents after naming them."""
     from store.care.repair import repair
 
     with out.progress(chunks, "chunk", "repair") as progress:

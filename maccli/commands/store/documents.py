@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -13,31 +12,30 @@ from maccli import errors
 from maccli.reading.files import displayed
 
 if TYPE_CHECKING:
+    from maccli.api import Mac
     from store.records import Document
-    from store.store import Store
 
 
-def matching(store: Store, name: str) -> list[Document]:
+def matching(mac: Mac, name: str) -> list[Document]:
     """Return the documents that `name` means.
 
     Args:
-        store: the store.
+        mac: the store.
         name: a source, a path, the end of one, or a glob.
 
     Raises:
         MacError: it is the end of several paths.
     """
-    for exact in (name, os.path.abspath(os.path.expanduser(name))):
-        if (document := store.document(exact)) is not None:
-            return [document]
+    if (exact := mac.document(name)) is not None:
+        return [exact]
     if any(character in name for character in "*?["):
         return [
             document
-            for document in store.documents()
+            for document in mac.documents()
             if fnmatchcase(document.source, name) or fnmatchcase(displayed(document.source), name)
         ]
     ending = "/" + name.removeprefix("./")
-    matches = [d for d in store.documents(match=name) if d.source.endswith(ending)]
+    matches = [d for d in mac.documents(match=name) if d.source.endswith(ending)]
     if len(matches) > 1:
         names = ", ".join(displayed(document.source) for document in matches[:5])
         raise errors.MacError(
@@ -69,7 +67,7 @@ def confirm(question: str, refusal: str, yes: bool) -> None:
 
     Args:
         question: for a terminal.
-        refusal: what to say if nobody can be asked.
+        refusal: what to say if there is no terminal to ask on.
         yes: --yes was given.
 
     Raises:

@@ -1,6 +1,5 @@
 """`mac store ls`: the documents."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ import click
 
 from maccli.commands import options
 from maccli.commands.store.documents import pruned, unfinished
+from maccli.errors import no_documents
 from maccli.output import Output, size
 from maccli.reading.files import displayed
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("match", required=False, shell_complete=options.complete_documents)
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Show at most N.", metavar="N")
-@options.apply(options.only_tag_option, options.since_option, options.until_option)
-@options.apply(options.store_option, options.json_option, options.nl_option)
+@options.apply(options.only_options, options.store_option, options.json_option, options.nl_option)
 def ls(
     match: str | None,
     limit: int | None,
@@ -45,19 +44,19 @@ def ls(
       mac store ls --tag work --since 2026-01-01
     """
     out = Output(json=as_json, nl=as_nl)
-    within = options.within(tags, since, until)
-    opened = options.open_store(store)
-    if opened is None:
-        documents = []
-    else:
-        with opened:
-            documents = list(opened.documents(limit=limit, match=match, within=within))
+    with options.open_mac(out, store) as mac:
+        documents = list(
+            mac.documents(match=match, limit=limit, tags=tags, since=since, until=until)
+        )
+        missing = mac.store is None
     if not out.human:
         out.records({**asdict(document), "partial": document.partial} for document in documents)
     elif documents:
         _write(out, documents)
+    elif not missing and (match or tags or since or until):
+        out.note("No document matches.")
     else:
-        out.note("No document matches." if match or within else "The store is empty.")
+        out.note(no_documents(mac.folder, exists=not missing).message)
 
 
 def _write(out: Output, documents: Sequence[Document]) -> None:

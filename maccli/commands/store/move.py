@@ -1,6 +1,8 @@
-"""`mac store export`, `import` and `copy`: a store elsewhere."""
+"""`mac store export`, `import` and `copy`: a store elsewhere.
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+`import` calls `maccli.service.moving` itself, since it may have to make the store first.
+"""
+
 from __future__ import annotations
 
 import os
@@ -15,7 +17,7 @@ from maccli.output import Output, count, size
 
 
 @click.command()
-@click.argument("file", type=click.Path(allow_dash=True))
+@click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @options.apply(options.store_option, options.quiet_option)
 def export(file: str, force: bool, store: Path | None, quiet: bool) -> None:
@@ -29,19 +31,17 @@ def export(file: str, force: bool, store: Path | None, quiet: bool) -> None:
       mac store export notes.mac
       mac store export - | ssh other-machine mac store import -
     """
-    from maccli.service import moving
-
     out = Output(quiet=quiet)
-    with options.require_store(store) as opened:
-        numbers = opened.stats()
-        written = moving.export(opened, file, force=force)
+    with options.open_mac(out, store) as mac:
+        numbers = mac.stats()
+        written = mac.export(file, force=force)
     amount = "" if written is None else f", {size(written)}"
     documents, chunks = count(numbers.documents, "document"), count(numbers.chunks, "chunk")
     out.note(f"Exported {documents}, {chunks}{amount}.")
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(allow_dash=True))
+@click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @click.option(
     "--existing",
     type=click.Choice(["replace", "skip"]),
@@ -94,10 +94,8 @@ def copy(folder: str, store: Path | None, quiet: bool) -> None:
     Example:
       mac store copy /backup/notes
     """
-    from store.moving.export import copy as run
-
     out = Output(quiet=quiet)
-    with options.require_store(store) as opened:
-        run(opened, Path(folder).expanduser())
-        numbers = opened.stats()
+    with options.open_mac(out, store) as mac:
+        mac.copy(folder)
+        numbers = mac.stats()
     out.note(f"Copied {count(numbers.documents, 'document')} to {folder}.")

@@ -1,6 +1,5 @@
 """`mac store prune`: a smaller memory, and the way back."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -15,19 +14,21 @@ from maccli.output import Output, count, size
 from store.pruning.target import Target, TargetError
 
 if TYPE_CHECKING:
+    from maccli.api import Mac
     from store.pruning.prune import Strategy
-    from store.store import Store
 
 STRATEGIES = ("merge", "nn-average", "average", "usage", "random")
 """As in `store.pruning.prune`, the default first."""
 
 
-def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Target | None:
-    """Return what `--to` says."""
+def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return what `--to` says after checking it."""
     try:
-        return None if value is None else Target.parse(value)
+        if value is not None:
+            Target.parse(value)
     except TargetError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+    return value
 
 
 @click.command()
@@ -41,7 +42,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
 @click.option(
     "--strategy",
     type=click.Choice(STRATEGIES),
-    help="How to shrink: merge alike chunks, or drop chunks.  [default: merge]",
+    help="How to shrink (see above).  [default: merge]",
 )
 @click.option(
     "--seed", type=click.IntRange(min=0), metavar="N", help="The random seed.  [default: 0]"
@@ -50,7 +51,7 @@ def _target(ctx: click.Context, param: click.Parameter, value: str | None) -> Ta
 @click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 @options.apply(options.store_option, options.json_option, options.quiet_option)
 def prune(
-    target: Target | None,
+    target: str | None,
     strategy: str | None,
     seed: int | None,
     undo: bool,
@@ -59,7 +60,7 @@ def prune(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Make the memory smaller, at some cost in answers.
+    """Make the memory smaller; answers get a little worse.
 
     merge joins the modulations of chunks that are alike and averages their nearest tokens;
     nn-average averages such modulations token by token, average does so with random pairs. These
@@ -80,25 +81,25 @@ def prune(
     if undo:
         if target is not None or strategy is not None or seed is not None:
             raise click.UsageError("--undo goes without --to, --strategy and --seed.")
-        with options.require_store(store) as opened:
-            _undo(out, opened, dry_run)
+        with options.open_mac(out, store) as mac:
+            _undo(out, mac, dry_run)
         return
     if target is None:
-        raise click.UsageError("Say what to keep, such as --to 50%, or take back with --undo.")
+        raise click.UsageError(
+            "Say how much to keep, such as --to 50%, or take back the last prune with --undo."
+        )
     # One of the choices above.
     _prune(out, store, cast("Strategy", strategy or "merge"), target, seed or 0, dry_run)
 
 
 def _prune(
-    out: Output, folder: Path | None, strategy: Strategy, target: Target, seed: int, dry_run: bool
+    out: Output, folder: Path | None, strategy: Strategy, target: str, seed: int, dry_run: bool
 ) -> None:
-    from store.pruning.prune import prune as run
-
     with (
-        options.require_store(folder) as opened,
+        options.open_mac(out, folder) as mac,
         out.progress(None, "merged", "prune") as progress,
     ):
-        done = run(opened, strategy, target, seed=seed, dry_run=dry_run, progress=progress.advance)
+        done = mac.prune(strategy, target, seed=seed, dry_run=dry_run, progress=progress)
     if out.json:
         out.record({**asdict(done), "dry_run": dry_run})
     elif done.after == done.before:
@@ -116,11 +117,9 @@ def _prune(
             )
 
 
-def _undo(out: Output, store: Store, dry_run: bool) -> None:
-    from store.pruning.prune import undo, undoable
-
-    undone = undoable(store) if dry_run else undo(store)
-    numbers = store.stats()
+def _undo(out: Output, mac: Mac, dry_run: bool) -> None:
+    undone = mac.undo_prune(dry_run=dry_run)
+    numbers = mac.stats()
     if undone is None:
         raise errors.MacError("There is no prune to undo.", "mac store vacuum makes prunes final.")
     if out.json:

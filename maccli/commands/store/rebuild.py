@@ -1,6 +1,8 @@
-"""`mac store rebuild`: the store of another model."""
+"""`mac store rebuild`: the store of another model.
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
+It calls `maccli.service.rebuild` itself, which writes a second store beside the first.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,8 +16,7 @@ from maccli.output import Output, count
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
-@options.apply(options.store_option, options.model_option, options.device_option)
-@options.quiet_option
+@options.apply(options.where_options, options.quiet_option)
 def rebuild(
     dry_run: bool, store: Path | None, model: str | None, device: str | None, quiet: bool
 ) -> None:
@@ -31,16 +32,13 @@ def rebuild(
       mac store rebuild -m ./checkpoint
     """
     from maccli.service import rebuild as service
-    from maccli.service.session import Session
 
     out = Output(quiet=quiet)
-    place = options.place(store, model, device)
-    with (
-        out.transfers() as transfer,
-        Session(place, transfer=transfer, tell=out.tell) as session,
-    ):
+    with options.open_mac(out, store, model, device) as mac:
+        mac.require_store()
+        session = mac.session
         plan = service.plan(session)
-        name = f"{place.model} ({session.fingerprint})"
+        name = f"{session.place.model} ({session.fingerprint})"
         if plan.stored == session.fingerprint:
             out.text(f"Nothing to do: {name} wrote the store.")
             service.clean(session)

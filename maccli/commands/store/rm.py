@@ -1,6 +1,5 @@
 """`mac store rm`: taking documents out of the store."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,7 +8,7 @@ import click
 
 from maccli import errors
 from maccli.commands import options
-from maccli.commands.store.documents import confirm, matching, no_such
+from maccli.commands.store.documents import confirm, matching
 from maccli.output import Output, count
 from maccli.reading.files import displayed
 
@@ -17,7 +16,7 @@ from maccli.reading.files import displayed
 @click.command()
 @click.argument("documents", nargs=-1, required=True, shell_complete=options.complete_documents)
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before removing documents.")
 @options.apply(options.store_option, options.quiet_option)
 @click.pass_context
 def rm(
@@ -39,14 +38,12 @@ def rm(
       mac store rm "drafts/*" --dry-run
     """
     out = Output(quiet=quiet)
-    opened = options.open_store(store)
-    if opened is None:
-        raise no_such(documents[0])
-    with opened:
+    with options.open_mac(out, store) as mac:
+        mac.require_store()
         chosen: dict[str, None] = {}
         missing = False
         for name in documents:
-            matches = matching(opened, name)
+            matches = matching(mac, name)
             if not matches:
                 out.problem(f"{name}: no such document in the store")
                 missing = True
@@ -56,8 +53,8 @@ def rm(
                 out.text(f"{'Would remove' if dry_run else 'To remove:'} {displayed(source)}")
         if not dry_run and chosen:
             question = f"Remove {count(len(chosen), 'document')}?"
-            confirm(question, "Nothing was removed, since nobody can be asked.", yes)
-            removed = sum(opened.remove(source) for source in chosen)
+            confirm(question, "Nothing was removed: there is no terminal to ask on.", yes)
+            removed = sum(mac.remove(source) for source in chosen)
             out.note(f"Removed {count(removed, 'document')}.")
     if missing:
         ctx.exit(errors.FAILED)

@@ -1,6 +1,5 @@
 """`mac store show`: one document."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -33,17 +32,15 @@ def show(document: str, store: Path | None, as_json: bool) -> None:
       mac store show race.md --json
     """
     out = Output(json=as_json)
-    opened = options.open_store(store)
-    if opened is None:
-        raise no_such(document)
-    with opened:
-        matches = matching(opened, document)
+    with options.open_mac(out, store) as mac:
+        mac.require_store()
+        matches = matching(mac, document)
         if len(matches) > 1:
             names = ", ".join(displayed(other.source) for other in matches[:5])
             raise errors.MacError(f"{document} means several documents: {names}")
         if not matches:
             raise no_such(document)
-        chunks = opened.chunks(matches[0].id)
+        chunks = mac.chunks(matches[0])
     shown = matches[0]
     if out.json:
         pieces = [_piece(chunk) for chunk in chunks]

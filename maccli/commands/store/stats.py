@@ -1,6 +1,5 @@
 """`mac store stats` and `mac store path`: how large the store is, and where."""
 
-# ruff: noqa: D301 - click takes \b as the beginning of lines that are not wrapped
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -24,16 +23,16 @@ def stats(store: Path | None, as_json: bool) -> None:
       mac store stats --json | jq .total_bytes
     """
     out = Output(json=as_json)
-    with options.require_store(store) as opened:
-        numbers = opened.stats()
+    with options.open_mac(out, store) as mac:
+        numbers = mac.stats()
     if out.json:
-        out.record({"path": str(opened.path), **asdict(numbers)})
+        out.record({"path": str(mac.folder), **asdict(numbers)})
         return
     remembered = numbers.chunks - numbers.pruned
     partial = f"{count(numbers.partial, 'document')}; run mac ingest FILE to finish"
     merged = numbers.modulations < remembered
     rows = [
-        ("path", str(opened.path)),
+        ("path", str(mac.folder)),
         ("documents", f"{numbers.documents:,}"),
         ("partial", partial if numbers.partial else ""),
         ("chunks", f"{numbers.chunks:,}"),
@@ -57,7 +56,7 @@ def stats(store: Path | None, as_json: bool) -> None:
 def path(store: Path | None) -> None:
     """Print the folder of the store.
 
-    It need not exist yet.
+    The folder may not exist yet.
 
     \b
     Examples:

@@ -60,7 +60,7 @@ def test_an_empty_store_is_told_before_anything_is_loaded(
     ran = mac("ask", *args)
     assert ran.code == 3 and "Error" not in ran.out
     message, hint = ran.err.splitlines()
-    assert message.startswith("Error: The store ") and message.endswith(" is empty.")
+    assert message.startswith("Error: There is no store in ")
     assert hint == "Hint: Ingest something first: mac ingest FILES"
     assert memory.calls == []
 

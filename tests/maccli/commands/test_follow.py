@@ -95,8 +95,8 @@ def test_yes_needs_no_question(mac: Mac, docs: Path, memory: FakeMemory) -> None
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--sync", "docs/a.txt"), "--sync takes folders; docs/a.txt is none."),
-        (("--sync", "-"), "--sync takes folders; - is none."),
+        (("--sync", "docs/a.txt"), "--sync takes folders; docs/a.txt is not a folder."),
+        (("--sync", "-"), "--sync takes folders; - is not a folder."),
         (("--sync", "docs", "--name", "x"), "--name does not go with --sync."),
         (("--watch", "docs", "--dry-run"), "--dry-run does not go with --watch."),
     ],
@@ -201,7 +201,10 @@ def test_without_the_library_there_is_a_hint(
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     ran = mac("ingest", "--watch", "docs")
     assert (ran.code, ran.out) == (1, "")
-    assert ran.err == ("Error: watchfiles is not installed.\nHint: pip install 'maccli[watch]'\n")
+    assert ran.err == (
+        "Error: watchfiles is not installed.\nHint: Install the extra: "
+        "pip install 'maccli[watch]' (in a clone: pip install '.[watch]')\n"
+    )
     assert memory.calls == []
     assert mac("ingest", "--sync", "docs").code == 0
 

@@ -12,7 +12,7 @@ from maccli.service.ask import Options, ask, export_adapter
 from maccli.service.evidence import retrieve
 from maccli.service.ingest import Piped, ingest
 from maccli.service.search import search
-from maccli.service.session import Place, Session
+from maccli.service.session import Session
 from models.memory.relevance import RelevanceWeights, Retriever
 from store import near
 from store.labels import Labels, Within
@@ -139,7 +139,7 @@ def test_an_empty_store_invents_nothing_and_loads_nothing(
         lambda: export_adapter(opened, "Who?", None, work / "adapter"),
     ]
     for attempt in questions:
-        with pytest.raises(MacError, match=r"The store .*store is empty\.") as caught:
+        with pytest.raises(MacError, match=r"There is no store in .*store\.") as caught:
             attempt()
         assert caught.value.exit_code == NOTHING_FOUND
         assert caught.value.hint == "Ingest something first: mac ingest FILES"
@@ -199,16 +199,6 @@ def test_questions_that_cannot_be_asked(stored: Session, question: str, message:
 def test_long_questions_of_several_lines_can_be_asked(stored: Session) -> None:
     question = "I have been wondering.\n\n" + "Please think. " * 300 + "\nWho opened the bridge?"
     assert ask(stored, question).sources[0].source == "bridge.txt"
-
-
-def test_a_store_that_was_named_and_is_not_there_is_a_mistake(
-    memory: FakeMemory, tmp_path: Path
-) -> None:
-    place = Place(tmp_path / "typo", tmp_path / "checkpoint", "checkpoint", store_named=True)
-    with Session(place) as session, pytest.raises(MacError, match="There is no store in") as caught:
-        ask(session, "Who?")
-    assert caught.value.exit_code == NOTHING_FOUND
-    assert memory.calls == []
 
 
 def test_a_cache_of_near_keys_is_used_by_itself(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ...conftest import Ran
+from ...conftest import FakeMemory, Ran
 
 Mac = Callable[..., Ran]
 
@@ -26,12 +26,36 @@ def test_store_ls(mac: Mac, stored: Path) -> None:
 
 
 def test_an_empty_store_is_an_empty_list(mac: Mac, tmp_path: Path) -> None:
-    assert mac("store", "ls").err == "The store is empty.\n"
+    folder = tmp_path / "mac-home" / "store"
+    assert mac("store", "ls").err == f"There is no store in {folder}.\n"
     assert mac("store", "ls", "--json").out == "[]\n"
     assert mac("store", "ls", "--nl").out == ""
-    missing = mac("store", "ls", "--store", str(tmp_path / "typo"))
-    assert missing.code == 1
-    assert missing.err.startswith("Error: ")
+    missing = mac("store", "ls", "*.md", "--store", str(tmp_path / "typo"))
+    assert (missing.code, missing.err) == (0, f"There is no store in {tmp_path / 'typo'}.\n")
+
+
+def test_a_store_that_was_emptied(mac: Mac, stored: Path, tmp_path: Path) -> None:
+    assert mac("store", "rm", "*", "--yes", "-q").code == 0
+    empty = f"The store {tmp_path / 'mac-home' / 'store'} is empty."
+    assert mac("store", "ls").err == f"{empty}\n"
+    for command in (("ask", "Who?"), ("search", "Who?"), ("model", "export", "Who?", "adapter")):
+        ran = mac(*command)
+        assert (ran.code, ran.out) == (3, "")
+        assert ran.err == f"Error: {empty}\nHint: Ingest something first: mac ingest FILES\n"
+
+
+def test_without_a_store_every_command_says_the_same(
+    mac: Mac, memory: FakeMemory, tmp_path: Path
+) -> None:
+    missing = f"There is no store in {tmp_path / 'none'}."
+    said = f"Error: {missing}\nHint: Ingest something first: mac ingest FILES\n"
+    for command in (("show", "x"), ("rm", "x"), ("stats",), ("verify",), ("rebuild",)):
+        ran = mac("store", *command, "--store", str(tmp_path / "none"))
+        assert (ran.code, ran.out, ran.err) == (1, "", said)
+    for words in (("ask", "Who?"), ("search", "Who?"), ("model", "export", "Who?", "adapter")):
+        ran = mac(*words, "--store", str(tmp_path / "none"))
+        assert (ran.code, ran.out, ran.err) == (3, "", said)
+    assert memory.calls == []
 
 
 def test_store_show_and_stats(mac: Mac, stored: Path) -> None:
