@@ -7,16 +7,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from maccli.errors import USAGE, MacError
 
 if TYPE_CHECKING:
-    from store.moving.load import Imported
+    from store.moving.load import Imported, Policy
     from store.store import Store
 
 Advance = Callable[[int], None]
-Policy = Literal["replace", "skip"]
 
 
 def export(store: Store, target: str, *, force: bool = False) -> int | None:
@@ -53,7 +52,7 @@ def load(folder: Path, file: str, policy: Policy, advance: Advance | None = None
     Args:
         folder: of the store.
         file: the export.
-        policy: what becomes of a document that is stored with another content.
+        policy: what to do with a document that is stored with another content.
         advance: see `store.moving.load.load`.
 
     Raises:
