@@ -166,7 +166,7 @@ class Mac:
             encoding: of every file; None finds it out.
             name: the document's name in the store, if there is just one.
             sync: follow folders: also remove the documents whose files are gone from them. If so
-                many are gone that it looks like an accident, they stay and are `Report.held`.
+                many are gone that it looks like an accident, they stay and are `Report.held_back`.
             certain: with `sync`, remove them even then.
             dry_run: only report what would be done.
             progress: is advanced by the bytes of the files.
@@ -214,10 +214,10 @@ class Mac:
     def remove_held(
         self, report: Report, *, on_outcome: Callable[[Outcome], None] | None = None
     ) -> None:
-        """Remove the documents that an ingest with `sync` has left as `Report.held`, after all."""
+        """Remove the documents that an ingest with `sync` has left as `Report.held_back`, after all."""
         from maccli.service import sync as following
 
-        following.remove_held(self.session, report, on_outcome)
+        following.remove_held_back(self.session, report, on_outcome)
 
     def ask(
         self,

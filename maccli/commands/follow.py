@@ -17,7 +17,7 @@ from maccli.reading import files
 
 if TYPE_CHECKING:
     from maccli.api import Mac
-    from maccli.service.report import Held, Report
+    from maccli.service.report import HeldBack, Report
 
 
 def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_run: bool) -> None:
@@ -52,10 +52,10 @@ def follow(mac: Mac, teller: Teller, ingest: Callable[[], Report]) -> int:
         The exit code.
     """
     report = ingest()
-    if report.held and not report.dry_run and _agreed(teller, report.held):
+    if report.held_back and not report.dry_run and _agreed(teller, report.held_back):
         mac.remove_held(report, on_outcome=teller.tell)
     code = teller.finish(report)
-    _tell_held(teller, report.held)
+    _tell_held(teller, report.held_back)
     return code
 
 
@@ -79,7 +79,7 @@ def keep_following(
     from maccli.service.watch import bursts
 
     out = teller.out
-    reported: list[Held] = []
+    reported: list[HeldBack] = []
     first = True
     try:
         for _ in bursts(files.outermost(paths), files.source_name(store)):
@@ -88,8 +88,8 @@ def keep_following(
                 return teller.finish(report)
             if first or report.changed:
                 teller.finish(report)
-            _tell_held(teller, [held for held in report.held if held not in reported])
-            reported = report.held
+            _tell_held(teller, [held for held in report.held_back if held not in reported])
+            reported = report.held_back
             if first:
                 out.note("Following; Ctrl-C ends it.")
             first = False
@@ -98,7 +98,7 @@ def keep_following(
     return errors.DONE
 
 
-def _agreed(teller: Teller, held: Sequence[Held]) -> bool:
+def _agreed(teller: Teller, held: Sequence[HeldBack]) -> bool:
     """Ask on a terminal whether to remove what looks like an accident."""
     if not teller.out.human or not sys.stdin.isatty():
         return False
@@ -108,7 +108,7 @@ def _agreed(teller: Teller, held: Sequence[Held]) -> bool:
     return click.confirm(f"Remove {count(number, 'document')} from the store?", err=True)
 
 
-def _tell_held(teller: Teller, held: Sequence[Held]) -> None:
+def _tell_held(teller: Teller, held: Sequence[HeldBack]) -> None:
     for folder in held:
         teller.out.problem(
             f"{files.displayed(folder.folder)} {folder.reason}; kept "

@@ -56,7 +56,7 @@ class Teller:
         if report.interrupted:
             out.warn(f"interrupted; {report.interruption()}.")
             return errors.INTERRUPTED
-        return errors.FAILED if report.number("failed") or report.held else errors.DONE
+        return errors.FAILED if report.number("failed") or report.held_back else errors.DONE
 
 
 def _verb(outcome: Outcome) -> str:

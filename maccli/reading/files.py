@@ -14,7 +14,7 @@ SKIPPED_FOLDERS = frozenset({"CVS", "_darcs", "__pycache__", "node_modules"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileItem:
     """A file to read.
 
     Attributes:
@@ -40,7 +40,7 @@ class Unusable:
     reason: str
 
 
-def find(paths: Sequence[str]) -> list[Found | Unusable]:
+def find(paths: Sequence[str]) -> list[FileItem | Unusable]:
     """Return the files that `paths` (files, globs, folders) mean, each once, in a stable order.
 
     A folder is taken with everything in it. A path that exists is taken as it is, even if it looks
@@ -48,17 +48,17 @@ def find(paths: Sequence[str]) -> list[Found | Unusable]:
     Nothing is read.
     """
     seen: set[str] = set()
-    result: list[Found | Unusable] = []
+    result: list[FileItem | Unusable] = []
     for path in paths:
         for item in _expand(path):
-            key = item.source if isinstance(item, Found) else item.path
+            key = item.source if isinstance(item, FileItem) else item.path
             if key not in seen:
                 seen.add(key)
                 result.append(item)
     return result
 
 
-def below(folder: str) -> list[Found | Unusable]:
+def below(folder: str) -> list[FileItem | Unusable]:
     """Return what is in a folder, as `find` does; it may be nothing."""
     return list(_walk(folder))
 
@@ -78,7 +78,7 @@ def outermost(folders: Sequence[str]) -> list[str]:
     ]
 
 
-def is_gone(path: str) -> bool:
+def is_missing(path: str) -> bool:
     """Return whether no file is at `path` any more; not if it merely cannot be looked at."""
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
@@ -88,7 +88,7 @@ def is_gone(path: str) -> bool:
         return False
 
 
-def look(path: str) -> Found | Unusable:
+def look(path: str) -> FileItem | Unusable:
     """Return the file at `path`, as a walk of its folder would."""
     return _look(path, walked=True)
 
@@ -109,10 +109,10 @@ def displayed(source: str) -> str:
     return source[len(here) + 1 :] if source.startswith(here.rstrip(os.sep) + os.sep) else source
 
 
-def _expand(path: str) -> Iterator[Found | Unusable]:
+def _expand(path: str) -> Iterator[FileItem | Unusable]:
     expanded = os.path.expanduser(path)
     if os.path.lexists(expanded):
-        yield from _named(expanded)
+        yield from _expand_path(expanded)
     elif glob.has_magic(expanded):
         matches = sorted(glob.glob(expanded, recursive=True))
         if not matches:
@@ -120,19 +120,19 @@ def _expand(path: str) -> Iterator[Found | Unusable]:
         for match in matches:
             # "docs/**" matches folders, and by itself what is in them.
             if "**" not in expanded or not os.path.isdir(match):
-                yield from _named(match)
+                yield from _expand_path(match)
     else:
         yield Unusable(printable(path), "no such file or folder")
 
 
-def _named(path: str) -> Iterator[Found | Unusable]:
+def _expand_path(path: str) -> Iterator[FileItem | Unusable]:
     if os.path.isdir(path):
         yield from below(path) or [Unusable(printable(path), "no files in this folder")]
     else:
         yield _look(path, walked=False)
 
 
-def _walk(folder: str) -> Iterator[Found | Unusable]:
+def _walk(folder: str) -> Iterator[FileItem | Unusable]:
     failures: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=failures.append):
         folders[:] = sorted(
@@ -145,14 +145,14 @@ def _walk(folder: str) -> Iterator[Found | Unusable]:
         yield Unusable(printable(str(failure.filename)), _reason(failure))
 
 
-def _look(path: str, *, walked: bool) -> Found | Unusable:
+def _look(path: str, *, walked: bool) -> FileItem | Unusable:
     try:
         status = os.stat(path)
     except OSError as error:
         return Unusable(printable(path), _reason(error))
     if not stat.S_ISREG(status.st_mode):
         return Unusable(printable(path), "not a regular file; use - to read from a pipe")
-    return Found(Path(path), source_name(path), status.st_size, walked)
+    return FileItem(Path(path), source_name(path), status.st_size, walked)
 
 
 def _reason(error: OSError) -> str:

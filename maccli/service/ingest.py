@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from maccli.reading import files, loaders
 from maccli.reading.encodings import Empty, Refused
-from maccli.reading.files import Found, Unusable
+from maccli.reading.files import FileItem, Unusable
 from maccli.reading.loaders import Loaded
 from maccli.service.amortizing import (
     DocumentText,
@@ -43,10 +43,10 @@ class Piped:
         return len(self.data)
 
 
-Item = Found | Unusable | Piped
+Item = FileItem | Unusable | Piped
 
 
-class Gone(Protocol):
+class MissingFiles(Protocol):
     """Documents of followed folders whose files are gone; a file that was renamed is among them."""
 
     def claim(self, content_hash: str, source: str) -> str | None:
@@ -76,7 +76,7 @@ def ingest(
     encoding: str | None = None,
     name: str | None = None,
     labels: Labels = NO_CHANGE,
-    gone: Gone | None = None,
+    missing: MissingFiles | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
     tell: Callable[[Outcome], None] | None = None,
@@ -93,7 +93,7 @@ def ingest(
         encoding: of every file; None finds it out.
         name: the document's name in the store, if there is just one.
         labels: what to change about the tags and dates of all of them.
-        gone: documents of which a new file may be one, renamed.
+        missing: documents of which a new file may be one, renamed.
         dry_run: only find out what would be done. Needs no model.
         progress: is advanced by the bytes of the files.
         tell: called with every outcome as soon as it is known.
@@ -103,7 +103,7 @@ def ingest(
         WeightsError: the base weights cannot be had.
         ModelError: the model cannot be used.
     """
-    settings = _Settings(encoding, name, labels, gone, dry_run)
+    settings = _Settings(encoding, name, labels, missing, dry_run)
     run = _Ingest(session, settings, progress, tell or (lambda _: None))
     begun = time.perf_counter()
     try:
@@ -122,7 +122,7 @@ class _Settings:
     encoding: str | None
     name: str | None
     labels: Labels
-    gone: Gone | None
+    missing: MissingFiles | None
     dry_run: bool
 
 
@@ -157,7 +157,7 @@ class _Ingest:
         """Yield the documents that are to be amortized; report the other items."""
         own_folder = files.source_name(self._session.place.store)
         for item in items:
-            if isinstance(item, Found) and item.walked and files.is_below(item.source, own_folder):
+            if isinstance(item, FileItem) and item.walked and files.is_below(item.source, own_folder):
                 self._advance(item.size)  # the store lies in a folder that is ingested
                 continue
             if isinstance(item, Unusable):
@@ -232,13 +232,13 @@ class _Ingest:
             total=written.total,
         )
 
-    def _refuse(self, item: Found | Piped, source: str, refusal: Refused) -> None:
+    def _refuse(self, item: FileItem | Piped, source: str, refusal: Refused) -> None:
         """Report a file that cannot be a document; what it held before may have to go."""
-        store, gone = self._session.store, self._settings.gone
-        if gone and isinstance(refusal, Empty) and store and store.document(source):
-            gone.empty(source)
+        store, missing = self._session.store, self._settings.gone
+        if missing and isinstance(refusal, Empty) and store and store.document(source):
+            missing.empty(source)
         # A file in a folder was not asked for by name: leave it out, without alarm.
-        skipped = isinstance(item, Found) and item.walked
+        skipped = isinstance(item, FileItem) and item.walked
         self._end(Outcome(source, "skipped" if skipped else "failed", str(refusal)), item.size)
 
     def _leave(self, stored: Document, loaded: Loaded, size: int) -> None:
@@ -256,8 +256,8 @@ class _Ingest:
         Returns:
             whether that is all: not where a part of it has yet to be amortized.
         """
-        store, gone = self._session.store, self._settings.gone
-        was = gone.claim(digest, source) if gone and store else None
+        store, missing = self._session.store, self._settings.gone
+        was = missing.claim(digest, source) if missing and store else None
         if was is None or store is None:
             return False
         if not self._settings.dry_run:
@@ -276,15 +276,15 @@ class _Ingest:
         self._end(Outcome(source, "renamed", remark=loaded.remark, was=was), size)
         return True
 
-    def _source(self, item: Found | Piped) -> str:
+    def _source(self, item: FileItem | Piped) -> str:
         if self._settings.name is not None:
             return self._settings.name
-        if isinstance(item, Found):
+        if isinstance(item, FileItem):
             return item.source
         return item.name or f"stdin-{hashlib.sha256(item.data).hexdigest()[:12]}"
 
-    def _load(self, item: Found | Piped) -> Loaded:
-        if isinstance(item, Found):
+    def _load(self, item: FileItem | Piped) -> Loaded:
+        if isinstance(item, FileItem):
             return loaders.load(item.path, self._settings.encoding)
         return loaders.from_bytes(item.data, item.name or "", self._settings.encoding)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RebuildPlan:
     """What a rebuild would do.
 
     Attributes:
@@ -37,7 +37,7 @@ class Plan:
     stored: str
 
 
-def plan(session: Session) -> Plan:
+def plan(session: Session) -> RebuildPlan:
     """Return what `rebuild` would do, without loading the model.
 
     Raises:
@@ -52,7 +52,7 @@ def plan(session: Session) -> Plan:
                 Store.open(_draft(session), fingerprint=session.fingerprint) as draft,
             ):
                 left = sum(1 for _ in _missing(store, draft))
-        return Plan(documents, left, store.fingerprint)
+        return RebuildPlan(documents, left, store.fingerprint)
 
 
 def rebuild(session: Session, progress: Progress | None = None) -> int:

@@ -44,7 +44,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldBack:
     """Documents of a folder whose files are gone, so many that it looks like an accident.
 
     They stay until somebody says that they are to go.
@@ -65,7 +65,7 @@ class Report:
     """What an ingest did. `chunks`, `tokens` and `bytes` count what was amortized and written."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    held: list[Held] = field(default_factory=list)
+    held_back: list[HeldBack] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
     dry_run: bool = False
@@ -123,7 +123,7 @@ class Report:
             "dry_run": self.dry_run,
             "held": [
                 {"folder": held.folder, "reason": held.reason, "documents": list(held.documents)}
-                for held in self.held
+                for held in self.held_back
             ],
             "documents": [
                 {name: getattr(outcome, name) for name in (*shown, "bytes")}

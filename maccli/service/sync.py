@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from maccli.reading import files
-from maccli.reading.files import Found, Unusable
+from maccli.reading.files import FileItem, Unusable
 from maccli.service.amortizing import is_current
 from maccli.service.ingest import ingest
-from maccli.service.report import Held, Outcome, Report
+from maccli.service.report import HeldBack, Outcome, Report
 from store.labels import NO_CHANGE, Labels
 
 if TYPE_CHECKING:
     from maccli.service.session import Session
     from models.memory.protocol import Progress
 
-MANY_GONE = 10
+MANY_MISSING = 10
 """At least so many documents, and more than half of a folder's, at once look like an accident."""
 
 
@@ -37,14 +37,14 @@ class Folder:
         trouble: why it cannot be looked into, to stand after its name.
         files: how many there are in it.
         documents: how many in the store came from it.
-        gone: those of them without a file, and those whose file has no text any more (True).
+        missing: those of them without a file, and those whose file has no text any more (True).
     """
 
     path: str
     trouble: str | None
     files: int
     documents: int
-    gone: dict[str, bool] = field(default_factory=dict)
+    missing: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -52,17 +52,17 @@ class Survey:
     """The files of the followed folders, and which of their documents have lost their files."""
 
     folders: list[Folder]
-    items: list[Found | Unusable]
+    items: list[FileItem | Unusable]
     # By content hash, the documents that a file of another name may be.
     _by_content: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def size(self) -> int:
         """The bytes of all files."""
-        return sum(item.size for item in self.items if isinstance(item, Found))
+        return sum(item.size for item in self.items if isinstance(item, FileItem))
 
     def claim(self, content_hash: str, source: str) -> str | None:
-        """Take out a document with this content that is gone, at best of the same file name."""
+        """Take out a document with this content that is missing, at best of the same file name."""
         candidates = self._by_content.get(content_hash)
         if not candidates:
             return None
@@ -70,14 +70,14 @@ class Survey:
         was = min(candidates, key=lambda other: (os.path.basename(other) != name, other))
         candidates.remove(was)
         for folder in self.folders:
-            folder.gone.pop(was, None)
+            folder.missing.pop(was, None)
         return was
 
     def empty(self, source: str) -> None:
-        """Count a document as gone because its file has no text any more."""
+        """Count a document as missing because its file has no text any more."""
         for folder in self.folders:
             if files.is_below(source, folder.path):
-                folder.gone[source] = True
+                folder.missing[source] = True
 
 
 def survey(session: Session, paths: Sequence[str]) -> Survey:
@@ -95,25 +95,25 @@ def survey(session: Session, paths: Sequence[str]) -> Survey:
     result = Survey([], [])
     for path in files.outermost(paths):
         name = files.source_name(path)
-        items: list[Found | Unusable] = []
+        items: list[FileItem | Unusable] = []
         trouble = None
         if os.path.isdir(path):
             items = [i for i in files.below(path) if not files.is_below(_name(i), own_folder)]
         else:
-            trouble = "is missing" if files.is_gone(path) else "cannot be read"
+            trouble = "is missing" if files.is_missing(path) else "cannot be read"
         seen = {_name(item) for item in items}
         documents = store.below(name, os.sep) if store else []
         folder = Folder(name, trouble, 0, len(documents))
         for source, content_hash, rules in documents:
             if source in seen:
                 continue
-            if files.is_gone(source):
-                folder.gone[source] = False
+            if files.is_missing(source):
+                folder.missing[source] = False
                 if is_current(rules):
                     result._by_content[content_hash].append(source)
-            elif isinstance(item := files.look(source), Found):
+            elif isinstance(item := files.look(source), FileItem):
                 items.append(item)  # a hidden file, say, that was ingested by its name
-        folder.files = sum(isinstance(item, Found) for item in items)
+        folder.files = sum(isinstance(item, FileItem) for item in items)
         if trouble and not documents:
             result.items.append(Unusable(name, "no such folder"))
         result.folders.append(folder)
@@ -141,7 +141,7 @@ def sync(
         survey: of the folders, made just before.
         encoding: of every file; None finds it out.
         labels: what to change about the tags and dates of all files' documents.
-        certain: remove whatever is gone, even if it looks like an accident.
+        certain: remove whatever is missing, even if it looks like an accident.
         dry_run: only find out what would be done.
         progress: is advanced by the bytes of the files.
         tell: called with every outcome as soon as it is known.
@@ -156,7 +156,7 @@ def sync(
         survey.items,
         encoding=encoding,
         labels=labels,
-        gone=survey,
+        missing=survey,
         dry_run=dry_run,
         progress=progress,
         tell=tell,
@@ -166,13 +166,13 @@ def sync(
     for folder in survey.folders:
         reason = None if certain else _suspicious(folder)
         if reason:
-            report.held.append(Held(folder.path, dict(sorted(folder.gone.items())), reason))
+            report.held_back.append(HeldBack(folder.path, dict(sorted(folder.missing.items())), reason))
         else:
-            _remove(session, report, folder.gone, tell)
+            _remove(session, report, folder.missing, tell)
     return report
 
 
-def remove_held(
+def remove_held_back(
     session: Session, report: Report, tell: Callable[[Outcome], None] | None = None
 ) -> None:
     """Remove the documents that `sync` held, after somebody has agreed.
@@ -180,9 +180,9 @@ def remove_held(
     Raises:
         StoreError: the store cannot be used or written.
     """
-    for held in report.held:
+    for held in report.held_back:
         _remove(session, report, held.documents, tell)
-    report.held.clear()
+    report.held_back.clear()
 
 
 def _remove(
@@ -193,7 +193,7 @@ def _remove(
 ) -> None:
     for source, emptied in sorted(documents.items()):
         # A file that has come back while the others were amortized is for the next time.
-        if not emptied and not files.is_gone(source):
+        if not emptied and not files.is_missing(source):
             continue
         store = session.store
         if report.dry_run or (store is not None and store.remove(source)):
@@ -205,16 +205,16 @@ def _remove(
 
 def _suspicious(folder: Folder) -> str | None:
     """Return why the loss of a folder's documents may be an accident; None if it is none."""
-    if not folder.gone:
+    if not folder.missing:
         return None
     if folder.trouble:
         return folder.trouble
     if not folder.files:
         return "has no files any more"
-    if len(folder.gone) >= MANY_GONE and 2 * len(folder.gone) > folder.documents:
-        return f"has lost {len(folder.gone):,} of {folder.documents:,} documents"
+    if len(folder.missing) >= MANY_MISSING and 2 * len(folder.missing) > folder.documents:
+        return f"has lost {len(folder.missing):,} of {folder.documents:,} documents"
     return None
 
 
-def _name(item: Found | Unusable) -> str:
-    return item.source if isinstance(item, Found) else item.path
+def _name(item: FileItem | Unusable) -> str:
+    return item.source if isinstance(item, FileItem) else item.path

@@ -133,10 +133,10 @@ def test_what_is_held_is_removed_after_all(notes: Path) -> None:
         assert sizes == [sum(f.stat().st_size for f in notes.rglob("*.*"))]
         rmtree(notes)
         report = mac.ingest(notes, sync=True)
-        assert len(report.held) == 1 and len(list(mac.documents())) == 2
+        assert len(report.held_back) == 1 and len(list(mac.documents())) == 2
         outcomes: list[str] = []
         mac.remove_held(report, on_outcome=lambda outcome: outcomes.append(outcome.status))
-        assert outcomes == ["removed"] * 2 and not report.held
+        assert outcomes == ["removed"] * 2 and not report.held_back
         assert list(mac.documents()) == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from maccli.reading.files import Found, Unusable, displayed, find, printable
+from maccli.reading.files import FileItem, Unusable, displayed, find, printable
 
 
 @pytest.fixture
@@ -18,8 +18,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def names(items: list[Found | Unusable]) -> list[str]:
-    return [displayed(i.source) if isinstance(i, Found) else f"! {i.path}" for i in items]
+def names(items: list[FileItem | Unusable]) -> list[str]:
+    return [displayed(i.source) if isinstance(i, FileItem) else f"! {i.path}" for i in items]
 
 
 def test_files_globs_and_folders(tree: Path) -> None:
@@ -43,7 +43,7 @@ def test_folders_that_a_glob_matches_are_taken_whole(tree: Path) -> None:
 
 def test_each_file_once_and_under_its_absolute_name(tree: Path) -> None:
     found = find(["docs/b.txt", str(tree / "docs" / "b.txt"), "docs/../docs/b.txt"])
-    assert [item.source for item in found if isinstance(item, Found)] == [
+    assert [item.source for item in found if isinstance(item, FileItem)] == [
         str(tree / "docs" / "b.txt")
     ]
 

@@ -215,8 +215,8 @@ def test_a_folder_that_is_suddenly_gone_takes_nothing_with_it(
     for dry_run in (False, True):
         report = sync(opened, docs, dry_run=dry_run)
         assert numbers(report) == {}
-        assert [(held.folder, held.reason) for held in report.held] == [(str(docs), reason)]
-        assert len(report.held[0].documents) == 3
+        assert [(held.folder, held.reason) for held in report.held_back] == [(str(docs), reason)]
+        assert len(report.held_back[0].documents) == 3
     assert stored(opened) == before
     assert numbers(sync(opened, docs, certain=True)) == {"removed": 3}
     assert stored(opened) == {}
@@ -231,7 +231,7 @@ def test_losing_most_of_a_large_folder_looks_like_an_accident(opened: Session, d
         (docs / f"{n}.txt").unlink()
     report = sync(opened, docs)
     assert numbers(report) == {"unchanged": 5}
-    assert report.held[0].reason == "has lost 10 of 15 documents"
+    assert report.held_back[0].reason == "has lost 10 of 15 documents"
     (docs / "10.txt").write_text(text(10))
     assert numbers(sync(opened, docs)) == {"unchanged": 6, "removed": 9}
 
@@ -244,7 +244,7 @@ def test_held_documents_go_when_somebody_agrees(opened: Session, docs: Path) -> 
     (docs / "b.txt").write_text("It came back meanwhile.")
     service.remove_held(opened, report)
     assert numbers(report) == {"removed": 2}
-    assert report.held == []
+    assert report.held_back == []
     assert list(stored(opened)) == ["docs/b.txt"]
 
 
