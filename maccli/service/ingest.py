@@ -157,7 +157,11 @@ class _Ingest:
         """Yield the documents that are to be amortized; report the other items."""
         own_folder = files.source_name(self._session.place.store)
         for item in items:
-            if isinstance(item, FileItem) and item.walked and files.is_below(item.source, own_folder):
+            if (
+                isinstance(item, FileItem)
+                and item.walked
+                and files.is_below(item.source, own_folder)
+            ):
                 self._advance(item.size)  # the store lies in a folder that is ingested
                 continue
             if isinstance(item, Unusable):
@@ -234,7 +238,7 @@ class _Ingest:
 
     def _refuse(self, item: FileItem | Piped, source: str, refusal: Refused) -> None:
         """Report a file that cannot be a document; what it held before may have to go."""
-        store, missing = self._session.store, self._settings.gone
+        store, missing = self._session.store, self._settings.missing
         if missing and isinstance(refusal, Empty) and store and store.document(source):
             missing.empty(source)
         # A file in a folder was not asked for by name: leave it out, without alarm.
@@ -256,7 +260,7 @@ class _Ingest:
         Returns:
             whether that is all: not where a part of it has yet to be amortized.
         """
-        store, missing = self._session.store, self._settings.gone
+        store, missing = self._session.store, self._settings.missing
         was = missing.claim(digest, source) if missing and store else None
         if was is None or store is None:
             return False

@@ -166,7 +166,9 @@ def sync(
     for folder in survey.folders:
         reason = None if certain else _suspicious(folder)
         if reason:
-            report.held_back.append(HeldBack(folder.path, dict(sorted(folder.missing.items())), reason))
+            report.held_back.append(
+                HeldBack(folder.path, dict(sorted(folder.missing.items())), reason)
+            )
         else:
             _remove(session, report, folder.missing, tell)
     return report

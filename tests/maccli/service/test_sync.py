@@ -242,7 +242,7 @@ def test_held_documents_go_when_somebody_agrees(opened: Session, docs: Path) -> 
     report = sync(opened, docs)
     docs.mkdir()
     (docs / "b.txt").write_text("It came back meanwhile.")
-    service.remove_held(opened, report)
+    service.remove_held_back(opened, report)
     assert numbers(report) == {"removed": 2}
     assert report.held_back == []
     assert list(stored(opened)) == ["docs/b.txt"]
