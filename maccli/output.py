@@ -27,7 +27,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """A progress that nobody sees."""
+    """A progress that is not shown."""
 
     def advance(self, amount: int) -> None:
         """Ignore it."""
@@ -181,7 +181,7 @@ def error(message: str, hint: str | None = None) -> None:
 
 
 def uses_color(stream: IO[str]) -> bool:
-    """Return whether a stream is a terminal that shows colors and nobody has switched them off.
+    """Return whether a stream is a terminal that shows colors, and they are not switched off.
 
     NO_COLOR (not empty), CLICOLOR=0 and TERM=dumb switch them off.
     """

@@ -111,7 +111,7 @@ class _Asker:
         return errors.NOTHING_FOUND if answer.abstained else errors.DONE
 
     def ask_many(self, questions: Iterator[str]) -> int:
-        """Ask many; a question that cannot be asked does not stop the others."""
+        """Ask many; one that is refused does not stop the others. Return the exit code."""
         answers: list[Answer] = []
         failed = False
         for question in questions:

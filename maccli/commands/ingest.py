@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before removing documents.")
 @options.apply(options.tag_option, options.untag_option, options.date_option)
-@click.option("--name", help="The document's name in the store (for one file, or -).")
-@click.option("--encoding", help="The files' encoding.  [default: detected]")
+@click.option(
+    "--name", metavar="NAME", help="The document's name in the store (for one file, or -)."
+)
+@click.option("--encoding", metavar="NAME", help="The files' encoding.  [default: detected]")
 @options.apply(options.where_options, options.json_option)
 @options.quiet_option
 @click.option("-v", "--verbose", is_flag=True, help="Show the result for each file.")

@@ -42,8 +42,9 @@ def model() -> None:
 def pull(names: tuple[str, ...], folder: Path | None, quiet: bool) -> None:
     """Download base models into the cache.
 
-    This is done once, and their SHA-256 is checked. NAMES default to those that the bundled
-    checkpoint needs. mac ingest, ask, search and train download what they need by themselves.
+    This is done once, and their SHA-256 is checked. Without NAMES these are all-minilm-l6-v2 and
+    smollm2-135m-instruct, which the bundled checkpoint needs. Another name is one of the Hugging
+    Face Hub (owner/name). mac ingest, ask, search and train download what they need by themselves.
 
     \b
     Examples:
