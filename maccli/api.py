@@ -109,12 +109,12 @@ class Mac:
         Raises:
             CheckpointError: there is no such model.
         """
-        place = session.place(
+        choice = session.store_and_model(
             self.folder,
             config.text("model", self._model),
             device=config.text("device", self._device),
         )
-        return Session(place, transfer=self._transfer, tell=self._tell)
+        return Session(choice, transfer=self._transfer, tell=self._tell)
 
     @property
     def store(self) -> Store | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from maccli.service import session
-from maccli.service.session import Place
+from maccli.service.session import StoreAndModel
 from models import stacks
 from models.memory import checkpoint
 
@@ -23,7 +23,7 @@ class Checkpoint:
     """One of the checkpoints that are compared.
 
     Attributes:
-        place: the checkpoint, and a store for it alone.
+        choice: the checkpoint, and a store for it alone.
         config: the checkpoint's config.json.
         fingerprint: see `models.memory.checkpoint.fingerprint`.
         name: what its rows are called by; None where it is the only one.
@@ -31,7 +31,7 @@ class Checkpoint:
         leads: whether methods that need no checkpoint are measured with its base LM.
     """
 
-    place: Place
+    choice: StoreAndModel
     config: dict[str, Any]
     fingerprint: str
     name: str | None = None
@@ -69,15 +69,15 @@ def line_up(models: Sequence[str], folder: Path, device: str) -> list[Checkpoint
     configs = [checkpoint.read_config(path) for path in paths]
     prints = [checkpoint.fingerprint(path) for path in paths]
     if len(given) == 1:
-        place = session.place(folder, given[0], device=device)
-        return [Checkpoint(place, configs[0], prints[0])]
+        choice = session.store_and_model(folder, given[0], device=device)
+        return [Checkpoint(choice, configs[0], prints[0])]
     names = _distinct([_last_part(model) for model in given], given)
     bases = [config.get("base_sha256") or str(config.get("base_lm")) for config in configs]
     base_names = _base_names(bases, configs)
     leaders = {base: _leader(base, bases, configs) for base in bases}
     return [
         Checkpoint(
-            session.place(folder / f"{_last_part(model)}-{print_[:8]}", model, device=device),
+            session.store_and_model(folder / f"{_last_part(model)}-{print_[:8]}", model, device=device),
             config,
             print_,
             name,

@@ -112,7 +112,7 @@ class Evaluation:
         part: str | None = None,
     ) -> None:
         self.session, self.checkpoint, self.shared, self.part = session, checkpoint, shared, part
-        self.folder = folder or checkpoint.place.store
+        self.folder = folder or checkpoint.choice.store
         self.plan, self.results = shared.plan, shared.results
         self.bars, self.note = shared.bars, shared.note
 
@@ -147,7 +147,7 @@ class Evaluation:
     def selecting(self) -> tuple[int, ...]:
         """How many chunks a question selects where something is selected."""
         given = tuple(k for k in self.plan.ks if k != ALL)
-        return given or (config_of(self.checkpoint.place.checkpoint).documents,)
+        return given or (config_of(self.checkpoint.choice.checkpoint).documents,)
 
     def ks(self, method: Method) -> tuple[K | None, ...]:
         """Return the numbers of chunks that a method is run with; None where it selects none."""
@@ -164,7 +164,7 @@ class Evaluation:
         if model is None:
             raise CheckpointError(
                 f"{file}: the constant tokens were trained with a checkpoint of the latent stack; "
-                f"{self.checkpoint.place.model} is of the paper's",
+                f"{self.checkpoint.choice.model} is of the paper's",
                 "name that checkpoint, too: -m",
             )
         return text_prefix.load(file, model)

@@ -73,7 +73,7 @@ class Plan:
         if ALL in self.ks and not any(checkpoint.reads_whole_store for checkpoint in checkpoints):
             raise MacError(
                 "-k all works with the paper's stack, which aggregates any number of documents; "
-                f"{checkpoints[0].place.model} is of the latent stack.",
+                f"{checkpoints[0].choice.model} is of the latent stack.",
                 "Name a checkpoint of the paper's stack (-m), or leave it out.",
                 USAGE,
             )

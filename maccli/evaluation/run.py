@@ -61,7 +61,7 @@ def run(
         # One after the other, so that no checkpoint's models are in memory beside another's.
         for checkpoint in checkpoints:
             with (
-                Session(checkpoint.place, transfer=transfer) as session,
+                Session(checkpoint.choice, transfer=transfer) as session,
                 Evaluation(session, checkpoint, shared) as evaluation,
             ):
                 measure(evaluation)

@@ -167,7 +167,7 @@ def answer(
         sources=cite(evidence, stream if options.mode == "mac" else None, model),
         prefix_tokens=stream.prefix_tokens if stream is not None else 0,
         timings=timings,
-        model=session.place.model,
+        model=session.choice.model,
         documents=evidence.documents,
         searched=evidence.searched,
     )

@@ -155,7 +155,7 @@ class _Ingest:
 
     def read(self, items: Iterable[Item]) -> Iterator[DocumentText]:
         """Yield the documents that are to be amortized; report the other items."""
-        own_folder = files.source_name(self._session.place.store)
+        own_folder = files.source_name(self._session.choice.store)
         for item in items:
             if (
                 isinstance(item, FileItem)

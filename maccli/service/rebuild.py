@@ -43,7 +43,7 @@ def plan(session: Session) -> RebuildPlan:
     Raises:
         StoreError: there is no store, or it cannot be used.
     """
-    with Store.open(session.place.store) as store:
+    with Store.open(session.choice.store) as store:
         documents = store.count()
         left = 0 if store.fingerprint == session.fingerprint else documents
         if left:
@@ -74,7 +74,7 @@ def rebuild(session: Session, progress: Progress | None = None) -> int:
         MacError: there is no permission to write to it.
     """
     done = 0
-    with Store.open(session.place.store) as store:
+    with Store.open(session.choice.store) as store:
         if not store.writable:
             raise MacError(
                 f"No permission to write to the store {store.path}.",
@@ -101,7 +101,7 @@ def clean(session: Session) -> None:
 
 
 def _draft(session: Session) -> Path:
-    return session.place.store / DRAFT
+    return session.choice.store / DRAFT
 
 
 def _open_draft(session: Session) -> Store:
@@ -117,7 +117,7 @@ def _create(session: Session) -> Store:
     return Store.open(
         _draft(session),
         fingerprint=session.fingerprint,
-        model=session.place.model,
+        model=session.choice.model,
         key_size=config.key_size,
         latent_size=config.latent_size,
         create=True,

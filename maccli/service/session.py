@@ -22,7 +22,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StoreAndModel:
     """Which store and which checkpoint.
 
     Attributes:
@@ -38,28 +38,28 @@ class Place:
     device: str = "auto"
 
 
-def place(store: Path, model: str, *, device: str = "auto") -> Place:
-    """Return the place of a store and a model given by name or folder.
+def store_and_model(store: Path, model: str, *, device: str = "auto") -> StoreAndModel:
+    """Return a store with the checkpoint that a name or folder means.
 
     Raises:
         CheckpointError: there is no such model.
     """
-    return Place(store, checkpoint.find(model), model, device)
+    return StoreAndModel(store, checkpoint.find(model), model, device)
 
 
 class Session:
     """A model and a store, kept open over several pieces of work. A context manager.
 
     Attributes:
-        place: which store and which checkpoint.
+        choice: which store and which checkpoint.
         fingerprint: of the checkpoint.
         load_seconds: how long loading the checkpoint took; 0 as long as it is not loaded.
     """
 
     def __init__(
-        self, place: Place, *, transfer: Transfer | None = None, tell: Tell | None = None
+        self, choice: StoreAndModel, *, transfer: Transfer | None = None, tell: Tell | None = None
     ) -> None:
-        self.place = place
+        self.choice = choice
         self.fingerprint = checkpoint.fingerprint(place.checkpoint)
         self.load_seconds = 0.0
         self._transfer = transfer
@@ -90,8 +90,8 @@ class Session:
         if self._model is None:
             begun = time.perf_counter()
             self._model = load_model(
-                self.place.checkpoint,
-                device=self.place.device,
+                self.choice.checkpoint,
+                device=self.choice.device,
                 progress=self._transfer,
                 tell=self._tell,
             )
@@ -107,7 +107,7 @@ class Session:
         """
         if self._store is None:
             try:
-                self._store = Store.open(self.place.store, fingerprint=self.fingerprint)
+                self._store = Store.open(self.choice.store, fingerprint=self.fingerprint)
             except StoreNotFoundError:
                 return None
         return self._store
@@ -122,16 +122,16 @@ class Session:
         store = self.store
         if store is not None and any(store.documents(limit=1)):
             return store
-        raise no_documents(self.place.store, exists=store is not None, exit_code=NOTHING_FOUND)
+        raise no_documents(self.choice.store, exists=store is not None, exit_code=NOTHING_FOUND)
 
     def create_store(self) -> Store:
         """Return the store, made if there is none."""
         if self._store is None:
             config = self.model.config
             self._store = Store.open(
-                self.place.store,
+                self.choice.store,
                 fingerprint=self.fingerprint,
-                model=self.place.model,
+                model=self.choice.model,
                 key_size=config.key_size,
                 latent_size=config.latent_size,
                 create=True,

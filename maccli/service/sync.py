@@ -91,7 +91,7 @@ def survey(session: Session, paths: Sequence[str]) -> Survey:
         StoreError: the store cannot be used.
     """
     store = session.store
-    own_folder = files.source_name(session.place.store)
+    own_folder = files.source_name(session.choice.store)
     result = Survey([], [])
     for path in files.outermost(paths):
         name = files.source_name(path)

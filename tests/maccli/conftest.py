@@ -18,7 +18,7 @@ import pytest
 
 from maccli import cli
 from maccli.service import session
-from maccli.service.session import Place, Session
+from maccli.service.session import StoreAndModel, Session
 from models.memory import checkpoint
 from models.memory.modulation import Modulation
 from models.memory.relevance import RelevanceWeights
@@ -89,7 +89,7 @@ class FakeMemory:
     def encode_question(self, question: str) -> Any:
         vector = np.zeros(E, np.float32)
         for word in WORD.findall(question.lower()):
-            place = self.vocabulary.setdefault(word, len(self.vocabulary))
+            choice = self.vocabulary.setdefault(word, len(self.vocabulary))
             vector[place] += len(word) > 3
         return vector / max(1.0, float(np.linalg.norm(vector)))
 
@@ -158,8 +158,8 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
 @pytest.fixture
 def opened(memory: FakeMemory, tmp_path: Path) -> Iterator[Session]:
     """A session on an empty store."""
-    place = Place(tmp_path / "store", tmp_path / "checkpoint", "checkpoint")
-    with Session(place) as session:
+    choice = StoreAndModel(tmp_path / "store", tmp_path / "checkpoint", "checkpoint")
+    with Session(choice) as session:
         yield session
 
 

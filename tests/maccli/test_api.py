@@ -72,13 +72,13 @@ def test_settings_count_where_nothing_is_given(
     (tmp_path / "mac-home").mkdir()
     (tmp_path / "mac-home" / "config.toml").write_text('k = 1\nstore = "written"\n')
     with Mac() as mac:
-        assert mac.session.place.store == Path("written").absolute()
+        assert mac.session.choice.store == Path("written").absolute()
         mac.ingest(notes)
         assert len(mac.ask("Who opened the bridge?").sources) == 1
         assert len(mac.ask("Who opened the bridge?", k=2).sources) == 2
     monkeypatch.setenv("MAC_STORE", "environment")
-    assert Mac().session.place.store == Path("environment").absolute()
-    assert Mac("given").session.place.store == Path("given").absolute()
+    assert Mac().session.choice.store == Path("environment").absolute()
+    assert Mac("given").session.choice.store == Path("given").absolute()
     with pytest.raises(CheckpointError):
         Mac(model="no such model")
 

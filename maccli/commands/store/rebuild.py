@@ -38,7 +38,7 @@ def rebuild(
         mac.require_store()
         session = mac.session
         plan = service.plan(session)
-        name = f"{session.place.model} ({session.fingerprint})"
+        name = f"{session.choice.model} ({session.fingerprint})"
         if plan.stored == session.fingerprint:
             out.text(f"Nothing to do: {name} wrote the store.")
             service.clean(session)

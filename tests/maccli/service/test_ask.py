@@ -144,13 +144,13 @@ def test_an_empty_store_invents_nothing_and_loads_nothing(
         assert caught.value.exit_code == NOTHING_FOUND
         assert caught.value.hint == "Ingest something first: mac ingest FILES"
     assert memory.calls == []
-    assert not opened.place.store.exists()
+    assert not opened.choice.store.exists()
 
 
 def test_the_base_model_answers_without_a_store(opened: Session) -> None:
     answer = ask(opened, "Who?", Options(mode="closed-book"))
     assert (answer.answer, answer.documents, answer.sources) == ("An answer from 0.", 0, [])
-    assert not opened.place.store.exists()
+    assert not opened.choice.store.exists()
 
 
 def test_an_emptied_store_is_empty(stored: Session) -> None:
@@ -169,7 +169,7 @@ def test_the_memory_is_loaded_once(stored: Session, memory: FakeMemory) -> None:
 
 def test_documents_that_come_later_are_seen(stored: Session) -> None:
     ask(stored, "Who opened the bridge?")
-    with Session(stored.place) as other:
+    with Session(stored.choice) as other:
         ingest(other, [Piped(b"The zebra show was opened by Una Moss.", "zebra.txt")])
     assert ask(stored, "zebra show").sources[0].source == "zebra.txt"
 

@@ -12,7 +12,7 @@ from maccli.reading.files import find
 from maccli.service import amortizing, sync
 from maccli.service.ask import Options, ask
 from maccli.service.ingest import Piped, ingest
-from maccli.service.session import Place, Session
+from maccli.service.session import StoreAndModel, Session
 from store.errors import FingerprintMismatchError
 from store.labels import Labels
 from store.store import Store
@@ -53,7 +53,7 @@ def test_documents_are_added_with_their_chunks(opened: Session, work: Path) -> N
 def test_unchanged_documents_need_no_model(opened: Session, work: Path, memory: FakeMemory) -> None:
     names = write(work)
     ingest(opened, find(names))
-    with Session(opened.place) as again:
+    with Session(opened.choice) as again:
         memory.calls.clear()
         report = ingest(again, find(names))
     assert report.number("unchanged") == 3
@@ -131,7 +131,7 @@ def test_chunks_that_another_process_took_away_are_amortized_after_all(
 
     def take_away(_: Sequence[str]) -> None:
         memory.before_amortize = lambda texts: None
-        with Store.open(opened.place.store) as other:
+        with Store.open(opened.choice.store) as other:
             other.remove(str(work / names[0]))
 
     memory.before_amortize = take_away
@@ -146,7 +146,7 @@ def test_tags_and_date_need_no_model(opened: Session, work: Path, memory: FakeMe
     items = find(write(work, 2))
     ingest(opened, items, labels=Labels(tags=("red",)))
     memory.calls.clear()
-    with Session(opened.place) as again:
+    with Session(opened.choice) as again:
         report = ingest(again, items, labels=Labels(tags=("red",), date="2026-01-01"), dry_run=True)
         assert report.number("updated") == 2
         report = ingest(again, items[:1], labels=Labels(tags=("blue",), date="2026-01-01"))
@@ -218,7 +218,7 @@ def test_the_store_in_a_folder_is_no_document(
     memory: FakeMemory, work: Path, tmp_path: Path
 ) -> None:
     write(work, 1)
-    with Session(Place(work / "store", tmp_path / "checkpoint", "checkpoint")) as session:
+    with Session(StoreAndModel(work / "store", tmp_path / "checkpoint", "checkpoint")) as session:
         assert len(ingest(session, find(["."])).outcomes) == 1
         assert [o.status for o in ingest(session, find(["."])).outcomes] == ["unchanged"]
 
@@ -233,7 +233,7 @@ def test_piped_text_is_known_by_its_name_or_its_content(opened: Session) -> None
 def test_nothing_is_made_where_nothing_is_kept(opened: Session, work: Path) -> None:
     (work / "empty.txt").touch()
     ingest(opened, find(["empty.txt"]))
-    assert not opened.place.store.exists()
+    assert not opened.choice.store.exists()
 
 
 def test_ctrl_c_keeps_finished_documents(
@@ -252,7 +252,7 @@ def test_ctrl_c_keeps_finished_documents(
     assert (report.number("added"), report.number("partial")) == (2, 0)
     assert report.interruption() == "2 documents kept; run the same command to finish it"
     memory.before_amortize = lambda texts: None
-    with Session(opened.place) as again:
+    with Session(opened.choice) as again:
         report = ingest(again, find(names))
     assert (report.number("unchanged"), report.number("added")) == (2, 2)
 
@@ -295,7 +295,7 @@ def test_ctrl_c_keeps_a_part_of_a_long_document_and_the_same_command_finishes_it
     assert ask(opened, "What of Sentence3?", Options(k=1)).sources[0].chunk == 3
     memory.before_amortize = lambda texts: None
     memory.calls.clear()
-    with Session(opened.place) as again:
+    with Session(opened.choice) as again:
         assert ingest(again, find(["long.txt"]), dry_run=True).number("updated") == 1
         (outcome,) = ingest(again, find(["long.txt"])).outcomes
         assert (outcome.status, outcome.chunks, outcome.reused) == ("updated", 3, 6)
@@ -349,7 +349,7 @@ def test_another_process_that_writes_the_same_document_meanwhile(
     def meanwhile(texts: Sequence[str]) -> None:
         if any("Sentence6 " in text for text in texts):
             memory.before_amortize = lambda texts: None
-            with Session(opened.place) as other:
+            with Session(opened.choice) as other:
                 ingest(other, find(["long.txt"]))
 
     memory.before_amortize = meanwhile
@@ -369,7 +369,7 @@ def test_a_store_of_another_checkpoint_is_refused_before_the_model_is_loaded(
     memory.calls.clear()
     other = make_checkpoint(tmp_path / "other", seed=1)
     with (
-        Session(Place(opened.place.store, other, "other")) as session,
+        Session(StoreAndModel(opened.choice.store, other, "other")) as session,
         pytest.raises(FingerprintMismatchError),
     ):
         ingest(session, find(names))

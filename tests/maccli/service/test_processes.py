@@ -10,14 +10,14 @@ import pytest
 from maccli.reading.files import find
 from maccli.service import session as session_module
 from maccli.service.ingest import ingest
-from maccli.service.session import Place, Session
+from maccli.service.session import StoreAndModel, Session
 
 from ..conftest import FakeMemory, make_checkpoint
 
 
 def _ingest(folder: str, store: Path, checkpoint: Path) -> int:
     session_module.load_model = lambda *_, **__: FakeMemory()  # type: ignore[assignment]
-    with Session(Place(store, checkpoint, "checkpoint")) as session:
+    with Session(StoreAndModel(store, checkpoint, "checkpoint")) as session:
         return ingest(session, find([folder])).number("added", "updated")
 
 
@@ -32,7 +32,7 @@ def test_two_ingest_at_once(tmp_path: Path, work: Path) -> None:
     with multiprocessing.get_context("fork").Pool(2) as pool:
         jobs = [(str(work / folder), store, checkpoint) for folder in ("a", "b")]
         assert pool.starmap(_ingest, jobs) == [40, 40]
-    with Session(Place(store, checkpoint, "checkpoint")) as session:
+    with Session(StoreAndModel(store, checkpoint, "checkpoint")) as session:
         assert session.store is not None
         assert session.store.stats().documents == 80
         assert sum(len(ids) for ids, _ in session.store.keys()) == 80  # noqa: SIM118

@@ -10,7 +10,7 @@ import pytest
 from maccli.service import amortizing
 from maccli.service.ingest import Piped, ingest
 from maccli.service.rebuild import clean, plan, rebuild
-from maccli.service.session import Place, Session
+from maccli.service.session import StoreAndModel, Session
 from store.labels import Labels
 from store.moving.rebuild import DRAFT
 
@@ -20,13 +20,13 @@ LONG = "\n\n".join(f"Sentence{n} {'word ' * 13}end." for n in range(6))
 
 
 @pytest.fixture
-def other(opened: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+def other(opened: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreAndModel:
     """A place whose store has a document and a part of another one, written by `opened`."""
     for name in ("SMALLEST_GROUP", "_LARGEST_GROUP"):
         monkeypatch.setattr(amortizing, name, 30)
     ingest(opened, [Piped(b"The bridge was opened.", "a")], labels=Labels(tags=("red",)))
     checkpoint = make_checkpoint(tmp_path / "other", seed=1)
-    return Place(opened.place.store, checkpoint, "other")
+    return StoreAndModel(opened.choice.store, checkpoint, "other")
 
 
 def interrupt(memory: FakeMemory, at: str) -> None:
@@ -38,7 +38,7 @@ def interrupt(memory: FakeMemory, at: str) -> None:
 
 
 def test_a_long_document_is_resumed_in_the_middle(
-    opened: Session, other: Place, memory: FakeMemory
+    opened: Session, other: StoreAndModel, memory: FakeMemory
 ) -> None:
     ingest(opened, [Piped(LONG.encode(), "long")])
     interrupt(memory, "Sentence4 ")
@@ -63,7 +63,7 @@ def test_a_long_document_is_resumed_in_the_middle(
         clean(session)
 
 
-def test_a_part_of_a_document_stays_one(opened: Session, other: Place, memory: FakeMemory) -> None:
+def test_a_part_of_a_document_stays_one(opened: Session, other: StoreAndModel, memory: FakeMemory) -> None:
     interrupt(memory, "Sentence4 ")
     ingest(opened, [Piped(LONG.encode(), "long")])
     memory.before_amortize = lambda texts: None

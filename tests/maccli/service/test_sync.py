@@ -13,7 +13,7 @@ import pytest
 from maccli.service import sync as service
 from maccli.service.ingest import ingest
 from maccli.service.report import Report
-from maccli.service.session import Place, Session
+from maccli.service.session import StoreAndModel, Session
 from store.labels import Labels
 from store.store import Store
 
@@ -73,7 +73,7 @@ def test_it_adds_updates_and_removes(opened: Session, docs: Path, memory: FakeMe
         "docs/deep/c.txt": text(2),
         "docs/new.txt": text(8),
     }
-    with Session(opened.place) as again:
+    with Session(opened.choice) as again:
         memory.calls.clear()
         assert numbers(sync(again, docs)) == {"unchanged": 3}
         assert memory.calls == []
@@ -114,7 +114,7 @@ def test_what_was_renamed_is_not_amortized_again(
     ids = chunk_ids(opened.store)
     (docs / new).parent.mkdir(exist_ok=True)
     (docs / old).rename(docs / new)
-    with Session(opened.place) as again:
+    with Session(opened.choice) as again:
         memory.calls.clear()
         report = sync(again, docs)
         assert numbers(report) == {"renamed": 1, "unchanged": 2}
@@ -302,8 +302,8 @@ def test_hidden_files_that_were_named_are_followed_too(
 
 
 def test_the_store_itself_is_not_followed(memory: FakeMemory, docs: Path, tmp_path: Path) -> None:
-    place = Place(docs / "bank", tmp_path / "checkpoint", "checkpoint")
-    with Session(place) as session:
+    choice = StoreAndModel(docs / "bank", tmp_path / "checkpoint", "checkpoint")
+    with Session(choice) as session:
         assert numbers(sync(session, docs)) == {"added": 3}
         assert numbers(sync(session, docs)) == {"unchanged": 3}
 
@@ -317,7 +317,7 @@ def test_folders_within_folders_count_once(opened: Session, docs: Path) -> None:
 def test_a_folder_that_never_was(opened: Session, work: Path) -> None:
     report = sync(opened, work / "nowhere")
     assert [(o.status, o.reason) for o in report.outcomes] == [("failed", "no such folder")]
-    assert not opened.place.store.exists()
+    assert not opened.choice.store.exists()
 
 
 def test_nothing_is_removed_after_an_interruption(
@@ -340,7 +340,7 @@ def test_a_dry_run_tells_the_same_and_needs_no_model(
     opened: Session, docs: Path, memory: FakeMemory
 ) -> None:
     assert numbers(sync(opened, docs, dry_run=True)) == {"added": 3}
-    assert memory.calls == [] and not opened.place.store.exists()
+    assert memory.calls == [] and not opened.choice.store.exists()
     sync(opened, docs)
     (docs / "a.txt").rename(docs / "z.txt")
     (docs / "b.txt").write_text(text(9))
@@ -361,6 +361,6 @@ def test_a_document_that_another_process_renamed_first(
     sync(opened, docs)
     (docs / "a.txt").rename(docs / "z.txt")
     survey = service.survey(opened, [str(docs)])
-    with Store.open(opened.place.store) as other:
+    with Store.open(opened.choice.store) as other:
         other.remove(str(docs / "a.txt"))
     assert numbers(service.sync(opened, survey)) == {"added": 1, "unchanged": 2}

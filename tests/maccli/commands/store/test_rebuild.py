@@ -10,7 +10,7 @@ import pytest
 from maccli.reading.files import find
 from maccli.service import amortizing, rebuild
 from maccli.service.ingest import ingest
-from maccli.service.session import Place, Session
+from maccli.service.session import StoreAndModel, Session
 from store.store import Store
 
 from ...conftest import FakeMemory, Ran, make_checkpoint
@@ -108,7 +108,7 @@ def test_rebuilt_texts_are_cut_as_ingested_ones(
     ingest(opened, find(["long.md"]))
     memory.config.chunk_tokens = 50
     other = other_checkpoint(tmp_path, memory)
-    with Session(Place(opened.place.store, other, "other")) as session:
+    with Session(StoreAndModel(opened.choice.store, other, "other")) as session:
         assert rebuild.rebuild(session) == 1
         assert session.store is not None
         rebuilt = [
@@ -116,7 +116,7 @@ def test_rebuilt_texts_are_cut_as_ingested_ones(
             for d in session.store.documents()
             for c in session.store.chunks(d.id)
         ]
-    fresh = Place(tmp_path / "fresh", other, "other")
+    fresh = StoreAndModel(tmp_path / "fresh", other, "other")
     with Session(fresh) as session:
         ingest(session, find(["long.md"]))
         assert session.store is not None
