@@ -12,7 +12,7 @@ import click
 
 from maccli import config, errors
 from maccli.commands import options
-from maccli.evaluation.methods import ALL, DEFAULT_METHODS, FILES, METHODS, Method, parse_all
+from maccli.evaluation.methods import ALL, DEFAULT_METHODS, FILES, Method, parse_all
 from maccli.output import Output
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ data_option = click.option(
     required=True,
     type=FILE,
     metavar="FILE",
-    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst. Repeat it to join.",
+    help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .gz or .zst. "
+    "Repeat it to join.",
 )
 DATA = (
     click.option(
@@ -91,15 +92,18 @@ DATA = (
         multiple=True,
         type=FILE,
         metavar="FILE",
-        help="Add documents without questions to the store: JSON lines with doc or text.",
+        help="Add documents without questions: JSON lines with doc or text.",
     ),
-    click.option("--split", help="Use only this split of the data."),
+    click.option("--split", metavar="NAME", help="Use only this split of the data."),
     click.option(
         "--limit",
         type=click.IntRange(min=1),
-        help="Draw this many questions at random.  [default: ask all]",
+        metavar="N",
+        help="Draw N questions at random.  [default: ask all]",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
+    ),
 )
 models_option = click.option(
     "-m",
@@ -118,28 +122,33 @@ k_option = click.option(
     help="Chunks that a question selects; with the paper's stack, all reads every chunk. Repeat it "
     "to compare.  [default: as trained]",
 )
-METHOD = (
-    click.option(
-        "--method",
-        "methods",
-        multiple=True,
-        callback=_methods,
-        metavar="METHOD",
-        help=f"One of {', '.join(METHODS)}. rag@ENCODER and mac@ENCODER search with another "
-        "sentence encoder (a folder or Hub id); uniform@1e-4 tunes with that learning rate. "
-        "Repeat it to compare.",
-    ),
-    k_option,
-    click.option(
-        "--with",
-        "files",
-        multiple=True,
-        callback=_files,
-        metavar="NAME=PATH",
-        help="What a method needs: rag-lora, qa-base and camels are made by `mac train-rival`, "
-        "rag-prefix is a file of trained constant tokens.",
-    ),
-)
+
+
+def method_options(where: str) -> tuple[options.Decorator, ...]:
+    """Return --method, -k and --with; `where` says where the methods are listed."""
+    return (
+        click.option(
+            "--method",
+            "methods",
+            multiple=True,
+            callback=_methods,
+            metavar="METHOD",
+            help=f"A method, {where}. Repeat it to compare.",
+        ),
+        k_option,
+        click.option(
+            "--with",
+            "files",
+            multiple=True,
+            callback=_files,
+            metavar="NAME=PATH",
+            help="A trained file for a method: rag-lora, qa-base and camels are made by "
+            "`mac train-rival`, rag-prefix by `python -m benchmarks.text_prefix`.",
+        ),
+    )
+
+
+METHOD = method_options("see `mac eval -h`")
 store_option = click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
@@ -156,7 +165,8 @@ RESULTS = (
         type=FILE,
         metavar="FILE",
         callback=_report,
-        help="Write tables and pictures as one page (.html), or a picture (.png, .svg, .pdf).",
+        help="Write tables and pictures as one page (.html), or the pictures "
+        "alone (.png, .svg, .pdf).",
     ),
     options.device_option,
     options.json_option,
@@ -166,19 +176,30 @@ RESULTS = (
 
 @click.command("eval")
 @data_option
-@options.apply(*DATA, models_option, *METHOD, store_option, *RESULTS)
+@options.apply(*DATA, models_option, *method_options("as listed above"), store_option, *RESULTS)
 @click.pass_context
 def evaluate(ctx: click.Context, /, **given: Any) -> None:
     """Measure how well each method answers your questions.
 
-    All documents of the data go into an empty store, in order; then the questions that make sense
-    without their document are asked. All methods have the same frozen model.
+    The documents of the data are stored in their order, in a temporary store or that of --store;
+    then the questions that make sense without their document are asked. All methods have the same
+    frozen model.
 
-    rag reads the text of what it selects, mac its modulations; -bm25, -dense and -hybrid say how it
-    is selected (mac: hybrid), and oracle is given the right document. mac+text reads the text of
-    the best chunk as well. rag-prefix and rag-lora read text with what was trained for it. uniform,
-    salient-spans and camels tune a copy of the model on the documents. By default: closed-book,
-    rag-hybrid, mac, oracle and mac-oracle.
+    \b
+    Methods, and what each answers from:
+      closed-book                       the question alone
+      rag-bm25, -dense, -hybrid         the text of the chunks that a search selects
+      rag-prefix-bm25, -dense, -hybrid  the same, after trained constant tokens
+      rag-lora-bm25, -dense, -hybrid    the same, with a trained adapter
+      mac, mac-bm25, mac-dense          the modulations of the chunks; mac is hybrid
+      mac+text                          those, and the text of the best chunk
+      oracle, mac-oracle                the right document: its text, its modulations
+      rag-prefix-oracle, rag-lora-oracle
+      uniform, salient-spans, camels    the question; the model is tuned on the documents
+      qa-base                           the question; the model that tuning starts from
+      rag@ENCODER, mac@ENCODER          search with another encoder, a folder or Hub id
+      uniform@1e-4                      tune with that learning rate
+    By default: closed-book, rag-hybrid, mac, oracle and mac-oracle.
 
     \b
     Examples:

@@ -22,12 +22,18 @@ from maccli.commands.eval import (
     plan_of,
     store_option,
 )
+from maccli.commands.groups import LazyGroup
 from maccli.evaluation.methods import ALL, DEFAULT_METHODS
 
 if TYPE_CHECKING:
     from maccli.evaluation.evaluation import Evaluation
 
-_LIMIT_AND_SEED = DATA[2:]
+limit_articles_option = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Draw N articles at random.  [default: read all]",
+)
 one_model_option = click.option(
     "-m",
     "--model",
@@ -45,7 +51,7 @@ def _sizes(_: click.Context, __: click.Parameter, text: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def study() -> None:
     """Study larger stores, retention, abstention, pruning and more.
 
@@ -71,8 +77,8 @@ def study() -> None:
 def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> None:
     """Ask the same questions of ever larger stores.
 
-    Takes the methods that search; by default mac. Chunks are amortized only when a question selects
-    them.
+    This takes the methods that search; by default mac. Chunks are amortized only when a question
+    selects them.
 
     \b
     Example:
@@ -101,15 +107,16 @@ def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> N
     type=click.IntRange(2, 20),
     default=2,
     show_default=True,
-    help="How often to ask: right after them, at the end, and in between.",
+    metavar="N",
+    help="Ask N times: right after them, at the end, and in between.",
 )
 @options.apply(*DATA, models_option, *METHOD, *RESULTS)
 @click.pass_context
 def retention(ctx: click.Context, /, first: int, moments: int, **given: Any) -> None:
-    """Measure what later documents take away.
+    """Measure how answers about early documents hold up as more come in.
 
-    The questions about the first documents are asked while more and more documents come in. Takes
-    the methods that search, and those that tune the model; by default mac.
+    The questions about the first documents are asked again and again. This takes the methods that
+    search, and those that tune the model; by default mac.
 
     \b
     Examples:
@@ -155,7 +162,7 @@ def abstention(ctx: click.Context, /, **given: Any) -> None:
     multiple=True,
     type=click.IntRange(1, 100),
     metavar="N",
-    help="How many percent of the modulations to leave. Repeat it.  [default: 100, 75, 50, 25, 10]",
+    help="Leave N percent of the modulations. Repeat it.  [default: 100, 75, 50, 25, 10]",
 )
 @options.apply(*DATA, models_option, k_option, store_option, *RESULTS)
 @click.pass_context
@@ -200,7 +207,7 @@ def sources(ctx: click.Context, /, **given: Any) -> None:
 
 @study.command("language-modelling")
 @click.argument("file", type=FILE)
-@options.apply(*_LIMIT_AND_SEED, one_model_option, *RESULTS)
+@options.apply(limit_articles_option, DATA[3], one_model_option, *RESULTS)
 @click.pass_context
 def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
     """Measure perplexity with articles amortized.
@@ -226,17 +233,21 @@ def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
     "wanted",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Let the frozen model make N questions from the files; they are marked as machine-made.",
+    help="Generate N questions from the files with the frozen model; they are marked as "
+    "machine-made.",
 )
 @click.option(
-    "--keep", type=FILE, metavar="FILE", help="Keep the made questions, to ask them with --data."
+    "--keep",
+    type=FILE,
+    metavar="FILE",
+    help="Save the generated questions here, to ask them again with --data.",
 )
 @click.option(
     "--data",
     multiple=True,
     type=FILE,
     metavar="FILE",
-    help="Ask these questions with documents instead of made ones. Repeat it to join.",
+    help="Ask these questions with documents instead of generated ones. Repeat it to join.",
 )
 @options.apply(*DATA, one_model_option, *METHOD, store_option, *RESULTS)
 @click.pass_context
@@ -250,13 +261,13 @@ def own_documents(
 ) -> None:
     """Measure methods on your own files.
 
-    They are read as `mac ingest` reads them. Made questions are rough: use them to compare
-    settings, and questions of your own for figures.
+    The files are read as `mac ingest` reads them. Generated questions are rough: use them to
+    compare settings, and questions of your own for figures.
 
     \b
     Examples:
-      mac study own-documents notes --questions 100 --keep asked.jsonl
-      mac study own-documents notes --data asked.jsonl --method mac --method rag-hybrid
+      mac study own-documents notes --questions 100 --keep questions.jsonl
+      mac study own-documents notes --data questions.jsonl --method mac --method rag-hybrid
     """
     from maccli.evaluation import compare
     from maccli.evaluation.evaluation import Evaluation
@@ -264,10 +275,12 @@ def own_documents(
     from models.files import replace_file
 
     if (wanted is None) == (not given["data"]):
-        raise click.UsageError("Give --questions N to make questions, or --data FILE to ask those.")
+        raise click.UsageError(
+            "Give --questions N to generate questions, or --data FILE to ask those."
+        )
     if keep is not None:
         if wanted is None:
-            raise click.UsageError("--keep needs questions that are made: --questions N.")
+            raise click.UsageError("--keep needs generated questions: --questions N.")
         if keep.exists() and not given["resume"]:
             raise click.UsageError(f"There is a file {keep} already.")
     plan = plan_of(given, "own-documents", DEFAULT_METHODS)

@@ -24,7 +24,7 @@ Step = tuple[Method, Row]
 
 
 def run(evaluation: Evaluation) -> None:
-    """Measure every row of the plan that the results do not have yet; each is sizes at once.
+    """Measure every row of the plan that the results do not have yet; each is saved at once.
 
     Raises:
         DataError: the data cannot be used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from maccli.evaluation import answering
+from maccli.evaluation.methods import METHODS
 from models.evaluation.metrics import exact_match, f1
 from models.rivals.text_prefix import TENSOR
 
@@ -248,3 +250,11 @@ def test_a_page_and_a_picture(mac: Mac, data: Path, tiny: Any, work: Path) -> No
     assert not [part for part in ("src=", "<script", "<link", "@import") if part in page]
     assert mac(*options, "--report", "quality.png").code == 0
     assert (work / "quality.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_method_stands_in_the_help(mac: Mac) -> None:
+    told = mac("eval", "-h").out
+    for name in METHODS:
+        head, dash, how = name.rpartition("-")
+        short = dash and f" {head}-bm25, -dense, -hybrid " in told and how in ("dense", "hybrid")
+        assert short or re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", told), name

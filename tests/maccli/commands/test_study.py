@@ -319,11 +319,16 @@ def test_study_options_that_cannot_be_used(
         assert ran.code == code, ran.err
         return ran.err
 
-    assert "Give --questions N to make questions" in refused("notes")
+    assert "Give --questions N to generate questions" in refused("notes")
     assert "Give --questions N" in refused("notes", "--questions", "3", "--data", file)
-    assert "--keep needs questions" in refused("notes", "--data", file, "--keep", "x")
+    assert "--keep needs generated questions" in refused("notes", "--data", file, "--keep", "x")
     nothing = refused("nowhere", "--questions", "3", code=1)
     assert "nothing to read in nowhere" in nothing and "no such file" in nothing
     monkeypatch.setattr(questions.QuestionMaker, "make", lambda *_: [])
     none = refused("notes", "--questions", "3", code=1)
     assert "Not one question could be made" in none
+
+
+def test_a_study_that_was_probably_meant_is_suggested(mac: Mac) -> None:
+    ran = mac("study", "banksizes")
+    assert ran.code == 2 and "Did you mean mac study bank-sizes?" in ran.err
