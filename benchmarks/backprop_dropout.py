@@ -99,7 +99,7 @@ def measure(p: float, arguments: argparse.Namespace) -> dict[str, Any]:
     encoder = SentenceEncoder.load(resolve(encoder_name), device=device)
     tiny = arguments.amortizer == "t5" and arguments.amortizer_model is None
     amortizer = "encoder" if tiny else arguments.amortizer
-    choice = setup.Choice(amortizer, arguments.amortizer_model, arguments.tokens)
+    choice = setup.PaperOptions(amortizer, arguments.amortizer_model, arguments.tokens)
     model = setup.describe(
         choice, lm, encoder, base_lm=base_name, base_sha256=None, encoder=encoder_name,
         encoder_sha256=None, chunk_tokens=arguments.chunk_tokens,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, Never, Self
 from store.errors import ChunksGoneError, StoreError, corrupt, translated
 from store.index import chunks, documents, keys, live_keys, search
 from store.index.connection import INDEX_NAME, NEAR_NAME, pragma, reading, synchronous, writing
-from store.index.opening import Identity, Wanted, check_unchanged, open_index
+from store.index.opening import ExpectedIdentity, Identity, check_unchanged, open_index
 from store.labels import EVERYTHING, NO_CHANGE, Labels, Within
 from store.records import ChunkRow, Document, KeptChunk, NewChunk, Stats, StoredModulation
 
@@ -87,10 +87,10 @@ class Store:
             ValueError: `create` without what it needs.
         """
         path = Path(path)
-        wanted = Wanted(fingerprint, model, key_size, latent_size)
+        expected = ExpectedIdentity(fingerprint, model, key_size, latent_size)
         with translated(path):
             connection, writable, identity = open_index(
-                path, wanted, create=create, timeout=timeout
+                path, expected, create=create, timeout=timeout
             )
         return cls(path, connection, identity, writable=writable)
 
@@ -218,7 +218,7 @@ class Store:
         wanted = [int(chunk_id) for chunk_id in ids]
         with translated(self.path):
             rows = chunks.by_ids(self.connection, list(set(wanted)))
-        return [rows[i] if i in rows else self._gone(i) for i in wanted]
+        return [rows[i] if i in rows else self._raise_missing(i) for i in wanted]
 
     def modulations(self, ids: Sequence[int]) -> list[StoredModulation]:
         """Return the modulations of the chunks `ids`, in the same order.
@@ -236,7 +236,7 @@ class Store:
                 rows = dict(blobs.read(self.connection, self.codec, list(set(wanted))))
             except BlobError as error:
                 raise corrupt(self.path, str(error)) from error
-        return [rows[i] if i in rows else self._gone(i) for i in wanted]
+        return [rows[i] if i in rows else self._raise_missing(i) for i in wanted]
 
     def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
         """Return other chunks, at most `limit`, whose merged modulations the chunks `ids` share."""
@@ -566,7 +566,7 @@ class Store:
         ids = documents.delete_chunks(self.connection, document_id, keep=keep)
         return keys.discard(self.connection, ids)
 
-    def _gone(self, chunk_id: int) -> Never:
+    def _raise_missing(self, chunk_id: int) -> Never:
         raise StoreError(
             f"Chunk {chunk_id} is not in the store {self.path}",
             hint="It was removed or replaced meanwhile; run the same command again.",

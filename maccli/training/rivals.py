@@ -12,7 +12,7 @@ from maccli.training.train import Frozen, Run, Told, fit, latent_config, load_fr
 if TYPE_CHECKING:
     from models.base.lm import BaseLM
     from models.rivals.adapter import Adapter, Task
-    from models.training.method import Method
+    from models.training.method import TrainingMethod
     from models.training.settings import TrainConfig
 
 Name = Literal["rag-lora", "qa", "camels"]
@@ -75,7 +75,7 @@ def _check_task(rival: Rival, folder: Path) -> None:
             )
 
 
-def _method(run: Run, config: TrainConfig, rival: Rival, frozen: Frozen) -> Method:
+def _method(run: Run, config: TrainConfig, rival: Rival, frozen: Frozen) -> TrainingMethod:
     from models.rivals import adapter, qa_tune
     from models.rivals.adapter import AdapterConfig
     from models.rivals.camels import CamelsConfig, CamelsMethod

@@ -41,9 +41,9 @@ def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
             raise _wrong(f"--{_option(name)} is decided by the checkpoint to start --from.")
     paper = given["stack"] == "paper" or (start is not None and _is_paper(start))
     _check_stack(given, paper)
-    from models.paper.setup import Choice
+    from models.paper.setup import PaperOptions
 
-    choice = Choice(
+    choice = PaperOptions(
         amortizer=given["amortizer"] or "t5",
         model=given["amortizer_model"],
         tokens=given["tokens"],

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from models.latent.config import LatentConfig
     from models.latent.networks import LatentStack
     from models.paper.config import PaperConfig
-    from models.paper.setup import Choice
+    from models.paper.setup import PaperOptions
     from models.paper.stack import PaperStack
-    from models.training.method import Method
+    from models.training.method import TrainingMethod
     from models.training.settings import TrainConfig
     from models.training.trainer import StepReport
     from models.weights.carriers import Transfer
@@ -56,7 +56,7 @@ class Run:
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
     """
 
-    sources: Sequence[data.Source]
+    sources: Sequence[data.DataSource]
     dev: Sequence[Path]
     out: Path
     base: str
@@ -69,7 +69,7 @@ class Run:
     start: str | None = None
     rank: int = 384
     quantization: str | None = None
-    paper: Choice | None = None
+    paper: PaperOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def steps_of(sources: Sequence[data.Source], epochs: int, questions: int) -> int:
+def steps_of(sources: Sequence[data.DataSource], epochs: int, questions: int) -> int:
     """Return the optimiser steps of so many epochs, at so many questions a step and process.
 
     Raises:
@@ -257,7 +257,7 @@ def _method(
     frozen: Frozen,
     start: LatentStack | PaperStack | None,
     transfer: Transfer | None,
-) -> Method:
+) -> TrainingMethod:
     """Return how a checkpoint of this config is trained."""
     from models.latent.config import LatentConfig
     from models.latent.method import LatentMethod
@@ -276,7 +276,7 @@ def _method(
 
 def fit(
     run: Run,
-    method: Method,
+    method: TrainingMethod,
     encoder: SentenceEncoder,
     examples: Sequence[Sequence[Example]],
     dev: Sequence[Sequence[Example]],

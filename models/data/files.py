@@ -30,18 +30,18 @@ from models.errors import DataError
 
 _COMPRESSED = (".zst", ".gz")
 
-__all__ = ["Example", "Source", "documents", "parse_source", "read", "stream"]
+__all__ = ["DataSource", "Example", "documents", "parse_source", "read", "read_lines"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class DataSource:
     """A data file and how often it is drawn from, relative to the others."""
 
     path: Path
     weight: float = 1.0
 
 
-def parse_source(text: str) -> Source:
+def parse_source(text: str) -> DataSource:
     """Read ``PATH`` or ``PATH:WEIGHT``.
 
     A colon without a number after it, or in the name of an existing file, is part of the path.
@@ -51,14 +51,14 @@ def parse_source(text: str) -> Source:
     """
     head, colon, tail = text.rpartition(":")
     if not colon or not head or Path(text).exists():
-        return Source(Path(text))
+        return DataSource(Path(text))
     try:
         weight = float(tail)
     except ValueError:
-        return Source(Path(text))
+        return DataSource(Path(text))
     if not (math.isfinite(weight) and weight > 0):
         raise DataError(f"{text}: the weight must be above 0, got {tail}", "write PATH:WEIGHT")
-    return Source(Path(head), weight)
+    return DataSource(Path(head), weight)
 
 
 def read(
@@ -72,16 +72,16 @@ def read(
     """Return all examples of a file, in its order.
 
     Args:
-        path: see `stream`.
-        split: see `stream`.
+        path: see `read_lines`.
+        split: see `read_lines`.
         limit: the most examples to read.
-        skipped: see `stream`.
-        texts: see `stream`.
+        skipped: see `read_lines`.
+        texts: see `read_lines`.
 
     Raises:
-        DataError: see `stream`; also if there are no examples.
+        DataError: see `read_lines`; also if there are no examples.
     """
-    examples = list(islice(stream(path, split, skipped=skipped, texts=texts), limit))
+    examples = list(islice(read_lines(path, split, skipped=skipped, texts=texts), limit))
     if not examples and limit != 0:
         raise DataError(
             f"{path}: no questions" + (f" of split {split!r}" if split else ""),
@@ -90,7 +90,7 @@ def read(
     return examples
 
 
-def stream(
+def read_lines(
     path: Path,
     split: str | None = None,
     *,

@@ -26,7 +26,7 @@ SENSITIVITY = 256
 
 @dataclass(slots=True)
 class LatentMethod:
-    """The `models.training.method.Method` of the `latent` stack.
+    """The `models.training.method.TrainingMethod` of the `latent` stack.
 
     Args:
         config: the run.
@@ -48,7 +48,7 @@ class LatentMethod:
         self.stack = LatentStack(self.model).to(self.lm.device)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
-        """See `Method.initialise`."""
+        """See `TrainingMethod.initialise`."""
         if self.start is not None:
             self.stack.load_state_dict(self.start.state_dict())
             return
@@ -63,7 +63,7 @@ class LatentMethod:
         note(f"{self.model.latent_size} components keep {share:.1%} of the variance")
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """See `Method.optimiser`."""
+        """See `TrainingMethod.optimiser`."""
         stack, config = self.stack, self.config
         projections = [stack.amortizer.weight, stack.head.weight, stack.head.bias]
         return torch.optim.AdamW(
@@ -81,14 +81,14 @@ class LatentMethod:
         return decaying(self.config, step)
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
-        """See `Method.loss`."""
+        """See `TrainingMethod.loss`."""
         if self._features is None:  # its center is known once the networks are initialised
             mean = self.stack.amortizer.mean
             self._features = FeatureCache(self.lm, self.model.chunk_tokens, self.cache, mean)
         if rng is None:
             return loss(self.stack, self.lm, corpus, self._features, batch)
-        kept = [
+        with_gradient = [
             rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
         ]
         noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
-        return loss(self.stack, self.lm, corpus, self._features, batch, kept, noise)
+        return loss(self.stack, self.lm, corpus, self._features, batch, with_gradient, noise)

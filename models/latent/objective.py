@@ -22,24 +22,24 @@ NEGATIVES = 256
 def amortize_batch(
     stack: LatentStack,
     features: list[Tensor],
-    kept: list[bool],
+    with_gradient: list[bool],
     noise: torch.Generator | None = None,
 ) -> list[Tensor]:
     """Return latents [T, R] of documents of any lengths.
 
-    Backpropagation dropout (section 3.3 of the paper): a document that is not kept is amortized
-    under stop-gradient, so that memory and time of the backward pass grow with the kept ones only.
+    Backpropagation dropout (section 3.3 of the paper): the documents without gradient are amortized
+    under stop-gradient, so that memory and time of the backward pass grow with the others only.
 
     Args:
         stack: whose amortizer.
         features: [T, X] of each document.
-        kept: which documents a gradient may reach.
+        with_gradient: which documents a gradient may reach.
         noise: draws the uniform noise of a quantisation step, so that training sees latents as
             inexact as a store keeps them; None leaves them exact.
     """
     out: list[Tensor] = [features[0]] * len(features)
     for gradient in (True, False):
-        chosen = [i for i, k in enumerate(kept) if k is gradient]
+        chosen = [i for i, reached in enumerate(with_gradient) if reached is gradient]
         if not chosen:
             continue
         with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
@@ -57,17 +57,18 @@ def loss(
     corpus: Corpus,
     cache: FeatureCache,
     batch: Batch,
-    kept: list[bool] | None = None,
+    with_gradient: list[bool] | None = None,
     noise: torch.Generator | None = None,
 ) -> Loss:
     """Return the loss of one batch; gradients reach the stack's parameters only.
 
-    `kept` and `noise` as in `amortize_batch`; by default all documents are kept and exact.
+    `with_gradient` and `noise` as in `amortize_batch`; by default a gradient reaches all documents,
+    and they are exact.
     """
     device = lm.device
     texts = [corpus.chunks[c] for group in batch.chunks for c in group]
     features = cache.get(texts)
-    z = amortize_batch(stack, features, kept or [True] * len(texts), noise)
+    z = amortize_batch(stack, features, with_gradient or [True] * len(texts), noise)
     groups = len(batch.chunks)
 
     keys = torch.stack([corpus.keys[c] for group in batch.chunks for c in group]).to(device)

@@ -13,7 +13,7 @@ from models.base.lm import BaseLM
 from models.paper.config import PaperConfig
 from models.paper.heads import PrefixHead
 from models.paper.networks import take_pretrained
-from models.paper.objective import draw_kept, loss
+from models.paper.objective import draw_with_gradient, loss
 from models.paper.reading import Reader
 from models.paper.stack import PaperStack
 from models.text.prompts import INSTRUCTION
@@ -30,7 +30,9 @@ _SMALL = 0.1
 
 @dataclass(slots=True)
 class PaperMethod:
-    """The `models.training.method.Method` of the paper: QA loss, Adam, a constant learning rate.
+    """The `models.training.method.TrainingMethod` of the paper.
+
+    Its loss is that of the answers, its optimiser Adam, its learning rate constant.
 
     Args:
         config: the settings of the run.
@@ -59,7 +61,7 @@ class PaperMethod:
         self.stack.to(self.lm.device)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
-        """See `Method.initialise`."""
+        """See `TrainingMethod.initialise`."""
         del corpus
         if self.start is not None:
             self.stack.load_state_dict(self.start.state_dict())
@@ -82,12 +84,13 @@ class PaperMethod:
         return min(1.0, (step + 1) / max(1, round(WARMUP * self.config.steps)))
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
-        """See `Method.loss`."""
+        """See `TrainingMethod.loss`."""
         if rng is None:
             return loss(self.stack, self.lm, self.reader, corpus, batch)
-        kept = draw_kept(sum(map(len, batch.chunks)), self.config.backprop_dropout, rng)
+        documents = sum(map(len, batch.chunks))
+        with_gradient = draw_with_gradient(documents, self.config.backprop_dropout, rng)
         noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
-        return loss(self.stack, self.lm, self.reader, corpus, batch, kept, noise)
+        return loss(self.stack, self.lm, self.reader, corpus, batch, with_gradient, noise)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from models.training.corpus import Corpus
 from models.training.loss import Loss, as_rounded, real_tokens, rows_loss, supervised_rows
 
 
-def draw_kept(documents: int, dropped: float, rng: random.Random) -> list[bool]:
+def draw_with_gradient(documents: int, dropped: float, rng: random.Random) -> list[bool]:
     """Draw which of K documents a gradient reaches (section 3.3).
 
     Their number is always the same: (1 - p) K, rounded, at least one.
@@ -38,30 +38,30 @@ def draw_kept(documents: int, dropped: float, rng: random.Random) -> list[bool]:
 def amortize(
     stack: PaperStack,
     rows: Sequence[Tensor],
-    kept: Sequence[bool],
+    with_gradient: Sequence[bool],
     noise: torch.Generator | None = None,
 ) -> Tensor:
     """Return the modulations [K, T, d] of K documents, with backpropagation dropout (section 3.3).
 
-    Documents that are not kept are amortized under stop-gradient, so that the backward pass costs
-    memory and time for the others only. The gradient that flows back into a kept document is
-    multiplied by K over the number kept. As every document is equally likely to be kept, the
+    Documents without gradient are amortized under stop-gradient, so that the backward pass costs
+    memory and time for the others only. The gradient that flows back into one of these is
+    multiplied by K over their number. As every document is equally likely to be among them, the
     gradient of the amortizer is then, in expectation, the one without dropout.
 
     Args:
         stack: the networks; only the amortizer is used.
         rows: what a `Reader` read, a row for each document.
-        kept: which documents a gradient may reach, at least one.
+        with_gradient: which documents a gradient may reach, at least one.
         noise: draws the rounding error of a store, see `models.training.loss.as_rounded`.
     """
     out: list[Tensor] = [rows[0]] * len(rows)
-    for wanted in (True, False):
-        chosen = [i for i, k in enumerate(kept) if k is wanted]
+    for gradient in (True, False):
+        chosen = [i for i, reached in enumerate(with_gradient) if reached is gradient]
         if not chosen:
             continue
-        with torch.set_grad_enabled(wanted and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
             z = stack.amortizer(collate([rows[i] for i in chosen]))
-            if wanted and len(chosen) < len(rows):
+            if gradient and len(chosen) < len(rows):
                 fixed = z.detach()
                 z = fixed + (z - fixed) * (len(rows) / len(chosen))
         for i, latents in zip(chosen, z, strict=True):
@@ -91,7 +91,7 @@ def loss(
     reader: Reader,
     corpus: Corpus,
     batch: Batch,
-    kept: Sequence[bool] | None = None,
+    with_gradient: Sequence[bool] | None = None,
     noise: torch.Generator | None = None,
 ) -> Loss:
     """Return the loss of the answers under the aggregated modulations (eq. 4), the only term.
@@ -102,11 +102,11 @@ def loss(
         reader: reads documents and questions for the amortizer.
         corpus: the corpus that the batch was drawn from.
         batch: N questions and G groups of documents, K in all, which together are the bank.
-        kept: see `amortize`; by default all.
+        with_gradient: see `amortize`; by default all.
         noise: see `amortize`.
     """
     texts = [corpus.chunks[c] for group in batch.chunks for c in group]
-    bank = amortize(stack, reader.read(texts), kept or [True] * len(texts), noise)
+    bank = amortize(stack, reader.read(texts), with_gradient or [True] * len(texts), noise)
     questions = [corpus.questions[q] for q in batch.questions]
     queries = stack.question(collate(reader.read([q.text for q in questions])))
     latents = stack.aggregator(queries, bank, visible(batch).to(lm.device))

@@ -26,7 +26,7 @@ TOKENS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PaperOptions:
     """The settings of a new `paper` stack that a user chooses.
 
     Attributes:
@@ -53,7 +53,7 @@ class Choice:
 
 
 def describe(
-    choice: Choice,
+    options: PaperOptions,
     lm: BaseLM,
     encoder: SentenceEncoder,
     /,
@@ -64,7 +64,7 @@ def describe(
     """Return the config of a new stack.
 
     Args:
-        choice: the user's settings.
+        options: the user's settings.
         lm: the base LM.
         encoder: the sentence encoder.
         progress: told about downloads.
@@ -74,34 +74,35 @@ def describe(
         WeightsError: the pretrained model cannot be found or downloaded.
         CheckpointError: it does not suit this amortizer, or a size does not fit.
     """
-    name = choice.name()
+    name = options.name()
     network = {"hidden_size": encoder.size}
     if name is not None:
-        network = _description(choice.amortizer, name, progress)
+        network = _description(options.amortizer, name, progress)
     question: dict[str, Any] = {}
-    if choice.question is not None:
-        question = _description(choice.amortizer, choice.question, progress)
+    if options.question is not None:
+        question = _description(options.amortizer, options.question, progress)
         if question["vocab_size"] != network.get("vocab_size"):
-            raise CheckpointError(f"{choice.question} and {name} do not read the same tokens")
+            raise CheckpointError(f"{options.question} and {name} do not read the same tokens")
     prefix_tokens = 2
     most = 2 * prefix_tokens * lm.shape.layers
     lora: dict[str, Any] = {}
-    if choice.modulation == "lora":
+    if options.modulation == "lora":
         most = TOKENS
         targets = {name: list(sizes(projections(lm, name)[0])) for name in default_targets(lm)}
-        lora = {"r": choice.lora_rank, "lora_alpha": 2 * choice.lora_rank, "lora_targets": targets}
+        rank = options.lora_rank
+        lora = {"r": rank, "lora_alpha": 2 * rank, "lora_targets": targets}
     return PaperConfig(
         layers=lm.shape.layers,
         kv_heads=lm.shape.kv_heads,
         head_size=lm.shape.head_size,
         hidden_size=lm.shape.hidden_size,
         key_size=encoder.size,
-        amortizer=choice.amortizer,
+        amortizer=options.amortizer,
         network=network,
         question_network=question,
         tokenizer=name or "",
-        tokens=choice.tokens or min(TOKENS, most),
-        modulation=choice.modulation,
+        tokens=options.tokens or min(TOKENS, most),
+        modulation=options.modulation,
         prefix_tokens=prefix_tokens,
         **lora,
         **identities,
@@ -133,7 +134,7 @@ def method(
     *,
     question: str | None = None,
 ) -> PaperMethod:
-    """Return the method that trains a stack of this config; `question` as in `Choice`.
+    """Return the method that trains a stack of this config; `question` as in `PaperOptions`.
 
     Raises:
         WeightsError: a pretrained model cannot be found or downloaded.

@@ -139,10 +139,10 @@ def read_config(folder: Path) -> AdapterConfig:
     if settings.get("peft_type") != "LORA":
         kind = settings.get("peft_type")
         raise CheckpointError(f"{folder / CONFIG}: peft_type = {kind!r} is not supported", _HINT)
-    own = {"base_lm": str(settings.get("base_model_name_or_path")), "base_sha256": None, **notes}
+    known = {"base_lm": str(settings.get("base_model_name_or_path")), "base_sha256": None, **notes}
     try:
         rank, alpha = int(settings["r"]), float(settings["lora_alpha"])
-        return AdapterConfig(**own | {"rank": rank, "alpha": alpha})
+        return AdapterConfig(**known | {"rank": rank, "alpha": alpha})
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"no adapter can be read in {folder}: {error!r}", _HINT) from error
 
@@ -164,12 +164,12 @@ def load(folder: Path, lm: BaseLM) -> Adapter:
         settings.inference_mode = True
         tensors = load_file(folder / WEIGHTS)
         adapter = Adapter(config, lm, settings)
-        said = peft.set_peft_model_state_dict(adapter.model, tensors)
+        result = peft.set_peft_model_state_dict(adapter.model, tensors)
     except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).strip().replace("\n", " ")
         raise CheckpointError(f"no adapter can be read in {folder}: {reason}", _HINT) from error
-    missing = [name for name in said.missing_keys if ".lora_" in name]
-    if odd := [*missing, *said.unexpected_keys]:
+    missing = [name for name in result.missing_keys if ".lora_" in name]
+    if odd := [*missing, *result.unexpected_keys]:
         raise CheckpointError(f"{folder / WEIGHTS} is no LoRA adapter: tensor {odd[0]}", _HINT)
     return adapter
 

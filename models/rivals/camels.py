@@ -156,7 +156,7 @@ class Weigher:
 
 @dataclass(slots=True)
 class CamelsMethod:
-    """The `models.training.method.Method` that meta-trains a weighting network.
+    """The `models.training.method.TrainingMethod` that meta-trains a weighting network.
 
     Args:
         config: the settings of the run; `learning_rate` is the network's.

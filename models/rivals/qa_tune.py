@@ -55,7 +55,7 @@ def latent_parameters(config: LatentConfig) -> int:
 
 @dataclass(slots=True)
 class QATuning:
-    """The `models.training.method.Method` that trains an adapter with the QA loss.
+    """The `models.training.method.TrainingMethod` that trains an adapter with the QA loss.
 
     Args:
         config: the settings of the run; `learning_rate` is the adapter's.
@@ -81,7 +81,7 @@ class QATuning:
         note(f"an adapter of rank {self.model.rank}: {trained:,} trained parameters")
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """See `Method.optimiser`."""
+        """See `TrainingMethod.optimiser`."""
         group = {"params": list(self.stack.parameters()), "peak": self.config.learning_rate}
         return torch.optim.AdamW([group], weight_decay=0.0, betas=(0.9, 0.98))
 
@@ -90,7 +90,7 @@ class QATuning:
         return decaying(self.config, step)
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
-        """See `Method.loss`."""
+        """See `TrainingMethod.loss`."""
         del rng
         pairs = examples(corpus, batch, self.model.task or "closed-book")
         pairs.sort(key=lambda pair: len(pair[0]))

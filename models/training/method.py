@@ -21,7 +21,7 @@ from models.training.loss import Loss
 from models.training.settings import TrainConfig
 
 
-class Method(Protocol):
+class TrainingMethod(Protocol):
     """A way to train networks, a stack or a rival."""
 
     @property

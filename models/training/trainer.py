@@ -24,7 +24,7 @@ from models.training import state as training_state
 from models.training.batches import Batch, Sampler
 from models.training.corpus import Corpus, build
 from models.training.loss import Loss
-from models.training.method import Method
+from models.training.method import TrainingMethod
 from models.training.settings import TrainConfig, autocast, average_gradients
 
 DEV_BATCHES = 8
@@ -60,7 +60,7 @@ class Trainer:
         note: told what happens before the first step.
     """
 
-    method: Method
+    method: TrainingMethod
     encoder: SentenceEncoder
     sources: Sequence[Sequence[Example]]
     weights: Sequence[float]

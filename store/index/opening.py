@@ -27,7 +27,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExpectedIdentity:
     """What a caller expects of a store; None stands for anything."""
 
     fingerprint: str | None = None
@@ -37,7 +37,7 @@ class Wanted:
 
 
 def open_index(
-    path: Path, wanted: Wanted, *, create: bool, timeout: float
+    path: Path, expected: ExpectedIdentity, *, create: bool, timeout: float
 ) -> tuple[sqlite3.Connection, bool, Identity]:
     """Open the store at `path`. Returns its connection, whether it can write, and its identity.
 
@@ -47,7 +47,7 @@ def open_index(
         sqlite3.Error, OSError: to be translated by the caller.
     """
     if create:
-        _check_complete(wanted)
+        _check_complete(expected)
     check_folder(path, create=create)
     connection, writable = connect(path, create=create, timeout=timeout)
     try:
@@ -62,41 +62,41 @@ def open_index(
                     hint="Run any command on it once with that permission.",
                 )
             use_wal(connection, timeout)
-            _migrate(connection, wanted if create else None)
+            _migrate(connection, expected if create else None)
         schema.check_tables(connection, path)
         identity = read_identity(connection, path)
-        _check_identity(path, identity, wanted)
+        _check_identity(path, identity, expected)
     except BaseException:
         connection.close()
         raise
     return connection, writable, identity
 
 
-def _migrate(connection: sqlite3.Connection, wanted: Wanted | None) -> None:
+def _migrate(connection: sqlite3.Connection, expected: ExpectedIdentity | None) -> None:
     """Bring the schema up to date, and write what a new store is, in one transaction."""
     from sqlite_utils import Database
 
     with writing(connection):
         schema.migrate(Database(connection, execute_plugins=False))
-        if wanted is not None:
-            _introduce(connection, wanted)
+        if expected is not None:
+            _introduce(connection, expected)
 
 
-def _check_complete(wanted: Wanted) -> None:
-    if not wanted.fingerprint:
+def _check_complete(expected: ExpectedIdentity) -> None:
+    if not expected.fingerprint:
         raise ValueError("a new store needs the fingerprint of the checkpoint that will write it")
-    for name, size in (("key_size", wanted.key_size), ("latent_size", wanted.latent_size)):
+    for name, size in (("key_size", expected.key_size), ("latent_size", expected.latent_size)):
         if size is None or not 1 <= size <= MAX_SIZE:
             raise ValueError(f"a new store needs a {name} of 1 to {MAX_SIZE}, not {size}")
 
 
-def _introduce(connection: sqlite3.Connection, wanted: Wanted) -> None:
+def _introduce(connection: sqlite3.Connection, expected: ExpectedIdentity) -> None:
     """Write what the new store is, unless another process did so while this one waited."""
     values = {
-        "fingerprint": wanted.fingerprint,
-        "model": wanted.model or "",
-        "key_size": str(wanted.key_size),
-        "latent_size": str(wanted.latent_size),
+        "fingerprint": expected.fingerprint,
+        "model": expected.model or "",
+        "key_size": str(expected.key_size),
+        "latent_size": str(expected.latent_size),
         "store_id": os.urandom(16).hex(),
         "created_at": now(),
     }
@@ -130,24 +130,24 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> Identity:
     return identity
 
 
-def _check_identity(path: Path, identity: Identity, wanted: Wanted) -> None:
-    if wanted.fingerprint is not None and wanted.fingerprint != identity.fingerprint:
+def _check_identity(path: Path, identity: Identity, expected: ExpectedIdentity) -> None:
+    if expected.fingerprint is not None and expected.fingerprint != identity.fingerprint:
         model = f" ({identity.model})" if identity.model else ""
         raise FingerprintMismatchError(
             f"The store {path} was written with checkpoint {identity.fingerprint}{model}, "
-            f"not with {wanted.fingerprint}",
+            f"not with {expected.fingerprint}",
             stored=identity.fingerprint,
-            wanted=wanted.fingerprint,
+            wanted=expected.fingerprint,
             hint="Use the checkpoint that wrote it or another store, or amortize the stored texts "
             "again with this one: mac store rebuild",
         )
-    for name, want, have in (
-        ("key", wanted.key_size, identity.key_size),
-        ("latent", wanted.latent_size, identity.latent_size),
+    for name, expected_size, size in (
+        ("key", expected.key_size, identity.key_size),
+        ("latent", expected.latent_size, identity.latent_size),
     ):
-        if want is not None and want != have:
+        if expected_size is not None and expected_size != size:
             raise StoreError(
-                f"The store {path} has {name} size {have}, not {want}",
+                f"The store {path} has {name} size {size}, not {expected_size}",
                 hint="Use the checkpoint that wrote it, or another store.",
             )
 

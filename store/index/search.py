@@ -13,7 +13,7 @@ from store.labels import Within
 
 MAX_TERMS = 64
 SAMPLE = 20_000
-"""Chunks, the newest, in which words are counted: the time does not grow with the bank."""
+"""Chunks, the newest, in which words are counted: the time does not grow with the store."""
 _MAX_LENGTH = 64
 # Beyond this a question is a document: its beginning and end say enough.
 _MAX_CHARACTERS = 100_000
@@ -45,11 +45,11 @@ def terms(text: str) -> list[str]:
         half = _MAX_CHARACTERS // 2
         text = f"{text[:half]} {text[-half:]}"
     text = _CONTRACTION.sub(" ", unicodedata.normalize("NFC", text)).casefold()
-    found = dict.fromkeys(word for word in _WORD.findall(text) if len(word) <= _MAX_LENGTH)
-    words = [word for word in found if word not in STOP_WORDS] or list(found)
+    distinct = dict.fromkeys(word for word in _WORD.findall(text) if len(word) <= _MAX_LENGTH)
+    words = [word for word in distinct if word not in STOP_WORDS] or list(distinct)
     if len(words) > MAX_TERMS:
-        kept = set(sorted(words, key=len, reverse=True)[:MAX_TERMS])
-        words = [word for word in words if word in kept]
+        longest = set(sorted(words, key=len, reverse=True)[:MAX_TERMS])
+        words = [word for word in words if word in longest]
     return words
 
 

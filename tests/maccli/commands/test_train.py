@@ -9,7 +9,7 @@ import pytest
 
 from maccli.training import train as service
 from maccli.training.train import Run, Told
-from models.data.files import Source
+from models.data.files import DataSource
 from models.training.settings import TrainConfig
 from models.training.trainer import StepReport
 
@@ -41,7 +41,7 @@ def test_options_reach_the_trainer(mac: Mac, trained: list[tuple[Run, TrainConfi
     )
     assert (ran.code, ran.out) == (0, "made\n")
     run, config = trained[0]
-    assert run.sources == [Source(Path("a.jsonl"), 2.0), Source(Path("b.json"), 1.0)]
+    assert run.sources == [DataSource(Path("a.jsonl"), 2.0), DataSource(Path("b.json"), 1.0)]
     assert (run.rank, run.device, run.resume, run.out) == (64, "cpu", True, Path("made"))
     assert "mac model default made" in ran.err and "mac store rebuild -m made" in ran.err
     assert (config.steps, config.groups, config.documents, config.seed) == (7, 3, 4, 3)

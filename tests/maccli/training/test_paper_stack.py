@@ -11,7 +11,7 @@ import pytest
 
 from maccli.training import train as service
 from maccli.training.train import Run
-from models.paper.setup import Choice
+from models.paper.setup import PaperOptions
 from models.training.settings import TrainConfig
 
 from ..conftest import Ran
@@ -179,7 +179,7 @@ def test_the_example_of_settings_is_understood(
     file = Path(__file__).parents[3] / "examples" / "train" / "paper-smollm2-135m.toml"
     assert mac("train", "--config", str(file), "--data", "a.jsonl", "--out", "made").code == 0
     ((run, config),) = runs
-    assert run.paper == Choice(amortizer="encoder", tokens=12)
+    assert run.paper == PaperOptions(amortizer="encoder", tokens=12)
     assert (config.backprop_dropout, config.learning_rate, config.steps) == (0.5, 1e-4, 2000)
     assert (config.groups, config.documents, config.accumulate) == (2, 4, 1)
 

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.data.files import Example, Source, parse_source, read, stream
+from models.data.files import DataSource, Example, parse_source, read, read_lines
 from models.errors import DataError
 
 LINE = {
@@ -211,27 +211,27 @@ def test_an_endless_line_stops_early(lines: Write, monkeypatch: pytest.MonkeyPat
 
 def test_reading_is_lazy(lines: Write) -> None:
     path = lines(LINE, "broken\n")
-    assert next(iter(stream(path))).id == "a-1"
+    assert next(iter(read_lines(path))).id == "a-1"
 
 
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        ("a.jsonl", Source(Path("a.jsonl"), 1.0)),
-        ("a.jsonl:2.5", Source(Path("a.jsonl"), 2.5)),
-        ("dir:x/a.jsonl", Source(Path("dir:x/a.jsonl"), 1.0)),
-        ("dir:x/a.jsonl:3", Source(Path("dir:x/a.jsonl"), 3.0)),
-        (":2", Source(Path(":2"), 1.0)),
+        ("a.jsonl", DataSource(Path("a.jsonl"), 1.0)),
+        ("a.jsonl:2.5", DataSource(Path("a.jsonl"), 2.5)),
+        ("dir:x/a.jsonl", DataSource(Path("dir:x/a.jsonl"), 1.0)),
+        ("dir:x/a.jsonl:3", DataSource(Path("dir:x/a.jsonl"), 3.0)),
+        (":2", DataSource(Path(":2"), 1.0)),
     ],
 )
-def test_sources_with_weights(text: str, source: Source) -> None:
+def test_sources_with_weights(text: str, source: DataSource) -> None:
     assert parse_source(text) == source
 
 
 def test_an_existing_file_keeps_its_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a:2").write_text("")
-    assert parse_source("a:2") == Source(Path("a:2"))
+    assert parse_source("a:2") == DataSource(Path("a:2"))
 
 
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf"])

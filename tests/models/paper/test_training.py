@@ -19,7 +19,7 @@ from models.errors import CheckpointError
 from models.memory import checkpoint
 from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod, instruction_prefix
-from models.paper.objective import amortize, draw_kept, loss, visible
+from models.paper.objective import amortize, draw_with_gradient, loss, visible
 from models.paper.reading import StateReader, TokenReader, collate
 from models.paper.stack import PaperStack
 from models.stacks import config_of, load_stack
@@ -133,13 +133,13 @@ def test_dropped_documents_have_no_backward_pass(stack: PaperStack, reader: Toke
 
 def test_documents_are_kept_at_random() -> None:
     rng = random.Random(0)
-    drawn = [draw_kept(8, 0.75, rng) for _ in range(2000)]
+    drawn = [draw_with_gradient(8, 0.75, rng) for _ in range(2000)]
     assert {sum(kept) for kept in drawn} == {2}
     for k in range(8):
         assert sum(kept[k] for kept in drawn) == pytest.approx(500, abs=80)
     pairs = Counter(tuple(k for k, kept in enumerate(row) if kept) for row in drawn)
     assert len(pairs) == 28
-    assert sum(draw_kept(3, 0.99, rng)) == 1 and all(draw_kept(3, 0.0, rng))
+    assert sum(draw_with_gradient(3, 0.99, rng)) == 1 and all(draw_with_gradient(3, 0.0, rng))
 
 
 def test_the_prefix_starts_from_an_instruction(stack: PaperStack, lm: BaseLM) -> None:

@@ -21,7 +21,7 @@ from models.paper.config import PaperConfig
 from models.paper.method import PaperMethod
 from models.paper.reading import StateReader
 from models.training.batches import Batch
-from models.training.method import Method
+from models.training.method import TrainingMethod
 from models.training.settings import TrainConfig, autocast, average_gradients
 from models.training.trainer import Trainer
 
@@ -42,7 +42,7 @@ def make(
 
     def trainer(settings: TrainConfig = SETTINGS, out: str = "out") -> Trainer:
         memory: LatentMemory = build_memory(tiny_llama)
-        method: Method = LatentMethod(settings, memory.config, memory.lm)
+        method: TrainingMethod = LatentMethod(settings, memory.config, memory.lm)
         if request.param == "paper":
             encoder = SentenceEncoder.load(tiny_encoder, device=torch.device("cpu"))
             shape = memory.lm.shape
