@@ -214,7 +214,7 @@ class Mac:
     def remove_held(
         self, report: Report, *, on_outcome: Callable[[Outcome], None] | None = None
     ) -> None:
-        """Remove the documents that an ingest with `sync` has left as `Report.held_back`, after all."""
+        """Remove the documents that an ingest with `sync` has left as `Report.held_back`."""
         from maccli.service import sync as following
 
         following.remove_held_back(self.session, report, on_outcome)

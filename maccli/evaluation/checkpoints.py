@@ -77,7 +77,9 @@ def line_up(models: Sequence[str], folder: Path, device: str) -> list[Checkpoint
     leaders = {base: _leader(base, bases, configs) for base in bases}
     return [
         Checkpoint(
-            session.store_and_model(folder / f"{_last_part(model)}-{print_[:8]}", model, device=device),
+            session.store_and_model(
+                folder / f"{_last_part(model)}-{print_[:8]}", model, device=device
+            ),
             config,
             print_,
             name,

@@ -60,7 +60,7 @@ class Session:
         self, choice: StoreAndModel, *, transfer: Transfer | None = None, tell: Tell | None = None
     ) -> None:
         self.choice = choice
-        self.fingerprint = checkpoint.fingerprint(place.checkpoint)
+        self.fingerprint = checkpoint.fingerprint(choice.checkpoint)
         self.load_seconds = 0.0
         self._transfer = transfer
         self._tell = tell

@@ -18,7 +18,7 @@ import pytest
 
 from maccli import cli
 from maccli.service import session
-from maccli.service.session import StoreAndModel, Session
+from maccli.service.session import Session, StoreAndModel
 from models.memory import checkpoint
 from models.memory.modulation import Modulation
 from models.memory.relevance import RelevanceWeights
@@ -89,7 +89,7 @@ class FakeMemory:
     def encode_question(self, question: str) -> Any:
         vector = np.zeros(E, np.float32)
         for word in WORD.findall(question.lower()):
-            choice = self.vocabulary.setdefault(word, len(self.vocabulary))
+            place = self.vocabulary.setdefault(word, len(self.vocabulary))
             vector[place] += len(word) > 3
         return vector / max(1.0, float(np.linalg.norm(vector)))
 
@@ -101,9 +101,7 @@ class FakeMemory:
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         return [match.span() for match in _words(text)]
 
-    def answer(
-        self, question: str, selected: Sequence[Any], *, max_new_tokens: int
-    ) -> FakeStream:
+    def answer(self, question: str, selected: Sequence[Any], *, max_new_tokens: int) -> FakeStream:
         asked = {tuple(_latent(word)) for word in question.split() if len(word) > 3}
         attention = [
             s.spread(
@@ -115,9 +113,7 @@ class FakeMemory:
         self.calls.append(("answer", len(selected)))
         return FakeStream([" An", " answer", f" from {len(selected)}."], attention, tokens)
 
-    def answer_rag(
-        self, question: str, texts: Sequence[str], *, max_new_tokens: int
-    ) -> FakeStream:
+    def answer_rag(self, question: str, texts: Sequence[str], *, max_new_tokens: int) -> FakeStream:
         return FakeStream([f"Read {len(texts)} texts."], [], 0)
 
 

@@ -12,7 +12,7 @@ from maccli.reading.files import find
 from maccli.service import amortizing, sync
 from maccli.service.ask import Options, ask
 from maccli.service.ingest import Piped, ingest
-from maccli.service.session import StoreAndModel, Session
+from maccli.service.session import Session, StoreAndModel
 from store.errors import FingerprintMismatchError
 from store.labels import Labels
 from store.store import Store

@@ -10,7 +10,7 @@ import pytest
 from maccli.reading.files import find
 from maccli.service import session as session_module
 from maccli.service.ingest import ingest
-from maccli.service.session import StoreAndModel, Session
+from maccli.service.session import Session, StoreAndModel
 
 from ..conftest import FakeMemory, make_checkpoint
 

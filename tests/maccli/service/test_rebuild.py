@@ -10,7 +10,7 @@ import pytest
 from maccli.service import amortizing
 from maccli.service.ingest import Piped, ingest
 from maccli.service.rebuild import clean, plan, rebuild
-from maccli.service.session import StoreAndModel, Session
+from maccli.service.session import Session, StoreAndModel
 from store.labels import Labels
 from store.moving.rebuild import DRAFT
 
@@ -63,7 +63,9 @@ def test_a_long_document_is_resumed_in_the_middle(
         clean(session)
 
 
-def test_a_part_of_a_document_stays_one(opened: Session, other: StoreAndModel, memory: FakeMemory) -> None:
+def test_a_part_of_a_document_stays_one(
+    opened: Session, other: StoreAndModel, memory: FakeMemory
+) -> None:
     interrupt(memory, "Sentence4 ")
     ingest(opened, [Piped(LONG.encode(), "long")])
     memory.before_amortize = lambda texts: None

@@ -13,7 +13,7 @@ import pytest
 from maccli.service import sync as service
 from maccli.service.ingest import ingest
 from maccli.service.report import Report
-from maccli.service.session import StoreAndModel, Session
+from maccli.service.session import Session, StoreAndModel
 from store.labels import Labels
 from store.store import Store
 

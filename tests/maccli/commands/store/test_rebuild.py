@@ -10,7 +10,7 @@ import pytest
 from maccli.reading.files import find
 from maccli.service import amortizing, rebuild
 from maccli.service.ingest import ingest
-from maccli.service.session import StoreAndModel, Session
+from maccli.service.session import Session, StoreAndModel
 from store.store import Store
 
 from ...conftest import FakeMemory, Ran, make_checkpoint
