@@ -77,6 +77,21 @@ def test_writing_leaves_other_lines_alone(file: Path, value: str) -> None:
     assert file.read_text().startswith("# mine\nk = 4  # four\n")
 
 
+def test_the_file_is_read_once_until_it_changes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("k = 4")
+    reads: list[str] = []
+    loads = tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: reads.append(text) or loads(text))
+    for _ in range(3):
+        assert config.resolve("k").value == 4
+        assert config.resolve("device").value == "auto"
+    assert reads == ["k = 4"]
+    file.write_text("k = 12")
+    assert config.resolve("k").value == 12
+
+
 def test_config_commands(mac: Callable[..., Ran], file: Path) -> None:
     file.write_text("k = 4")
     assert mac("config", "path").out == f"{file}\n"
