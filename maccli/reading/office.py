@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 def is_word(data: bytes) -> bool:
-    """Tell whether an archive is a Word document (.docx)."""
+    """Return whether an archive is a Word document (.docx)."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _BODY in archive.namelist()

@@ -305,6 +305,6 @@ class _Job:
             yield KeptChunk(row.id, position, chunk.start, chunk.end, chunk.text)
 
     def _new(self, position: int) -> NewChunk:
-        chunk, made = self.chunks[position], self.ready[position]
-        arrays = (made.latents, made.scales, made.key)
+        chunk, modulation = self.chunks[position], self.ready[position]
+        arrays = (modulation.latents, modulation.scales, modulation.key)
         return NewChunk(position, chunk.start, chunk.end, chunk.text, *arrays)

@@ -106,7 +106,7 @@ def ask(
     Raises:
         MacError: the question is empty or too long, or there is nothing in the store.
         StoreError: the store cannot be used.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
         ModelError: the model cannot be used.
     """
     options = options or Options()
@@ -135,12 +135,7 @@ def answer(
 ) -> Answer:
     """Answer from evidence, or abstain; what was drawn on is counted in the store.
 
-    Arguments as for `ask`; `evidence` without documents gives the base LM's own answer.
-
-    Raises:
-        StoreError: the store cannot be used.
-        WeightsError: the base weights cannot be had.
-        ModelError: the model cannot be used.
+    Arguments and errors as for `ask`; `evidence` without documents gives the base LM's own answer.
     """
     timings = {**evidence.seconds, "generate": 0.0}
     loaded = session.load_seconds

@@ -98,9 +98,6 @@ def retrieve(
 
     Raises:
         MacError: there is no store, or it is empty.
-        StoreError: the store cannot be used.
-        WeightsError: the weights cannot be had.
-        ModelError: the model cannot be used.
     """
     store = session.require_store()
     loaded = session.load_seconds

@@ -88,7 +88,7 @@ def ingest(
     the same call finishes a document of which a part was written.
 
     Args:
-        session: the store, made if there is none, and the model, loaded if anything has changed.
+        session: the store, created if there is none, and the model, loaded if anything has changed.
         items: what to ingest.
         encoding: of every file; None finds it out.
         name: the document's name in the store, if there is just one.
@@ -100,7 +100,7 @@ def ingest(
 
     Raises:
         StoreError: the store cannot be used or written.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
         ModelError: the model cannot be used.
     """
     settings = _Settings(encoding, name, labels, missing, dry_run)

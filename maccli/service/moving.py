@@ -47,7 +47,7 @@ def export(store: Store, target: str, *, force: bool = False) -> int | None:
 
 
 def load(folder: Path, file: str, policy: Policy, advance: Advance | None = None) -> Imported:
-    """Take an export from a file or stdin ("-") into the store in `folder`, made if need be.
+    """Take an export from a file or stdin ("-") into the store in `folder`, created if need be.
 
     Args:
         folder: of the store.

@@ -70,7 +70,7 @@ def rebuild(session: Session, progress: Progress | None = None) -> int:
 
     Raises:
         StoreError: there is no store, or it cannot be written.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
         MacError: there is no permission to write to it.
     """
     done = 0

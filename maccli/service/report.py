@@ -1,4 +1,4 @@
-"""What became of the files of one ingest, one by one and in sums."""
+"""The result of one ingest for each file, and the sums."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file.
+    """The result for one file.
 
     Attributes:
         source: the document.
@@ -47,7 +47,7 @@ class Outcome:
 class HeldBack:
     """Documents of a folder whose files are gone, so many that it looks like an accident.
 
-    They stay until somebody says that they are to go.
+    They stay until somebody agrees to remove them.
 
     Attributes:
         folder: the folder.

@@ -24,12 +24,12 @@ class Passage:
         title: of the document, if it has one.
         chunk: the position of the chunk in it, from 0.
         start: offset of the passage in the document's text.
-        end: offset behind it.
+        end: offset of its end.
         text: the passage, whole.
         score: relevance, in nats.
         weight: its share; the weights of all passages add up to 1.
         match_start: offset in `text` of the sentence that matches best.
-        match_end: offset behind it.
+        match_end: offset of its end.
     """
 
     source: str
@@ -72,7 +72,7 @@ def search(
     Raises:
         MacError: the question is empty or too long, or there is nothing in the store.
         StoreError: the store cannot be used.
-        WeightsError: the encoder's weights cannot be had.
+        WeightsError: the encoder's weights cannot be downloaded or read.
         ModelError: the model cannot be used.
     """
     evidence = retrieve(

@@ -84,8 +84,8 @@ class Session:
         """The model, loaded at the first use; its frozen base models are loaded at theirs.
 
         Raises:
-            WeightsError: the base weights cannot be had.
             CheckpointError: the checkpoint cannot be used.
+            ModelError: there is no such device.
         """
         if self._model is None:
             begun = time.perf_counter()
@@ -125,7 +125,7 @@ class Session:
         raise no_documents(self.choice.store, exists=store is not None, exit_code=NOTHING_FOUND)
 
     def create_store(self) -> Store:
-        """Return the store, made if there is none."""
+        """Return the store, created if there is none."""
         if self._store is None:
             config = self.model.config
             self._store = Store.open(

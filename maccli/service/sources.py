@@ -30,7 +30,7 @@ class Source:
         source: the document.
         chunk: the position of the chunk in it, from 0.
         start: offset of the sentence in the document's text.
-        end: offset behind it.
+        end: offset of its end.
         weight: relevance of the chunk; all of an answer's weights add up to 1. It is 0 for a chunk
             that was not selected itself, but shares a merged modulation with one that was.
         text: the sentence.

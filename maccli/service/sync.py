@@ -2,7 +2,7 @@
 
 What counts is what the files hold, not when they were written. Only documents below the followed
 folders are ever removed. If so many files are gone that it looks like an accident (a disk that is
-not mounted, a folder moved away), their documents are held: they stay until somebody agrees.
+not mounted, a folder moved away), their documents are held back: they stay until somebody agrees.
 """
 
 from __future__ import annotations
@@ -86,9 +86,6 @@ def survey(session: Session, paths: Sequence[str]) -> Survey:
     Args:
         session: the store.
         paths: the folders; a missing one is remembered as such.
-
-    Raises:
-        StoreError: the store cannot be used.
     """
     store = session.store
     own_folder = files.source_name(session.choice.store)
@@ -137,8 +134,8 @@ def sync(
     Ctrl-C ends the work; what was written is kept, and nothing is removed then.
 
     Args:
-        session: the store, made if there is none, and the model, loaded if anything has changed.
-        survey: of the folders, made just before.
+        session: the store, created if there is none, and the model, loaded if anything has changed.
+        survey: of the folders, taken just before.
         encoding: of every file; None finds it out.
         labels: what to change about the tags and dates of all files' documents.
         certain: remove whatever is missing, even if it looks like an accident.
@@ -148,7 +145,7 @@ def sync(
 
     Raises:
         StoreError: the store cannot be used or written.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
         ModelError: the model cannot be used.
     """
     report = ingest(
@@ -177,11 +174,7 @@ def sync(
 def remove_held_back(
     session: Session, report: Report, tell: Callable[[Outcome], None] | None = None
 ) -> None:
-    """Remove the documents that `sync` held, after somebody has agreed.
-
-    Raises:
-        StoreError: the store cannot be used or written.
-    """
+    """Remove the documents that `sync` held back, after somebody has agreed."""
     for held in report.held_back:
         _remove(session, report, held.documents, tell)
     report.held_back.clear()
@@ -194,7 +187,7 @@ def _remove(
     tell: Callable[[Outcome], None] | None,
 ) -> None:
     for source, emptied in sorted(documents.items()):
-        # A file that has come back while the others were amortized is for the next time.
+        # A file that came back while the others were amortized is left to the next call.
         if not emptied and not files.is_missing(source):
             continue
         store = session.store

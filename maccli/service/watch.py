@@ -17,7 +17,7 @@ _RETRY_SECONDS = 1.0
 
 
 def bursts(folders: Sequence[str], store: str) -> Iterator[None]:
-    """Yield once the folders are watched, then after every burst of changes in them, for ever.
+    """Yield once the folders are watched, then after every burst of changes, until it is stopped.
 
     What changes while the caller is at work is the next burst. A folder that disappears ends a
     burst, too; when it is back it is watched again.

@@ -54,12 +54,12 @@ def word(*lines: str, title: str = "", row: list[str] | None = None) -> bytes:
 
 
 def test_a_pdf_gives_the_text_of_its_pages_with_lines_joined():
-    made = pdf(
+    file = pdf(
         ["The Lantern Cup was won by an inter-", "national team from", "Quillhaven."],
         ["A second page."],
         title="The Lantern  Cup",
     )
-    loaded = from_bytes(made, "cup.pdf")
+    loaded = from_bytes(file, "cup.pdf")
     assert loaded.text == (
         "The Lantern Cup was won by an international team from\nQuillhaven.\n\nA second page."
     )
@@ -67,8 +67,8 @@ def test_a_pdf_gives_the_text_of_its_pages_with_lines_joined():
 
 
 def test_sentences_broken_at_the_end_of_a_line_are_whole_again():
-    made = pdf(["It rained on the", "third day of", "2031, a", "Monday."])
-    assert from_bytes(made, "a.pdf").text == "It rained on the third day of 2031, a\nMonday."
+    file = pdf(["It rained on the", "third day of", "2031, a", "Monday."])
+    assert from_bytes(file, "a.pdf").text == "It rained on the third day of 2031, a\nMonday."
 
 
 def test_a_pdf_is_known_by_its_beginning_whatever_its_name():
@@ -96,8 +96,8 @@ def test_a_damaged_pdf_is_refused_or_read_but_never_an_accident(end: int):
 
 
 def test_word_gives_paragraphs_rows_and_title():
-    made = word("First.", "", "Second.", title="Minutes", row=["Name", "Age"])
-    loaded = from_bytes(made, "minutes.docx")
+    file = word("First.", "", "Second.", title="Minutes", row=["Name", "Age"])
+    loaded = from_bytes(file, "minutes.docx")
     assert loaded.text == "First.\n\nSecond.\n\nName | Age"
     assert loaded.title == "Minutes"
     assert loaded.media_type == office.WORD
