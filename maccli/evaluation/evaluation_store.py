@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 GROUP = 256
 """Modulations that are read together where a question reads all of them."""
-_GROUP_TOKENS = 8192
-"""Tokens that are amortized together; a fixed number, so that modulations repeat on a CPU."""
 _EMBEDDED = 64
 
 
@@ -128,7 +126,7 @@ class EvaluationStore:
         number = 0
         begun = time.perf_counter()
         new = self._new(documents, progress)
-        for written in amortize_documents(timed, self.store, new, group_tokens=_GROUP_TOKENS):
+        for written in amortize_documents(timed, self.store, new):
             if written.complete:
                 number += 1
                 progress.advance(1)

@@ -8,10 +8,9 @@ in parts; what is stored of it answers at once, and running the same work again 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -27,11 +26,12 @@ if TYPE_CHECKING:
     from store.records import ChunkRow, Document
     from store.store import Store
 
-SECONDS = 4.0
-"""About the time in which a group of chunks is amortized and after which it is written."""
-SMALLEST_GROUP = 2048
-"""Tokens of the first group, and of any on a slow or busy machine: batches of fewer are poor."""
-_LARGEST_GROUP, _GROWTH = 2**17, 8
+GROUP_TOKENS = 8192
+"""Cut before the first of them is amortized: among so many, batches of equal length are full."""
+SECONDS = 3.0
+"""What is amortized is written after this time at the latest, give or take a batch."""
+_PART = 4
+"""A document is written in parts of at least so many chunks, apart from its last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,8 +111,6 @@ def amortize_documents(
     model: LoadedModel,
     store: Store,
     documents: Iterable[DocumentText],
-    *,
-    group_tokens: int | None = None,
 ) -> Iterator[Written]:
     """Cut, amortize and store documents, in their order.
 
@@ -123,8 +121,6 @@ def amortize_documents(
         model: cuts and amortizes.
         store: where the documents go.
         documents: read only as far as is needed to go on.
-        group_tokens: how many tokens are amortized together; None for as many as take `SECONDS` on
-            this machine. A given number makes modulations repeat bit for bit on a CPU.
 
     Yields:
         after each step what is stored of a document: once for a short one, several times for a
@@ -133,47 +129,68 @@ def amortize_documents(
     Raises:
         StoreError: the store cannot be written.
     """
-    size = group_tokens or SMALLEST_GROUP
     waiting = iter(documents)
     queue: deque[tuple[_Job, int]] = deque()
     while True:
-        jobs = _collect(model, store, waiting, queue, size, patient=group_tokens is not None)
-        if not (jobs or queue):
+        complete = _collect(model, store, waiting, queue)
+        if not (complete or queue):
             return
-        if batch := _take(queue, size):
-            begun = time.perf_counter()
-            modulations = model.amortize([job.chunks[i].text for job, i in batch])
-            if group_tokens is None:
-                size = _adapted(size, _tokens(batch), time.perf_counter() - begun)
-            for (job, i), modulation in zip(batch, modulations, strict=True):
+        for job in complete:
+            yield from _write(model, store, job, queue)
+        group = _take(queue)
+        written_at = time.perf_counter()
+        for batch in _batches(model, group):
+            lacking = [(job, i) for job, i in batch if job.lacks(i)]  # not written by others now
+            modulations = model.amortize([job.chunks[i].text for job, i in lacking])
+            for (job, i), modulation in zip(lacking, modulations, strict=True):
                 job.ready[i] = modulation
-        for job in dict.fromkeys([*jobs, *(job for job, _ in batch)]):
-            if not (job.complete or job.document.content_hash):
-                continue  # a document without a hash cannot be told from another: all or nothing
-            present, written = _write(model, store, job)
-            if written is not None:
-                yield written
-            if present is not job:
-                queue = deque(pair for pair in queue if pair[0] is not job)
-                queue.extendleft((present, i) for i in reversed(present.missing))
+            if time.perf_counter() - written_at >= SECONDS:
+                for job in dict.fromkeys(job for job, _ in group):
+                    if job.complete or len(job.ready) >= _PART:
+                        yield from _write(model, store, job, queue)
+                written_at = time.perf_counter()
+        for job in dict.fromkeys(job for job, _ in group):
+            yield from _write(model, store, job, queue)
 
 
-def _write(model: LoadedModel, store: Store, job: _Job) -> tuple[_Job, Written | None]:
-    """Write what is ready of a document.
+def _batches(
+    model: LoadedModel, group: Sequence[tuple[_Job, int]]
+) -> Iterator[list[tuple[_Job, int]]]:
+    """Yield chunks of similar length, as many as the model runs at a time.
 
-    Returns:
-        the document's job and what is stored. If another process has written the document
-        meanwhile, it is a new job, and there may be chunks to amortize before anything is written.
+    The model would make the same batches of the whole group: what a chunk becomes does not depend
+    on when it is written.
     """
+    from models.base.batching import length_batches
+
+    lengths = [job.chunks[i].tokens + 1 for job, i in group]  # with the begin of sequence
+    for places in length_batches(lengths, model.batch_tokens):
+        yield [group[place] for place in places]
+
+
+def _write(
+    model: LoadedModel, store: Store, job: _Job, queue: deque[tuple[_Job, int]]
+) -> Iterator[Written]:
+    """Write what is ready of a document, if anything, and yield what is stored then.
+
+    If another process has written the document meanwhile, the chunks that are missing now go to the
+    front of the queue.
+    """
+    if not (job.ready or (job.complete and job.status is None)):
+        return
+    if not (job.complete or job.document.content_hash):
+        return  # a document without a hash cannot be told from another: all or nothing
     while True:
         try:
-            return job, job.write(store, model.chunking)
+            yield job.write(store, model.chunking)
+            return
         except ChunksGoneError:
-            ready = job.ready
-            job = _Job.cut(model, store, job.document)
-            job.ready = {i: ready[i] for i in job.missing if i in ready}
+            job.compare(store)
+            waiting = [pair for pair in queue if pair[0] is not job]
+            queue.clear()
+            queue.extend([*((job, i) for i in job.missing), *waiting])
             if not job.complete:
-                return job, None
+                return
 
 
 def _collect(
@@ -181,16 +198,13 @@ def _collect(
     store: Store,
     waiting: Iterator[DocumentText],
     queue: deque[tuple[_Job, int]],
-    size: int,
-    *,
-    patient: bool,
 ) -> list[_Job]:
-    """Cut documents until the queue holds `size` tokens; return those that need no amortizing."""
+    """Cut documents until the queue holds a group; return those that need no amortizing."""
     complete: list[_Job] = []
     tokens = _tokens(queue)
     begun = time.perf_counter()
-    while tokens < size:
-        if not patient and (queue or complete) and time.perf_counter() - begun > SECONDS:
+    while tokens < GROUP_TOKENS:
+        if (queue or complete) and time.perf_counter() - begun > SECONDS:
             break  # reading is slow: write what there is
         document = next(waiting, None)
         if document is None:
@@ -208,21 +222,14 @@ def _tokens(pairs: Iterable[tuple[_Job, int]]) -> int:
     return sum(job.chunks[i].tokens for job, i in pairs)
 
 
-def _take(queue: deque[tuple[_Job, int]], size: int) -> list[tuple[_Job, int]]:
-    """Take chunks of about `size` tokens from the queue, at least one."""
-    batch: list[tuple[_Job, int]] = []
+def _take(queue: deque[tuple[_Job, int]]) -> list[tuple[_Job, int]]:
+    """Take the chunks of a group from the queue."""
+    group: list[tuple[_Job, int]] = []
     tokens = 0
-    while queue and tokens < size:
-        batch.append(queue.popleft())
-        tokens += _tokens(batch[-1:])
-    return batch
-
-
-def _adapted(last: int, tokens: int, seconds: float) -> int:
-    """Return a size of groups that takes about `SECONDS`, a power of two, from the last one."""
-    fitting = tokens / max(seconds, 1e-6) * SECONDS
-    size = 1 << round(math.log2(min(max(fitting, SMALLEST_GROUP), last * _GROWTH)))
-    return min(size, _LARGEST_GROUP)
+    while queue and tokens < GROUP_TOKENS:
+        group.append(queue.popleft())
+        tokens += _tokens(group[-1:])
+    return group
 
 
 @dataclass(slots=True, eq=False)
@@ -234,30 +241,41 @@ class _Job:
     reused: dict[int, ChunkRow]  # chunks of the stored version that have the same text
     ready: dict[int, Modulation] = field(default_factory=dict)  # not written yet
     status: Literal["added", "updated"] | None = None  # None as long as nothing is written
-    amortized: int = 0  # and written
-    tokens: int = 0
+    written: set[int] = field(default_factory=set)  # chunks that were amortized and written
+    tokens: int = 0  # of these
 
     @classmethod
     def cut(cls, model: LoadedModel, store: Store, document: DocumentText) -> _Job:
         """Cut a document into chunks, and look which of them are stored already."""
         chunks = chunking.split(document.text, model.count_tokens, model.config.chunk_tokens)
-        stored = store.document(document.source)
+        job = cls(document, chunks, {})
+        job.compare(store)
+        return job
+
+    def compare(self, store: Store) -> None:
+        """Look which chunks the stored version has, as if nothing had been written yet."""
+        stored = store.document(self.document.source)
         rows: dict[str, list[ChunkRow]] = {}
         if stored is not None and not stored.damaged:
             for row in reversed(store.chunks(stored.id)):
                 rows.setdefault(row.text, []).append(row)
-        same = {i: rows[c.text].pop() for i, c in enumerate(chunks) if rows.get(c.text)}
-        return cls(document, chunks, same)
+        self.reused = {i: rows[c.text].pop() for i, c in enumerate(self.chunks) if rows.get(c.text)}
+        self.ready = {i: m for i, m in self.ready.items() if i not in self.reused}
+        self.status, self.written, self.tokens = None, set(), 0
+
+    def lacks(self, i: int) -> bool:
+        """Return whether a chunk has yet to be amortized."""
+        return not (i in self.reused or i in self.ready or i in self.written)
 
     @property
     def missing(self) -> list[int]:
         """The chunks that have yet to be amortized, in the order of the text."""
-        return [i for i in range(len(self.chunks)) if i not in self.reused and i not in self.ready]
+        return [i for i in range(len(self.chunks)) if self.lacks(i)]
 
     @property
     def complete(self) -> bool:
         """Whether every chunk is stored or ready."""
-        return len(self.reused) + self.amortized + len(self.ready) == len(self.chunks)
+        return not self.missing
 
     def write(self, store: Store, rules: str) -> Written:
         """Write what is ready: the first time with the chunks that are reused.
@@ -285,14 +303,14 @@ class _Job:
         else:
             known = document.content_hash
             stored = store.extend(document.source, content_hash=known, chunks=fresh)
-        self.amortized += len(fresh)
+        self.written.update(self.ready)
         self.tokens += sum(len(chunk.scales) for chunk in fresh)
         self.ready.clear()
         reused_bytes = sum(row.bytes for row in self.reused.values())
         return Written(
             document,
             self.status,
-            self.amortized,
+            len(self.written),
             self.tokens,
             stored.bytes - reused_bytes if stored else 0,
             len(self.reused),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from models.base.batching import batch_tokens
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM, Prefix
 from models.memory.base_models import BaseModels
@@ -115,6 +116,11 @@ class Answerer(LoadedModel, ABC):
     def prompt(self, question: str) -> list[int]:
         """Return the token ids that the base LM reads under a question's modulation."""
         return self.opening() + self.lm.tokenize([question_prompt(question)])[0]
+
+    @property
+    def batch_tokens(self) -> int:
+        """See `LoadedModel.batch_tokens`."""
+        return batch_tokens(self.lm.device)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, in the base LM's vocabulary."""

@@ -133,6 +133,11 @@ class LoadedModel(Protocol):
     chunking: str
     relevance: RelevanceWeights
 
+    @property
+    @abstractmethod
+    def batch_tokens(self) -> int:
+        """How many tokens, padding included, `amortize` runs through the base LM at a time."""
+
     @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, in the base LM's vocabulary."""

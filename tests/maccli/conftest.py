@@ -70,6 +70,7 @@ class FakeMemory:
     vocabulary: dict[str, int] = field(default_factory=dict)
     calls: list[tuple[str, int]] = field(default_factory=list)
     before_amortize: Callable[[Sequence[str]], None] = lambda texts: None
+    batch_tokens: int = 10**9
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]

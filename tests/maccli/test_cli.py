@@ -224,7 +224,8 @@ class OutOfMemoryError(RuntimeError):
         (OutOfMemoryError("CUDA\nlong"), "Error: CUDA\nHint: Compute on the processor"),
         (
             ModuleNotFoundError("x", name="matplotlib"),
-            "Error: matplotlib is not installed.\nHint: Install the extra: pip install 'maccli[plot]'",
+            "Error: matplotlib is not installed.\n"
+            "Hint: Install the extra: pip install 'maccli[plot]'",
         ),
         (StoreBusyError("Busy"), "Error: Busy\nHint: Another mac is writing"),
         (StoreBusyError("Busy", hint="Wait."), "Error: Busy\nHint: Wait.\n"),

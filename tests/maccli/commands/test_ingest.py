@@ -85,8 +85,7 @@ def test_a_folder_is_taken_with_everything_in_it(mac: Mac, work: Path, memory: F
 def test_a_document_that_is_finished_later(
     mac: Mac, work: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(amortizing, "SMALLEST_GROUP", 1)
-    monkeypatch.setattr(amortizing, "_LARGEST_GROUP", 1)
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 1)
     sentences = [f"Sentence number {n} of this book tells of one more thing." for n in range(12)]
     (work / "book.txt").write_text(" ".join(sentences))
     calls: list[int] = []

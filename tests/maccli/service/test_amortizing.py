@@ -36,12 +36,15 @@ def amortized(memory: FakeMemory) -> list[int]:
     return [number for call, number in memory.calls if call == "amortize"]
 
 
-def test_short_documents_together_and_a_long_one_in_parts(store: Store) -> None:
+def test_short_documents_together_and_a_long_one_in_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 60)
     memory = FakeMemory()
     documents = [document("a", 1), document("b", 2), document("long", *range(3, 10))]
     steps = [
         (w.document.source, w.status, w.chunks, w.total, w.complete)
-        for w in amortize_documents(memory, store, documents, group_tokens=60)
+        for w in amortize_documents(memory, store, documents)
     ]
     assert amortized(memory) == [4, 4, 1]
     assert steps == [
@@ -53,7 +56,10 @@ def test_short_documents_together_and_a_long_one_in_parts(store: Store) -> None:
     ]
 
 
-def test_what_was_yielded_is_stored_and_the_rest_not_read(store: Store) -> None:
+def test_what_was_yielded_is_stored_and_the_rest_not_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 1)
     read: list[str] = []
 
     def documents() -> Iterator[DocumentText]:
@@ -61,7 +67,7 @@ def test_what_was_yielded_is_stored_and_the_rest_not_read(store: Store) -> None:
             read.append(name)
             yield document(name, ord(name))
 
-    steps = amortize_documents(FakeMemory(), store, documents(), group_tokens=1)
+    steps = amortize_documents(FakeMemory(), store, documents())
     written = next(steps)
     assert read == ["a"]
     assert [d.source for d in store.documents()] == ["a"]
@@ -80,34 +86,67 @@ def test_everything_that_is_known_of_a_document_is_stored(store: Store) -> None:
     assert (stored.characters, stored.chunking) == (len(text.text), "sentence-1:20")
 
 
-def test_a_document_without_a_hash_is_written_whole(store: Store) -> None:
+def test_a_document_without_a_hash_is_written_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 20)
     damaged = document("a", 1, 2, 3, content_hash="")
-    steps = [w.chunks for w in amortize_documents(FakeMemory(), store, [damaged], group_tokens=20)]
+    steps = [w.chunks for w in amortize_documents(FakeMemory(), store, [damaged])]
     assert steps == [3]
 
 
-@pytest.mark.parametrize(
-    ("speed", "groups"), [(50, [2048] * 15), (500, [2048] * 15), (1500, [2048, *[8192] * 4])]
-)
-def test_groups_follow_the_speed(
-    store: Store, monkeypatch: pytest.MonkeyPatch, speed: int, groups: list[int]
+def test_a_group_is_amortized_in_the_model_s_batches_and_written_every_few_seconds(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory, now = FakeMemory(), [0.0]
+    memory.batch_tokens = 64  # four chunks of 15 tokens and a begin of sequence
     monkeypatch.setattr(amortizing.time, "perf_counter", lambda: now[0])
 
     def work(texts: Sequence[str]) -> None:
-        now[0] += sum(memory.count_tokens(texts)) / speed  # tokens a second
+        now[0] += 1
 
     memory.before_amortize = work
+    long = document("long", *range(24))
     commits = [
-        (now[0], written.chunks)
-        for written in amortize_documents(
-            memory, store, [document("a", *[n % 300 for n in range(2048)])]
-        )
+        (w.document.source, w.chunks, now[0])
+        for w in amortize_documents(memory, store, [document("a", 30), long])
     ]
-    sizes = [15 * number for number in amortized(memory)]
-    assert sizes[:-1] == [pytest.approx(size, abs=15) for size in groups[: len(sizes) - 1]]
-    assert len(sizes) == len(groups) == len(commits)
+    assert amortized(memory) == [4] * 6 + [1]
+    assert commits == [
+        ("a", 1, 3),
+        ("long", 11, 3),
+        ("long", 23, 6),
+        ("long", 24, 7),
+    ]
+    stored = store.document("long")
+    assert stored is not None
+    assert [row.text for row in store.chunks(stored.id)] == long.text.split("\n\n")
+
+
+def test_a_crash_within_a_group_leaves_what_was_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = FakeMemory()
+    memory.batch_tokens = 64
+    monkeypatch.setattr(amortizing, "SECONDS", 0.0)
+    left = [3]
+
+    def work(texts: Sequence[str]) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    memory.before_amortize = work
+    text = document("long", *range(24))
+    with pytest.raises(KeyboardInterrupt):
+        list(amortize_documents(memory, store, [text]))
+    stored = store.document("long")
+    assert stored is not None and stored.partial
+    assert (stored.chunks, stored.expected) == (8, 24)
+    memory.before_amortize, memory.calls = lambda texts: None, []
+    (*_, last) = amortize_documents(memory, store, [text])
+    assert (last.reused, last.chunks, last.complete) == (8, 16, True)
+    assert sum(amortized(memory)) == 16
 
 
 def test_what_waits_is_written_while_reading_is_slow(
@@ -127,7 +166,10 @@ def test_what_waits_is_written_while_reading_is_slow(
 
 
 @pytest.mark.parametrize("meanwhile", ["another", "gone", "part"])
-def test_another_process_writes_the_document_meanwhile(store: Store, meanwhile: str) -> None:
+def test_another_process_writes_the_document_meanwhile(
+    store: Store, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 30)
     memory = FakeMemory()
     text = document("a", *range(6))
 
@@ -143,7 +185,7 @@ def test_another_process_writes_the_document_meanwhile(store: Store, meanwhile: 
                     list(amortize_documents(FakeMemory(), other, [text]))
 
     memory.before_amortize = interfere
-    steps = list(amortize_documents(memory, store, [text], group_tokens=30))
+    steps = list(amortize_documents(memory, store, [text]))
     assert steps[-1].complete
     stored = store.document("a")
     assert stored is not None and not stored.partial

@@ -26,8 +26,7 @@ def paragraph(number: int, words: int = 15) -> str:
 
 def group_tokens(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Amortize so many tokens together, however fast it goes."""
-    for name in ("SMALLEST_GROUP", "_LARGEST_GROUP"):
-        monkeypatch.setattr(amortizing, name, number)
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", number)
 
 
 def write(work: Path, documents: int = 3, chunks: int = 2) -> list[str]:

@@ -22,8 +22,7 @@ LONG = "\n\n".join(f"Sentence{n} {'word ' * 13}end." for n in range(6))
 @pytest.fixture
 def other(opened: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreAndModel:
     """A place whose store has a document and a part of another one, written by `opened`."""
-    for name in ("SMALLEST_GROUP", "_LARGEST_GROUP"):
-        monkeypatch.setattr(amortizing, name, 30)
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 30)
     ingest(opened, [Piped(b"The bridge was opened.", "a")], labels=Labels(tags=("red",)))
     checkpoint = make_checkpoint(tmp_path / "other", seed=1)
     return StoreAndModel(opened.choice.store, checkpoint, "other")

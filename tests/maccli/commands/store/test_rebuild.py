@@ -68,8 +68,7 @@ def test_a_rebuild_that_was_interrupted_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("SMALLEST_GROUP", "_LARGEST_GROUP"):
-        monkeypatch.setattr(amortizing, name, 1)
+    monkeypatch.setattr(amortizing, "GROUP_TOKENS", 1)
     model = ["-m", str(other_checkpoint(tmp_path, memory))]
     asked: list[int] = []
 
