@@ -31,7 +31,7 @@ GROUP_TOKENS = 8192
 SECONDS = 3.0
 """What is amortized is written after this time at the latest, give or take a batch."""
 _PART = 4
-"""A document is written in parts of at least so many chunks, apart from its last."""
+"""A document is written in parts of at least so many chunks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +43,7 @@ class DocumentText:
         text: what is cut and amortized.
         content_hash: of the document, kept to tell later whether it changed.
         title: for people to read.
-        media_type: of what the text was read from.
-        encoding: of what the text was read from.
+        media_type, encoding: of what the text was read from.
         labels: what to change about its tags and date.
     """
 
@@ -65,8 +64,7 @@ class Written:
         document: the document.
         status: whether it was added to the store or updated.
         chunks: how many were amortized for it.
-        tokens: of these chunks.
-        bytes: of their modulations on disk.
+        tokens, bytes: of these chunks, and of their modulations on disk.
         reused: how many were taken over from the stored version.
         total: how many chunks its text has.
     """
@@ -156,11 +154,7 @@ def amortize_documents(
 def _batches(
     model: LoadedModel, group: Sequence[tuple[_Job, int]]
 ) -> Iterator[list[tuple[_Job, int]]]:
-    """Yield chunks of similar length, as many as the model runs at a time.
-
-    The model would make the same batches of the whole group: what a chunk becomes does not depend
-    on when it is written.
-    """
+    """Yield the batches of similar length that the model would make of the whole group."""
     from models.base.batching import length_batches
 
     lengths = [job.chunks[i].tokens + 1 for job, i in group]  # with the begin of sequence
@@ -173,13 +167,12 @@ def _write(
 ) -> Iterator[Written]:
     """Write what is ready of a document, if anything, and yield what is stored then.
 
-    If another process has written the document meanwhile, the chunks that are missing now go to the
-    front of the queue.
+    What is missing because another process has changed the document goes to the queue's front.
     """
     if not (job.ready or (job.complete and job.status is None)):
         return
     if not (job.complete or job.document.content_hash):
-        return  # a document without a hash cannot be told from another: all or nothing
+        return  # without a hash it cannot be told from another: all or nothing
     while True:
         try:
             yield job.write(store, model.chunking)
@@ -201,7 +194,7 @@ def _collect(
 ) -> list[_Job]:
     """Cut documents until the queue holds a group; return those that need no amortizing."""
     complete: list[_Job] = []
-    tokens = _tokens(queue)
+    tokens = sum(job.chunks[i].tokens for job, i in queue)
     begun = time.perf_counter()
     while tokens < GROUP_TOKENS:
         if (queue or complete) and time.perf_counter() - begun > SECONDS:
@@ -212,14 +205,9 @@ def _collect(
         job = _Job.cut(model, store, document)
         if job.complete:
             complete.append(job)
-        pairs = [(job, i) for i in job.missing]
-        queue.extend(pairs)
-        tokens += _tokens(pairs)
+        queue.extend((job, i) for i in job.missing)
+        tokens += sum(job.chunks[i].tokens for i in job.missing)
     return complete
-
-
-def _tokens(pairs: Iterable[tuple[_Job, int]]) -> int:
-    return sum(job.chunks[i].tokens for job, i in pairs)
 
 
 def _take(queue: deque[tuple[_Job, int]]) -> list[tuple[_Job, int]]:
@@ -227,8 +215,9 @@ def _take(queue: deque[tuple[_Job, int]]) -> list[tuple[_Job, int]]:
     group: list[tuple[_Job, int]] = []
     tokens = 0
     while queue and tokens < GROUP_TOKENS:
-        group.append(queue.popleft())
-        tokens += _tokens(group[-1:])
+        job, i = queue.popleft()
+        group.append((job, i))
+        tokens += job.chunks[i].tokens
     return group
 
 
@@ -301,8 +290,8 @@ class _Job:
             )
             stored = store.document(document.source)
         else:
-            known = document.content_hash
-            stored = store.extend(document.source, content_hash=known, chunks=fresh)
+            hashed = document.content_hash
+            stored = store.extend(document.source, content_hash=hashed, chunks=fresh)
         self.written.update(self.ready)
         self.tokens += sum(len(chunk.scales) for chunk in fresh)
         self.ready.clear()
