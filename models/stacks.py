@@ -6,6 +6,7 @@ torch is imported only when networks are made.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,16 @@ from models.paper.config import PaperConfig
 if TYPE_CHECKING:
     from models.latent.memory import LatentMemory
     from models.latent.networks import LatentStack
+    from models.memory.base_models import BaseModels
     from models.paper.memory import PaperMemory
+    from models.paper.setup import PaperOptions as PaperOptions
     from models.paper.stack import PaperStack
+    from models.training.method import TrainingMethod
+    from models.training.settings import TrainConfig
     from models.weights.carriers import Transfer
 
+    AnyConfig = LatentConfig | PaperConfig
+    AnyStack = LatentStack | PaperStack
     AnyMemory = LatentMemory | PaperMemory
     """A loaded checkpoint of either stack."""
 
@@ -48,7 +55,7 @@ def as_latent(model: object) -> LatentMemory | None:
     return model if isinstance(model, LatentMemory) else None
 
 
-def config_of(path: Path) -> LatentConfig | PaperConfig:
+def config_of(path: Path) -> AnyConfig:
     """Return the checked config of a checkpoint.
 
     Raises:
@@ -61,7 +68,96 @@ def config_of(path: Path) -> LatentConfig | PaperConfig:
     return checkpoint.checked_config(path, CONFIGS[name])
 
 
-def load_stack(path: Path) -> LatentStack | PaperStack:
+def paper_options(**settings: Any) -> PaperOptions:
+    """Return the choices of a new checkpoint of the `paper` stack, see `models.paper.setup`."""
+    from models.paper.setup import PaperOptions
+
+    return PaperOptions(**settings)
+
+
+def latent_config(base: BaseModels, **settings: Any) -> LatentConfig:
+    """Return the config of a new checkpoint of the `latent` stack; as `new_config`."""
+    shape = base.lm.shape
+    return LatentConfig(
+        layers=shape.layers,
+        kv_heads=shape.kv_heads,
+        head_size=shape.head_size,
+        key_size=base.encoder.size,
+        **base.identities(),
+        **settings,
+    )
+
+
+def new_config(
+    base: BaseModels,
+    options: PaperOptions | None,
+    *,
+    latent_size: int,
+    training: dict[str, Any],
+    **settings: Any,
+) -> AnyConfig:
+    """Return the config of a new checkpoint.
+
+    Args:
+        base: the models that it is to stand on.
+        options: what a checkpoint of the `paper` stack is to be; None makes a `latent` one.
+        latent_size: R of a `latent` one.
+        training: what the config says of the run.
+        settings: other fields that both stacks have.
+
+    Raises:
+        WeightsError: a pretrained model cannot be had.
+        CheckpointError: a model does not suit the options, or a size does not fit.
+    """
+    if options is None:
+        return latent_config(base, latent_size=latent_size, training=training, **settings)
+    from models.paper import setup
+
+    identities = base.identities()
+    config = setup.describe(
+        options, base.lm, base.encoder, progress=base.progress, **identities, **settings
+    )
+    return replace(config, training=training)
+
+
+def method(
+    run: TrainConfig,
+    config: AnyConfig,
+    base: BaseModels,
+    *,
+    start: AnyStack | None = None,
+    options: PaperOptions | None = None,
+    cache: Path | None = None,
+) -> TrainingMethod:
+    """Return the method that trains a checkpoint of this config.
+
+    Args:
+        run: the trainer's settings.
+        config: of the checkpoint.
+        base: the models that it stands on.
+        start: networks to go on from, of the same config.
+        options: as for `new_config`.
+        cache: a folder for documents' features, which the `latent` stack keeps.
+
+    Raises:
+        WeightsError: a pretrained model cannot be had.
+        CheckpointError: the base LM is not the config's.
+    """
+    from models.latent.networks import LatentStack
+
+    if isinstance(config, LatentConfig):
+        from models.latent.method import LatentMethod
+
+        assert start is None or isinstance(start, LatentStack)
+        return LatentMethod(run, config, base.lm, cache, start)
+    from models.paper import setup
+
+    assert not isinstance(start, LatentStack)
+    question = options.question if options is not None else None
+    return setup.method(run, config, base.lm, base.encoder, start, base.progress, question=question)
+
+
+def load_stack(path: Path) -> AnyStack:
     """Return the networks of a checkpoint, float32, on the CPU.
 
     Raises:
@@ -69,7 +165,7 @@ def load_stack(path: Path) -> LatentStack | PaperStack:
             config.json says.
     """
     config = config_of(path)
-    stack: LatentStack | PaperStack
+    stack: AnyStack
     if isinstance(config, LatentConfig):
         from models.latent.networks import LatentStack
 

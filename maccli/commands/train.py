@@ -15,7 +15,7 @@ from maccli.output import Output
 from maccli.training import presets
 
 if TYPE_CHECKING:
-    from maccli.training.train import Told
+    from maccli.training.train import Callbacks
     from models.training.settings import TrainConfig
     from models.training.trainer import StepReport
 
@@ -65,6 +65,7 @@ config_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_from_file,
+    metavar="FILE",
     help="Take options from a TOML file: steps = 500, data = [...].",
 )
 DATA = (
@@ -74,8 +75,8 @@ DATA = (
         multiple=True,
         required=True,
         metavar="FILE[:WEIGHT]",
-        help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .zst; of a file with "
-        "splits, the train split. Repeat it to mix.",
+        help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .gz or .zst; of a "
+        "file with splits, the train split. Repeat it to mix.",
     ),
     click.option(
         "--dev",
@@ -88,18 +89,21 @@ DATA = (
     click.option(
         "--limit",
         type=click.IntRange(min=1),
-        help="Use at most this many documents a file.  [default: what the steps can use]",
+        metavar="N",
+        help="Use at most N documents a file.  [default: what the steps can use]",
     ),
     click.option(
         "--out",
         type=click.Path(file_okay=False, path_type=Path),
         required=True,
+        metavar="DIR",
         help="The new folder; log.jsonl in it gets a line a step.",
     ),
     click.option("--resume", is_flag=True, help="Go on with the run in --out."),
     click.option(
         "--cache",
         type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
         help="Keep documents' features here between runs.",
     ),
     config_option,
@@ -114,23 +118,29 @@ MODELS = (
     click.option(
         "--chunk-tokens",
         type=click.IntRange(min=8),
+        metavar="N",
         help="The longest piece of a document, in tokens.  [default: 192]",
     ),
 )
 STEPS = (
     click.option(
-        "--steps", type=click.IntRange(min=1), help="Number of optimiser steps.  [default: 2000]"
+        "--steps",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of optimiser steps.  [default: 2000]",
     ),
     click.option(
         "--epochs",
         type=click.IntRange(min=1),
-        help="Go through the questions this many times, instead of --steps.",
+        metavar="N",
+        help="Go through the questions N times, instead of --steps.",
     ),
     click.option(
         "--batch",
         type=click.IntRange(min=2),
         default=8,
         show_default=True,
+        metavar="N",
         help="Questions a batch, for each process; a multiple of --documents.",
     ),
     click.option(
@@ -138,20 +148,22 @@ STEPS = (
         type=click.IntRange(min=2),
         default=4,
         show_default=True,
-        help="Documents that a question has to be answered among.",
+        metavar="N",
+        help="Candidate documents a question.",
     ),
     click.option(
         "--accumulate",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
+        metavar="N",
         help="Batches a step, one after the other; their gradients are averaged.",
     ),
     click.option(
         "--precision",
         type=click.Choice(["fp32", "bf16"]),
         help="What to compute in; trained weights stay fp32.  [default: bf16 for the base model "
-        "where the hardware multiplies it, fp32 for the rest]",
+        "where the hardware supports it, fp32 for the rest]",
     ),
     click.option(
         "--gradient-checkpointing",
@@ -164,9 +176,12 @@ STEPS = (
         type=click.FloatRange(min=0, min_open=True),
         default=1.0,
         show_default=True,
-        help="The largest norm of a gradient.",
+        metavar="X",
+        help="Clip gradients to this norm.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Random seed."),
+    click.option(
+        "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
+    ),
     options.device_option,
     options.quiet_option,
 )
@@ -205,6 +220,7 @@ STEPS = (
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Numbers kept of each token of a document.  [default: 384]",
 )
 @click.option(
@@ -225,6 +241,7 @@ STEPS = (
 @click.option(
     "--tokens",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Latents of a document in the paper stack.  [default: 12]",
 )
 @click.option(
@@ -234,14 +251,23 @@ STEPS = (
     "low-rank weights in every layer.  [default: prefix]",
 )
 @click.option(
-    "--lora-rank", type=click.IntRange(min=1), help="Rank of --modulation lora.  [default: 8]"
+    "--lora-rank",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Rank of --modulation lora.  [default: 8]",
 )
-@click.option("--lr", type=float, help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack]")
+@click.option(
+    "--lr",
+    type=float,
+    metavar="X",
+    help="Learning rate.  [default: 1e-4; 1e-5 for the paper stack]",
+)
 @click.option(
     "--backprop-dropout",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
+    metavar="X",
     help="Share of documents without gradient.",
 )
 @options.apply(*STEPS)
@@ -271,7 +297,9 @@ def train(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
     preset = set(taken["preset"]) - set(taken["file"])
     settings.settle(given, {n for n in preset if ctx.get_parameter_source(n) is default})
     run, config = settings.understand(given)
-    folder = watched(ctx, quiet, config, run.out, lambda told: training.train(run, config, told))
+    folder = watched(
+        ctx, quiet, config, run.out, lambda callbacks: training.train(run, config, callbacks)
+    )
     Output(quiet=quiet or not training.is_main_process()).note(
         f"Make it yours: mac model default {folder}. "
         f"Then give it your store: mac store rebuild -m {folder}"
@@ -283,14 +311,14 @@ def watched(
     quiet: bool,
     config: TrainConfig,
     out: Path,
-    run: Callable[[Told], Path],
+    run: Callable[[Callbacks], Path],
 ) -> Path:
     """Show how a training goes, write its folder at the end and return it.
 
     `run` trains and returns the folder; the others are the command's context, its -q, the settings
     of the run and the folder.
     """
-    from maccli.training.train import Told, is_main_process
+    from maccli.training.train import Callbacks, is_main_process
 
     shown = Output(quiet=quiet or not is_main_process())
     try:
@@ -309,7 +337,7 @@ def watched(
                     f"{now.examples_per_second:.1f} examples/s"
                 )
 
-            folder = run(Told(report, shown.note, transfer))
+            folder = run(Callbacks(report, shown.note, transfer))
     except KeyboardInterrupt:
         shown.warn(f"interrupted. What was saved is in {out}: add --resume to go on.")
         ctx.exit(errors.INTERRUPTED)

@@ -18,6 +18,7 @@ from maccli.output import Output
 @click.option(
     "--rank",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Rank of the adapter.  [default: as many trained parameters as a checkpoint has]",
 )
 @click.option(
@@ -26,7 +27,9 @@ from maccli.output import Output
     metavar="ADAPTER",
     help="The adapter (`mac train-rival qa`) of the model that camels is to tune.",
 )
-@click.option("--lr", type=float, help="Learning rate.  [default: 5e-4; 1e-3 for camels]")
+@click.option(
+    "--lr", type=float, metavar="X", help="Learning rate.  [default: 5e-4; 1e-3 for camels]"
+)
 @options.apply(*STEPS)
 @click.pass_context
 def train_rival(
@@ -38,7 +41,7 @@ def train_rival(
     quiet: bool,
     **given: Any,
 ) -> None:
-    """Train what `mac eval` compares with.
+    """Train the baselines of `mac eval`.
 
     rag-lora is a LoRA adapter of the base model that reads documents' text; qa is one that answers
     from the question alone, from which tuning on documents starts; camels is the weighting network
@@ -61,7 +64,11 @@ def train_rival(
     run = settings.run_of(given)
     config = settings.settings_of(given, run, rival.learning_rate)
     folder = watched(
-        ctx, quiet, config, run.out, lambda told: rivals.train_rival(run, config, rival, told)
+        ctx,
+        quiet,
+        config,
+        run.out,
+        lambda callbacks: rivals.train_rival(run, config, rival, callbacks),
     )
     files = {"rag-lora": "rag-lora", "qa": "qa-base", "camels": "camels"}
     Output(quiet=quiet or not is_main_process()).note(

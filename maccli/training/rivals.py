@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from maccli.errors import USAGE, MacError
-from maccli.training.train import Frozen, Run, Told, fit, latent_config, load_frozen, read_data
+from maccli.training.train import Callbacks, Run, fit, load_base, read_data
 
 if TYPE_CHECKING:
     from models.base.lm import BaseLM
+    from models.memory.base_models import BaseModels
     from models.rivals.adapter import Adapter, Task
     from models.training.method import TrainingMethod
     from models.training.settings import TrainConfig
@@ -43,7 +44,7 @@ class Rival:
         return camels.LEARNING_RATE if self.name == "camels" else qa_tune.LEARNING_RATE
 
 
-def train_rival(run: Run, config: TrainConfig, rival: Rival, told: Told) -> Path:
+def train_rival(run: Run, config: TrainConfig, rival: Rival, callbacks: Callbacks) -> Path:
     """Train a rival and return its folder.
 
     Raises:
@@ -56,9 +57,9 @@ def train_rival(run: Run, config: TrainConfig, rival: Rival, told: Told) -> Path
     examples, dev = read_data(run)
     if rival.name != "camels" and run.resume:
         _check_task(rival, run.out)
-    frozen = load_frozen(run, config, told.transfer)
-    method = _method(run, config, rival, frozen)
-    return fit(run, method, frozen.encoder, examples, dev, told)
+    base = load_base(run, config, callbacks.transfer)
+    method = _method(run, config, rival, base)
+    return fit(run, method, base.encoder, examples, dev, callbacks)
 
 
 def _check_task(rival: Rival, folder: Path) -> None:
@@ -75,12 +76,19 @@ def _check_task(rival: Rival, folder: Path) -> None:
             )
 
 
-def _method(run: Run, config: TrainConfig, rival: Rival, frozen: Frozen) -> TrainingMethod:
+def _method(run: Run, config: TrainConfig, rival: Rival, base: BaseModels) -> TrainingMethod:
     from models.rivals import adapter, qa_tune
     from models.rivals.adapter import AdapterConfig
     from models.rivals.camels import CamelsConfig, CamelsMethod
+    from models.stacks import latent_config
 
-    lm, model = frozen.lm, latent_config(run, frozen)
+    lm = base.lm
+    model = latent_config(
+        base,
+        latent_size=run.rank,
+        training={"command": run.command},
+        chunk_tokens=run.chunk_tokens,
+    )
     if rival.name == "camels":
         weighing = CamelsConfig(
             model.base_lm,

@@ -41,9 +41,9 @@ def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
             raise _wrong(f"--{_option(name)} is decided by the checkpoint to start --from.")
     paper = given["stack"] == "paper" or (start is not None and _is_paper(start))
     _check_stack(given, paper)
-    from models.paper.setup import PaperOptions
+    from models import stacks
 
-    choice = PaperOptions(
+    choice = stacks.paper_options(
         amortizer=given["amortizer"] or "t5",
         model=given["amortizer_model"],
         tokens=given["tokens"],
@@ -56,7 +56,7 @@ def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
         start=start,
         rank=given["rank"] or 384,
         paper=choice if paper and start is None else None,
-        quantization=given["quantize"] if given["quantize"] != "none" else None,
+        base_quantization=given["quantize"] if given["quantize"] != "none" else None,
     )
     return run, settings_of(given, run, 1e-5 if paper else 1e-4)
 
@@ -71,7 +71,7 @@ def run_of(given: Mapping[str, Any], **more: Any) -> Run:
         sources=[data.parse_source(source) for source in given["sources"]],
         dev=given["dev"],
         out=given["out"],
-        base=given["base"] or pinned.DEFAULT_LM,
+        base_lm=given["base"] or pinned.DEFAULT_LM,
         encoder=given["encoder"] or pinned.DEFAULT_ENCODER,
         chunk_tokens=given["chunk_tokens"] or 192,
         device=config.text("device", given["device"]),
@@ -143,7 +143,9 @@ def settle(given: dict[str, Any], of_preset: set[str]) -> None:
 
 
 def _is_paper(start: str) -> bool:
-    return checkpoint.read_config(checkpoint.find(start)).get("stack") == "paper"
+    from models.stacks import name_of
+
+    return name_of(checkpoint.read_config(checkpoint.find(start))) == "paper"
 
 
 def _check_stack(given: Mapping[str, Any], paper: bool) -> None:

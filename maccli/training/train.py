@@ -7,29 +7,25 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maccli.errors import USAGE, MacError
 from maccli.service.session import silence_libraries
 from models.data import files as data
 from models.memory import checkpoint
-from models.weights.identity import check_identity, identity
-from models.weights.resolve import resolve
 
 if TYPE_CHECKING:
     from models.base.encoder import SentenceEncoder
-    from models.base.lm import BaseLM
     from models.data.files import Example
-    from models.latent.config import LatentConfig
-    from models.latent.networks import LatentStack
-    from models.paper.config import PaperConfig
-    from models.paper.setup import PaperOptions
-    from models.paper.stack import PaperStack
+    from models.memory.base_models import BaseModels
+    from models.stacks import PaperOptions
     from models.training.method import TrainingMethod
     from models.training.settings import TrainConfig
     from models.training.trainer import StepReport
     from models.weights.carriers import Transfer
 
+_OF_BASE = ("base_lm", "base_sha256", "base_quantization", "encoder", "encoder_sha256")
+"""What a run and a config say alike of the models they stand on."""
 LOG = "log.jsonl"
 """The file beside a checkpoint with a JSON line a step."""
 
@@ -42,24 +38,26 @@ class Run:
         sources: data files, each with how often it is drawn from.
         dev: data files to measure on and never to train on.
         out: the folder of what is trained.
-        base: the base LM: a pinned name, a Hub id or a folder.
+        base_lm: the base LM: a pinned name, a Hub id or a folder.
         encoder: the sentence encoder, likewise.
         chunk_tokens: the longest document of one modulation.
         device: "auto", "cpu", "cuda" or "mps".
         resume: whether to go on with the run in `out`.
         command: as the user typed it, for the model card.
         cache: where documents' features are kept between runs.
-        start: a checkpoint whose networks are trained further; base, encoder, rank, chunk_tokens
-            and quantization are then those of the checkpoint.
+        start: a checkpoint whose networks are trained further; models, rank, chunk_tokens and
+            quantization are then those of the checkpoint.
         rank: latent size of `latent`, numbers kept of each token.
-        quantization: how the base LM is narrowed while it is loaded, see `models.base.quantize`.
+        base_quantization: how the base LM is loaded, see `models.base.quantize`.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
+        base_sha256: the hash that the base LM must have; None takes any.
+        encoder_sha256: the hash that the sentence encoder must have, likewise.
     """
 
     sources: Sequence[data.DataSource]
     dev: Sequence[Path]
     out: Path
-    base: str
+    base_lm: str
     encoder: str
     chunk_tokens: int
     device: str
@@ -68,12 +66,14 @@ class Run:
     cache: Path | None = None
     start: str | None = None
     rank: int = 384
-    quantization: str | None = None
+    base_quantization: str | None = None
     paper: PaperOptions | None = None
+    base_sha256: str | None = None
+    encoder_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Callbacks:
     """Who is told what happens.
 
     Attributes:
@@ -85,15 +85,6 @@ class Told:
     report: Callable[[StepReport], None]
     note: Callable[[str], None]
     transfer: Transfer | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Frozen:
-    """The models that stay as they are, and their names, hashes and the chunk size in a config."""
-
-    lm: BaseLM
-    encoder: SentenceEncoder
-    identities: dict[str, Any]
 
 
 def is_main_process() -> bool:
@@ -112,7 +103,7 @@ def steps_of(sources: Sequence[data.DataSource], epochs: int, questions: int) ->
     return max(1, epochs * total // (questions * processes))
 
 
-def train(run: Run, config: TrainConfig, told: Told) -> Path:
+def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     """Train a checkpoint and return its folder.
 
     Raises:
@@ -123,25 +114,27 @@ def train(run: Run, config: TrainConfig, told: Told) -> Path:
         ModelError: the base model or the settings cannot be used.
     """
     examples, dev = read_data(run)
-    from models.stacks import load_stack
+    from models import stacks
 
-    start = load_stack(checkpoint.find(run.start)) if run.start is not None else None
-    if start is not None:
-        run = replace(
-            run,
-            base=start.config.base_lm,
-            encoder=start.config.encoder,
-            quantization=start.config.base_quantization,
-        )
-    frozen = load_frozen(run, config, told.transfer, start.config if start else None)
+    start = stacks.load_stack(checkpoint.find(run.start)) if run.start is not None else None
+    training = {"command": run.command}
     if start is None:
-        model = _new(run, frozen, told.transfer)
+        base = load_base(run, config, callbacks.transfer)
+        model = stacks.new_config(
+            base,
+            run.paper,
+            latent_size=run.rank,
+            training=training,
+            chunk_tokens=run.chunk_tokens,
+            base_quantization=run.base_quantization,
+        )
     else:
-        start.check(frozen.lm)
-        training = {"command": run.command, "from": start.config.training}
-        model = replace(start.config, training=training)
-    method = _method(run, config, model, frozen, start, told.transfer)
-    return fit(run, method, frozen.encoder, examples, dev, told)
+        model = replace(start.config, training={**training, "from": start.config.training})
+        names = {name: getattr(model, name) for name in _OF_BASE}
+        base = load_base(replace(run, **names), config, callbacks.transfer)
+        start.check(base.lm)
+    method = stacks.method(config, model, base, start=start, options=run.paper, cache=run.cache)
+    return fit(run, method, base.encoder, examples, dev, callbacks)
 
 
 def read_data(run: Run) -> tuple[list[list[Example]], list[list[Example]]]:
@@ -171,107 +164,16 @@ def _is_trained(folder: Path) -> bool:
     return any((folder / name).exists() for name in names)
 
 
-def load_frozen(
-    run: Run,
-    config: TrainConfig,
-    transfer: Transfer | None,
-    expected: LatentConfig | PaperConfig | None = None,
-) -> Frozen:
-    """Load the base LM and the sentence encoder of a run.
-
-    Args:
-        run: names them.
-        config: says what to compute in.
-        transfer: told about downloads.
-        expected: of a checkpoint that was trained with them.
+def load_base(run: Run, config: TrainConfig, transfer: Transfer | None) -> BaseModels:
+    """Return the base LM and the sentence encoder of a run, each loaded at its first use.
 
     Raises:
-        CheckpointError: they are not those of the checkpoint.
-        WeightsError: the weights cannot be had.
-        ModelError: the base model or the device cannot be used.
+        ModelError: there is no such device.
     """
-    from models.base.device import choose_device, choose_dtype
-    from models.base.encoder import SentenceEncoder
-    from models.base.lm import BaseLM
+    from models.memory.base_models import BaseModels
 
     silence_libraries()
-    device = choose_device(run.device)
-    base = resolve(run.base, progress=transfer)
-    encoder = resolve(run.encoder, progress=transfer)
-    if expected is not None:
-        check_identity(run.base, base, expected.base_sha256)
-        check_identity(run.encoder, encoder, expected.encoder_sha256)
-    dtype = choose_dtype(device, config.precision)
-    identities = {
-        "base_lm": run.base,
-        "base_sha256": identity(run.base, base),
-        "encoder": run.encoder,
-        "encoder_sha256": identity(run.encoder, encoder),
-        "chunk_tokens": run.chunk_tokens,
-    }
-    return Frozen(
-        BaseLM.load(base, device=device, dtype=dtype, quantization=run.quantization),
-        SentenceEncoder.load(encoder, device=device),
-        identities,
-    )
-
-
-def latent_config(run: Run, frozen: Frozen) -> LatentConfig:
-    """Return the config of a new checkpoint of the `latent` stack."""
-    from models.latent.config import LatentConfig
-
-    shape = frozen.lm.shape
-    return LatentConfig(
-        layers=shape.layers,
-        kv_heads=shape.kv_heads,
-        head_size=shape.head_size,
-        latent_size=run.rank,
-        key_size=frozen.encoder.size,
-        base_quantization=run.quantization,
-        training={"command": run.command},
-        **frozen.identities,
-    )
-
-
-def _new(run: Run, frozen: Frozen, transfer: Transfer | None) -> LatentConfig | PaperConfig:
-    """Return the config of a new checkpoint."""
-    from models.paper import setup
-
-    if run.paper is None:
-        return latent_config(run, frozen)
-    described = setup.describe(
-        run.paper,
-        frozen.lm,
-        frozen.encoder,
-        progress=transfer,
-        base_quantization=run.quantization,
-        **frozen.identities,
-    )
-    return replace(described, training={"command": run.command})
-
-
-def _method(
-    run: Run,
-    config: TrainConfig,
-    model: LatentConfig | PaperConfig,
-    frozen: Frozen,
-    start: LatentStack | PaperStack | None,
-    transfer: Transfer | None,
-) -> TrainingMethod:
-    """Return how a checkpoint of this config is trained."""
-    from models.latent.config import LatentConfig
-    from models.latent.method import LatentMethod
-    from models.latent.networks import LatentStack
-    from models.paper import setup
-
-    if isinstance(model, LatentConfig):
-        assert start is None or isinstance(start, LatentStack)
-        return LatentMethod(config, model, frozen.lm, run.cache, start)
-    assert not isinstance(start, LatentStack)
-    question = run.paper.question if run.paper is not None else None
-    return setup.method(
-        config, model, frozen.lm, frozen.encoder, start, transfer, question=question
-    )
+    return BaseModels(run, device=run.device, progress=transfer, precision=config.precision)
 
 
 def fit(
@@ -280,7 +182,7 @@ def fit(
     encoder: SentenceEncoder,
     examples: Sequence[Sequence[Example]],
     dev: Sequence[Sequence[Example]],
-    told: Told,
+    callbacks: Callbacks,
 ) -> Path:
     """Run the trainer with a log beside what is trained, and return the folder.
 
@@ -296,9 +198,11 @@ def fit(
 
         def keep(step: StepReport) -> None:
             print(json.dumps(asdict(step)), file=log, flush=True)
-            told.report(step)
+            callbacks.report(step)
 
         weighed = [source.weight for source in run.sources]
-        trainer = Trainer(method, encoder, examples, weighed, run.out, run.cache, dev, told.note)
+        trainer = Trainer(
+            method, encoder, examples, weighed, run.out, run.cache, dev, callbacks.note
+        )
         trainer.run(keep, resume=run.resume)
     return run.out

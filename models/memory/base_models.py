@@ -4,14 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
 
 from models.base.device import choose_device, choose_dtype
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
-from models.memory.protocol import ModelConfig
 from models.weights.carriers import Transfer
-from models.weights.identity import check_identity
+from models.weights.identity import check_identity, identity
 from models.weights.resolve import resolve
+
+
+class BaseNames(Protocol):
+    """The part of a config that says which base models a checkpoint stands on."""
+
+    @property
+    def base_lm(self) -> str:
+        """See `models.memory.protocol.TrainedConfig`."""
+
+    @property
+    def base_sha256(self) -> str | None:
+        """The SHA-256 that the weights must have, if there is one."""
+
+    @property
+    def base_quantization(self) -> str | None:
+        """See `models.memory.protocol.ModelConfig`."""
+
+    @property
+    def encoder(self) -> str:
+        """See `models.memory.protocol.ModelConfig`."""
+
+    @property
+    def encoder_sha256(self) -> str | None:
+        """The SHA-256 that the weights must have, if there is one."""
 
 
 class BaseModels:
@@ -22,6 +47,7 @@ class BaseModels:
         device: "auto", "cpu", "cuda" or "mps".
         progress: told about downloads.
         tell: told in a few words which weights are being loaded.
+        precision: of the base LM, see `models.base.device.choose_dtype`.
 
     Attributes:
         device: where both are.
@@ -33,14 +59,15 @@ class BaseModels:
 
     def __init__(
         self,
-        config: ModelConfig,
+        config: BaseNames,
         *,
         device: str = "auto",
         progress: Transfer | None = None,
         tell: Callable[[str], None] | None = None,
+        precision: str | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self.progress, self._config = progress, config
+        self.progress, self._config, self._precision = progress, config, precision
         self._tell = tell or (lambda _: None)
 
     @classmethod
@@ -52,6 +79,34 @@ class BaseModels:
         return models
 
     @cached_property
+    def _lm_folder(self) -> Path:
+        config = self._config
+        folder = resolve(config.base_lm, progress=self.progress)
+        check_identity(config.base_lm, folder, config.base_sha256)
+        return folder
+
+    @cached_property
+    def _encoder_folder(self) -> Path:
+        config = self._config
+        folder = resolve(config.encoder, progress=self.progress)
+        check_identity(config.encoder, folder, config.encoder_sha256)
+        return folder
+
+    def identities(self) -> dict[str, Any]:
+        """Return the names and hashes of both, as the config of a new checkpoint has them.
+
+        Raises:
+            WeightsError, CheckpointError: as for `lm` and `encoder`.
+        """
+        config = self._config
+        return {
+            "base_lm": config.base_lm,
+            "base_sha256": identity(config.base_lm, self._lm_folder),
+            "encoder": config.encoder,
+            "encoder_sha256": identity(config.encoder, self._encoder_folder),
+        }
+
+    @cached_property
     def lm(self) -> BaseLM:
         """The base LM.
 
@@ -60,15 +115,13 @@ class BaseModels:
             CheckpointError: the checkpoint was trained on another one.
             ModelError: this machine cannot quantize it as the checkpoint wants.
         """
-        config = self._config
-        folder = resolve(config.base_lm, progress=self.progress)
+        folder = self._lm_folder
         self._tell("loading the model")
-        check_identity(config.base_lm, folder, config.base_sha256)
         return BaseLM.load(
             folder,
             device=self.device,
-            dtype=choose_dtype(self.device),
-            quantization=config.base_quantization,
+            dtype=choose_dtype(self.device, self._precision),
+            quantization=self._config.base_quantization,
         )
 
     @cached_property
@@ -79,8 +132,6 @@ class BaseModels:
             WeightsError: it cannot be found or downloaded.
             CheckpointError: the checkpoint was trained with another one.
         """
-        config = self._config
-        folder = resolve(config.encoder, progress=self.progress)
+        folder = self._encoder_folder
         self._tell("loading the sentence encoder")
-        check_identity(config.encoder, folder, config.encoder_sha256)
         return SentenceEncoder.load(folder, device=self.device)

@@ -25,13 +25,12 @@ def identity(name: str, folder: Path) -> str:
 
 
 def check_identity(name: str, folder: Path, expected: str | None) -> None:
-    """Make sure that a base model is the one a checkpoint was trained on.
+    """Make sure that a base model is the one a checkpoint was trained on; None accepts any.
 
     Raises:
         CheckpointError: with both hashes.
     """
-    actual = identity(name, folder)
-    if expected is not None and actual != expected:
+    if expected is not None and (actual := identity(name, folder)) != expected:
         raise CheckpointError(
             f"the checkpoint was trained on {name} with SHA-256 {expected[:12]}..., this one has "
             f"{actual[:12]}...",

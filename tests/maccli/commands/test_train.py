@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from maccli.training import train as service
-from maccli.training.train import Run, Told
+from maccli.training.train import Callbacks, Run
 from models.data.files import DataSource
 from models.training.settings import TrainConfig
 from models.training.trainer import StepReport
@@ -23,10 +23,10 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Run, TrainConfig]]:
     """What was to be trained."""
     runs: list[tuple[Run, TrainConfig]] = []
 
-    def train(run: Run, config: TrainConfig, told: Told) -> Path:
+    def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
         runs.append((run, config))
         for n in (1, 2):
-            told.report(StepReport(n, 1.0 / n, 0.5, 16 * n, 8.0, 1e-4, 2.0))
+            callbacks.report(StepReport(n, 1.0 / n, 0.5, 16 * n, 8.0, 1e-4, 2.0))
         return run.out
 
     monkeypatch.setattr(service, "train", train)

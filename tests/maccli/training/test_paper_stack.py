@@ -204,7 +204,7 @@ def test_what_is_not_the_authors_is_not_converted(
     options = ("--out", "made", "--base", str(tiny_llama), "--encoder", str(tiny_encoder))
     ran = mac("model", "convert", "best.pt", *options)
     assert ran.code == 1
-    assert ran.err.startswith("Error: best.pt is no checkpoint") and "made" not in ran.out
+    assert ran.err.startswith("Error: best.pt is not a checkpoint") and "made" not in ran.out
     (work / "made").mkdir()
     (work / "made" / "config.json").write_text("{}")
     assert mac("model", "convert", "best.pt", *options).code == 2

@@ -69,7 +69,7 @@ def test_presets_are_the_paper_s_settings(
     parse: Parse,
 ) -> None:
     run, config = parse("--preset", name)
-    assert run.base == base
+    assert run.base_lm == base
     assert run.paper is not None
     assert (run.paper.amortizer, run.paper.model) == ("t5", f"google-t5/t5-{t5}")
     assert run.paper.question == (question and f"google-t5/t5-{question}")
@@ -94,13 +94,13 @@ def test_other_options_go_first(parse: Parse, work: Path) -> None:
     (work / "run.toml").write_text('preset = "gpt2-xl"\ntokens = 6\nlr = 0.5\n')
     run, config = parse("--config", "run.toml", "--lr", "0.25", "--batch", "8", "--steps", "7")
     assert run.paper is not None
-    assert (run.base, run.paper.tokens) == ("openai-community/gpt2-xl", 6)
+    assert (run.base_lm, run.paper.tokens) == ("openai-community/gpt2-xl", 6)
     assert (config.learning_rate, config.groups, config.steps) == (0.25, 2, 7)
     for order in (("--preset", "distilgpt2", "--config", "run.toml"),
                   ("--config", "run.toml", "--preset", "distilgpt2")):  # fmt: skip
         run, config = parse(*order)
         assert run.paper is not None
-        assert (run.base, run.paper.tokens) == ("distilbert/distilgpt2", 6)
+        assert (run.base_lm, run.paper.tokens) == ("distilbert/distilgpt2", 6)
         assert (config.learning_rate, config.accumulate) == (0.5, 4)
 
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_to_start_from_decides_before_a_preset(
     monkeypatch.setattr(checkpoint, "find", Path)
     monkeypatch.setattr(checkpoint, "read_config", lambda _: {"stack": "paper"})
     run, config = parse("--preset", "gpt2-xl", "--from", "made")
-    assert (run.start, run.paper, run.base) == ("made", None, pinned.DEFAULT_LM)
+    assert (run.start, run.paper, run.base_lm) == ("made", None, pinned.DEFAULT_LM)
     assert config.backprop_dropout == 0.75
 
 
