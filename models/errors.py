@@ -51,5 +51,10 @@ def optional(package: str, extra: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise MissingPackageError(
-            f"the package {package} is not installed", f"pip install 'maccli[{extra}]'"
+            f"the package {package} is not installed", install_hint(extra)
         ) from error
+
+
+def install_hint(extra: str) -> str:
+    """Return how to install one of the extras of `maccli`."""
+    return f"pip install 'maccli[{extra}]' (in a clone: pip install '.[{extra}]')"

@@ -127,7 +127,7 @@ print(AutoTokenizer.from_pretrained(base).decode(answer[0, {len(ids)}:]))
 
 
 def _low_rank(lm: BaseLM, applied: AppliedLora) -> Adapter:
-    """LoRA: A [r, I] and B [O, r] of each projection, under the module's name."""
+    """Return LoRA: A [r, I] and B [O, r] of each projection, under the module's name."""
     names = {module: name for name, module in lm.model.named_modules()}
     tensors = {}
     for change in applied.changes:
@@ -146,9 +146,9 @@ def _low_rank(lm: BaseLM, applied: AppliedLora) -> Adapter:
 
 
 def _prefix(lm: BaseLM, prefix: Prefix) -> Adapter:
-    """PREFIX_TUNING: `prompt_embeddings` [V, L * 2 * H * C], keys before values in each layer.
+    """Return PREFIX_TUNING: `prompt_embeddings` [V, L * 2 * H * C], a layer's keys first.
 
-    peft puts the text behind V positions, as many as there are tokens. Ours may take up fewer:
+    peft puts the text after V positions, as many as there are tokens. Ours may take up fewer:
     documents end at one place, and a merged token stands for several. Rotary embedding knows only
     how far apart two tokens are, so the prefix is moved to end where the text begins.
     """

@@ -44,7 +44,7 @@ class ChunksGoneError(StoreError):
 
 
 class ExportFormatError(StoreError):
-    """A file is no export of a store, is damaged, or is of a version this program cannot read."""
+    """A file is not an export of a store, is damaged, or is of a version that cannot be read."""
 
 
 class FingerprintMismatchError(StoreError):

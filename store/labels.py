@@ -101,7 +101,7 @@ def clean_tag(text: str) -> str:
     if not tag:
         raise ValueError("a tag must not be empty")
     if "," in tag:
-        raise ValueError(f"a tag has no comma in it, {text!r} has; give several tags one by one")
+        raise ValueError(f"a tag cannot hold a comma, {text!r} does; give several tags one by one")
     if len(tag) > MAX_TAG:
         raise ValueError(f"a tag has at most {MAX_TAG} characters, not {len(tag)}")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in tag):
@@ -120,4 +120,4 @@ def check_date(text: str) -> None:
     try:
         date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{text} is no date: {error}") from None
+        raise ValueError(f"{text} is not a date: {error}") from None

@@ -17,7 +17,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from store.index.keys import Block
+    from store.records import Advance
     from store.store import Store
 
 _MAGIC = b"mac-near"
@@ -102,9 +103,7 @@ def near_keys(
     return None
 
 
-def build(
-    store: Store, *, threads: int = 1, advance: Callable[[int], None] | None = None
-) -> Indexed:
+def build(store: Store, *, threads: int = 1, advance: Advance | None = None) -> Indexed:
     """Make the cache file, or add to it what is new; without keys there is none.
 
     The store can be read and written meanwhile. With one thread the same keys give the same graph.

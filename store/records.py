@@ -5,12 +5,16 @@ T: tokens of a chunk, U: rows of a stored modulation, R: latent size, E: key siz
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Advance = Callable[[int], None]
+"""Called during long work with the number of units done since the last call."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +24,7 @@ class NewChunk:
     Attributes:
         position: its place among the document's chunks, from 0.
         start: offset of the first character in the document.
-        end: offset behind the last character.
+        end: offset after the last character.
         text: the characters from `start` to `end`.
         latents: int8 [T, R], T >= 1.
         scales: float16 [T]; the latents' values are `latents * scales[:, None]`.
@@ -46,7 +50,7 @@ class KeptChunk:
         id: of the stored chunk.
         position: its place among the chunks of the new version, from 0.
         start: offset of the first character in the new version.
-        end: offset behind the last character.
+        end: offset after the last character.
         text: that of the stored chunk.
     """
 

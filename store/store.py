@@ -71,7 +71,7 @@ class Store:
 
         Args:
             path: the folder.
-            fingerprint: of the checkpoint in use; None to look at a store whoever wrote it.
+            fingerprint: of the checkpoint in use; None to open a store of any checkpoint.
             model: the checkpoint's name, kept in a new store for people to read.
             key_size: E; checked, unless None.
             latent_size: R; checked, unless None.
@@ -196,7 +196,7 @@ class Store:
         """Return source, content hash and chunking of each document whose source is in a folder.
 
         Args:
-            folder: the beginning of the sources, without the separator behind it.
+            folder: the beginning of the sources, without the separator at its end.
             separator: between the parts of a source.
         """
         if not storable(folder):
@@ -434,7 +434,7 @@ class Store:
         encoding: str = "utf-8",
         labels: Labels = NO_CHANGE,
     ) -> bool:
-        """Give a document another source, in one transaction; its modulations stay.
+        """Change a document's source in one transaction; its modulations stay.
 
         A document that had that source before is removed.
 

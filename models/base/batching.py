@@ -78,7 +78,7 @@ class Packing:
     """Takes the padding out of a batch of B sequences of T tokens, and puts it back.
 
     Args:
-        real: bool [B, T], which tokens are no padding; M of them.
+        real: bool [B, T], which tokens are not padding; M of them.
     """
 
     def __init__(self, real: Tensor) -> None:

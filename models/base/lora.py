@@ -3,8 +3,8 @@
 y = W x + (alpha / r) B A x (arXiv 2106.09685), through forward hooks: the frozen weights stay as
 they are, and nothing remains once the context ends.
 
-Letters: N modulations, B sequences (of N groups), T tokens, M tokens that are no padding, r rank, I
-inputs and O outputs of a projection.
+Letters: N modulations, B sequences (of N groups), T tokens, M tokens that are not padding, r rank,
+I inputs and O outputs of a projection.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from models.errors import CheckpointError, ModelError
+from models.errors import CheckpointError, ModelError, install_hint
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ QUANTIZATIONS = (FOUR_BITS,)
 
 
 def check_quantization(quantization: str | None) -> None:
-    """Raise `CheckpointError` for a quantization that is not known; None is none at all."""
+    """Raise `CheckpointError` for a quantization that is not known; None, which means none, is."""
     if quantization is not None and quantization not in QUANTIZATIONS:
         raise CheckpointError(
             f"unknown base_quantization {quantization!r}; known: {', '.join(QUANTIZATIONS)}",
@@ -52,7 +52,7 @@ def loading(quantization: str, device: torch.device, dtype: torch.dtype) -> dict
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(
             "a base model in 4 bits needs bitsandbytes, which is not installed",
-            hint="pip install 'maccli[4bit]'",
+            hint=install_hint("4bit"),
         )
     from transformers import BitsAndBytesConfig
 

@@ -161,7 +161,7 @@ def pack(
     Args:
         documents: [G][D] latents [T, R], each of its own length.
         before_end: [G][D] how far before its document's end each token stands, int64 [T]; None: one
-            behind the other, the last at 1.
+            after the other, the last at 1.
 
     Returns:
         What `LatentStack.prefix` takes: latents [G, S, R], place [G, S], document [G, S].

@@ -91,8 +91,8 @@ def _contrastive(corpus: Corpus, batch: Batch, target: Tensor, queries: Tensor) 
     """Return how surprising each question's own document is among the nearest of the corpus.
 
     The keys are fixed, so the negatives of a question may come from all documents and not only from
-    the batch's. A document that holds the answer too is no negative, and a question that does not
-    say what it is about is left out.
+    the batch's. A document that holds the answer too is not a negative, and a question that does
+    not say what it is about is left out.
 
     Args:
         corpus: with keys.

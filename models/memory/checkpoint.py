@@ -53,7 +53,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Return the config.json of a checkpoint as it was written.
 
     Raises:
-        CheckpointError: it cannot be read or is no JSON object.
+        CheckpointError: it cannot be read or is not a JSON object.
     """
     try:
         config = json.loads((path / CONFIG).read_text())

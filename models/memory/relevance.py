@@ -146,8 +146,8 @@ def reconsider(
         candidates: the most relevant first.
         likelihoods: log p(question | document) in nats, of as many of the first as were looked at.
         k: how many to keep, at least 1.
-        weight: times the likelihoods; below 1, since the tokens of a question are no independent
-            evidence.
+        weight: times the likelihoods; below 1, since the tokens of a question are not
+            independent evidence.
     """
     if not candidates:
         return []

@@ -55,20 +55,20 @@ def read(path: Path) -> dict[str, Tensor]:
         pickle.UnpicklingError,
     ) as error:
         raise CheckpointError(
-            f"{path} is no checkpoint of the authors' code",
+            f"{path} is not a checkpoint of the authors' code",
             "the file must hold a `state_dict` with tensors only",
         ) from error
     return tensors
 
 
-def convert(theirs: Mapping[str, Tensor], shape: Shape, **named: Any) -> PaperStack:
+def convert(theirs: Mapping[str, Tensor], shape: Shape, **identities: Any) -> PaperStack:
     """Return a stack with their weights.
 
     Args:
         theirs: their names and tensors.
         shape: the shape of the base LM that they were trained for.
-        named: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `key_size`, `tokenizer` and
-            other fields of a `PaperConfig` that the tensors do not tell.
+        identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `key_size`, `tokenizer`
+            and other fields of a `PaperConfig` that the tensors do not tell.
 
     Raises:
         CheckpointError: a tensor is missing, is not known, or does not fit the base LM.
@@ -106,7 +106,7 @@ def convert(theirs: Mapping[str, Tensor], shape: Shape, **named: Any) -> PaperSt
         heads=8,
         attention_size=inner // 8,
         head_hidden=len(source.peek("token_SA.mlp_layers.0.net.1.weight")),
-        **named,
+        **identities,
     )
     stack = PaperStack(config)
     ours: dict[str, Tensor] = {}

@@ -60,7 +60,7 @@ class ModulationHead(nn.Module, ABC):
         """
 
     def opening(self, lm: BaseLM) -> list[int]:
-        """Return the token ids in front of every text: none behind a prefix."""
+        """Return the token ids in front of every text: none after a prefix."""
         return []
 
 

@@ -113,7 +113,7 @@ class T5Encoder(Network):
 
 
 class DecoderOnly(Network):
-    """A causal language model: the T learned prompts stand behind the text and see all of it.
+    """A causal language model: the T learned prompts stand after the text and see all of it.
 
     Args:
         settings: the fields of a transformers config, with its `model_type`.

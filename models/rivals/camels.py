@@ -148,7 +148,7 @@ class Weigher:
 
     @torch.no_grad()
     def __call__(self, document: str) -> Tensor:
-        """Weights, float32 [T], of a document's tokens."""
+        """Return the weights, float32 [T], of a document's tokens."""
         ids = self._lm.tokenize([document])[0]
         pieces = [ids[i : i + MAX_TOKENS] for i in range(0, len(ids), MAX_TOKENS)]
         return torch.cat([self._network.weigh(self._lm, piece) for piece in pieces])

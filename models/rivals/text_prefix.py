@@ -1,4 +1,4 @@
-"""The strongest prompt-based rival: text in the prompt behind trained constant prefix tokens.
+"""The strongest prompt-based rival: text in the prompt after trained constant prefix tokens.
 
 This is P-tuning v2 (arXiv 2110.07602) with as many constant tokens as the `latent` stack has,
 trained on the same questions, with the texts of the retrieved documents in the prompt.

@@ -1,4 +1,4 @@
-"""Every prompt that a language model is given, as text; what it becomes as tokens is not said here.
+"""Every prompt that a language model is given, as text, not as tokens.
 
 A checkpoint is trained on these words: a change of one changes answers.
 """
@@ -23,12 +23,12 @@ FEW_SHOT = (
 
 
 def question_prompt(question: str) -> str:
-    """Return the question as the base LM reads it behind a prefix; the answer follows."""
+    """Return the question as the base LM reads it after a prefix; the answer follows."""
     return f"Question: {' '.join(question.split())}\nAnswer:"
 
 
 def text_prompt(question: str, texts: Sequence[str]) -> str:
-    """Return the question behind its texts.
+    """Return the question after its texts.
 
     The most relevant text, `texts[0]`, stands last: nearest to the question it is read best.
     """
@@ -41,7 +41,7 @@ def few_shot_text(text: str) -> str:
 
 
 def few_shot_prompt(question: str, texts: Sequence[str]) -> str:
-    """Return `text_prompt` behind the worked examples."""
+    """Return `text_prompt` after the worked examples."""
     return f"{FEW_SHOT}Text: {text_prompt(question, texts)}"
 
 
@@ -73,7 +73,7 @@ QUESTION_EXAMPLES: Mapping[str, str] = {
 
 
 def question_request(sentence: str, answer: str, start: str) -> str:
-    """Return what asks the base LM, behind `QUESTION_EXAMPLES`, for a question.
+    """Return what asks the base LM, after `QUESTION_EXAMPLES`, for a question.
 
     Args:
         sentence: what the question is about.

@@ -17,7 +17,7 @@ from models.memory.modulation import STEP
 from models.text.prompts import question_prompt
 
 IGNORE = -100
-"""The label of a token that is no part of an answer."""
+"""The label of a token that is not part of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def supervised_rows(
     max_tokens: int = 128,
     start: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor]:
-    """Token ids and labels of question-answer pairs.
+    """Return token ids and labels of question-answer pairs.
 
     Args:
         lm: whose tokens.
@@ -77,7 +77,7 @@ def answer_loss(
     start: Sequence[int] = (),
     reduction: str = "mean",
 ) -> Tensor:
-    """How surprising the answers are behind the prefix, in nats a token.
+    """Return how surprising the answers are after the prefix, in nats a token.
 
     Args:
         lm: the base LM.
@@ -93,26 +93,26 @@ def answer_loss(
 
 
 def real_tokens(labels: Tensor) -> Tensor:
-    """Bool [N, T], which tokens are no padding, of labels [N, T] of `supervised_rows`."""
-    # A row's padding begins behind its last label.
+    """Return which tokens are not padding, bool [N, T], from labels [N, T] of `supervised_rows`."""
+    # A row's padding begins after its last label.
     return (labels != IGNORE).flip(1).cumsum(1).flip(1) > 0
 
 
 def rows_loss(
     lm: BaseLM, prefix: Prefix | None, ids: Tensor, labels: Tensor, *, reduction: str = "mean"
 ) -> Tensor:
-    """`answer_loss` of rows that are made already, ids and labels [N, T] of `supervised_rows`."""
+    """Return the `answer_loss` of ids and labels [N, T] that `supervised_rows` has made."""
     wanted = labels != IGNORE
     hidden = lm.forward(ids, prefix, real=real_tokens(labels))[wanted]
     return F.cross_entropy(lm.logits(hidden).float(), labels[wanted], reduction=reduction)
 
 
 def quantisation_step(z: Tensor) -> Tensor:
-    """How far apart the values are that a store rounds latents [T, R] to, [T, 1]."""
+    """Return how far apart the values are that a store rounds latents [T, R] to, [T, 1]."""
     return STEP * z.detach().square().mean(-1, keepdim=True).sqrt()
 
 
 def as_rounded(z: Tensor, noise: torch.Generator) -> Tensor:
-    """Latents [..., T, R] as inexact as a store keeps them: with the uniform noise of a step."""
+    """Return latents [..., T, R] as inexact as a store keeps them: with a step's uniform noise."""
     drawn = torch.rand(z.shape, generator=noise, device=z.device)
     return z + quantisation_step(z) * drawn.sub(0.5)

@@ -41,7 +41,7 @@ class TrainingMethod(Protocol):
         """The networks that learn, on the base LM's device."""
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
-        """Give the networks their first weights; not called when a run is resumed.
+        """Set the networks' first weights; not called when a run is resumed.
 
         Args:
             corpus: the training data.

@@ -2,7 +2,7 @@
 
 A small manifest beside the files says what they were made from. A model is built in a folder of
 another name and moved into place, under a lock, so that a crash or a second process never leaves
-half of one behind. torch and transformers are imported only while something is converted.
+half of one. torch and transformers are imported only while something is converted.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ marked, so that ingesting them again is not skipped, or removed if that is wante
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from store.care.verify import Kind, verify
@@ -16,6 +16,7 @@ from store.index.connection import synchronous, writing
 from store.pruning import records
 
 if TYPE_CHECKING:
+    from store.records import Advance
     from store.store import Store
 
 _ORPHANS = {
@@ -28,7 +29,7 @@ _ORPHANS = {
 
 
 def repair(
-    store: Store, *, drop_damaged: bool = False, advance: Callable[[int], None] | None = None
+    store: Store, *, drop_damaged: bool = False, advance: Advance | None = None
 ) -> Sequence[str]:
     """Rebuild what can be rebuilt, in one transaction.
 

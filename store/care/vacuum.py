@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """What a vacuum gives back, in bytes.
+    """What a vacuum frees, in bytes.
 
     Attributes:
         total: the store's files now.
         index: pages of the database that hold nothing.
         keys: keys of removed chunks.
-        undo: what is only kept to undo prunes.
+        undo: what serves only to undo prunes.
     """
 
     total: int
@@ -65,9 +65,9 @@ def space(store: Store) -> Space:
 
 
 def vacuum(store: Store) -> int:
-    """Give back the space of what was removed. Returns the bytes by which the store shrank.
+    """Free the space of what was removed, and return the bytes by which the store shrank.
 
-    What is only kept to undo prunes is deleted too. After a crash at any moment the store answers
+    What serves only to undo prunes is deleted too. After a crash at any moment the store answers
     as before.
 
     Raises:

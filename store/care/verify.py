@@ -7,7 +7,7 @@ that of one modulation and one row of keys, however large the store is.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from store.records import Advance
     from store.store import Store
 
 Kind = Literal["index", "reference", "document", "totals", "modulation", "keys", "search"]
@@ -70,7 +71,7 @@ class Problem:
     chunk: int | None = None
 
 
-def verify(store: Store, advance: Callable[[int], None] | None = None) -> Iterator[Problem]:
+def verify(store: Store, advance: Advance | None = None) -> Iterator[Problem]:
     """Yield everything that is wrong with the store, as it is found; nothing if all is well.
 
     Memory is bounded, whatever the size of the store. Use up or close the iterator before writing.
@@ -88,7 +89,7 @@ def verify(store: Store, advance: Callable[[int], None] | None = None) -> Iterat
         yield from problems
 
 
-def _problems(store: Store, advance: Callable[[int], None]) -> Generator[Problem, None, None]:
+def _problems(store: Store, advance: Advance) -> Generator[Problem, None, None]:
     """Yield all problems. All but the last check see one state of the store."""
     connection = store.connection
     try:
@@ -147,7 +148,7 @@ def _check_totals(connection: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem("totals", message, "repair", source)
 
 
-def _check_chunks(store: Store, advance: Callable[[int], None]) -> Iterator[Problem]:
+def _check_chunks(store: Store, advance: Advance) -> Iterator[Problem]:
     """Check the text, the modulation and the sizes of every chunk."""
     for row in store.connection.execute(_CHUNKS):
         chunk_id, source, position, unshared, tokens, wrong_size, text, blob, stored = row
@@ -225,7 +226,7 @@ def _check_keys(store: Store) -> Iterator[Problem]:
         if len(pieces[-1]) and ids[0] <= pieces[-1][-1]:
             yield Problem("keys", f"The keys from chunk {ids[0]} on are out of order", "repair")
         elif not np.isfinite(vectors).all():
-            yield Problem("keys", f"The keys from chunk {ids[0]} on are no numbers", "repair")
+            yield Problem("keys", f"The keys from chunk {ids[0]} on are not finite", "repair")
         else:
             pieces.append(ids)
     stored = np.concatenate(pieces)

@@ -45,10 +45,10 @@ def digest(text: str, blob: bytes | None) -> bytes:
         text: of the chunk.
         blob: its row in `modulations`; None if it has none (any more).
     """
-    made = hashlib.blake2b(text.encode(), digest_size=16)
-    made.update(b"\0")
-    made.update(blob or b"")
-    return made.digest()
+    hashed = hashlib.blake2b(text.encode(), digest_size=16)
+    hashed.update(b"\0")
+    hashed.update(blob or b"")
+    return hashed.digest()
 
 
 def find(connection: sqlite3.Connection, source: str) -> Document | None:
@@ -93,7 +93,7 @@ def page(
 
 
 def _document(row: tuple[Any, ...]) -> Document:
-    """Make a document from a row of `_DOCUMENT`. A tag has no comma in it, so commas part them."""
+    """Make a document from a row of `_DOCUMENT`. No tag holds a comma, so commas separate them."""
     *values, tags = row
     values.append(tuple(sorted(tags.split(","))) if tags else ())
     return Document(*values)
@@ -286,7 +286,7 @@ def rename(
 def write_labels(
     connection: sqlite3.Connection, document_id: int, tags: tuple[str, ...], day: str | None
 ) -> None:
-    """Give a document these tags and this date instead of those that it has."""
+    """Replace the tags and the date of a document."""
     connection.execute("UPDATE documents SET date = ? WHERE id = ?", (day, document_id))
     connection.execute("DELETE FROM document_tags WHERE document_id = ?", (document_id,))
     connection.executemany(

@@ -97,7 +97,7 @@ def _next_rows(
     size: int,
     chosen: NDArray[np.int64] | None,
 ) -> list[Row]:
-    """Return rows with keys behind `after`, until they hold `size` keys."""
+    """Return rows with keys past `after`, until they hold `size` keys."""
     rows: list[Row] = []
     number = 0
     # The last row that begins before may reach beyond: another process may have folded rows.

@@ -4,7 +4,7 @@ A blob is a header of 14 bytes (little-endian), the scales and the latents:
 
     2s  b"mo"      B  format version (1)     B  zero
     I   T          H  R
-    I   CRC-32 of the 10 bytes before and of everything behind
+    I   CRC-32 of the 10 bytes before and of everything after
     T x float16    the scales
     G x uint8      for each group of 16 components (the last may have fewer) the number of its model
     words          uint32, the T x R latents, entropy coded by the library constriction
@@ -183,12 +183,12 @@ def unpack(blob: bytes, fields: struct.Struct, magic: bytes, version: int) -> tu
     """
     start = fields.size + _CHECKSUM.size
     if not isinstance(blob, bytes):
-        raise BlobError(f"it is no blob but {type(blob).__name__}")
+        raise BlobError(f"it is not a blob but {type(blob).__name__}")
     if len(blob) < start:
         raise BlobError(f"it is cut off after {len(blob)} bytes")
     have, have_version, _, *numbers = fields.unpack_from(blob)
     if (have, have_version) != (magic, version):
-        raise BlobError(f"it starts with {blob[:3]!r}, which is no known format")
+        raise BlobError(f"it starts with {blob[:3]!r}, which is not a known format")
     (checksum,) = _CHECKSUM.unpack_from(blob, fields.size)
     if checksum != zlib.crc32(memoryview(blob)[start:], zlib.crc32(blob[: fields.size])):
         raise BlobError("its checksum is wrong")

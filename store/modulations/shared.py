@@ -11,7 +11,7 @@ A shared modulation is stored as any other. A chunk's part of it is (little-endi
 
     2s  b"mp"      B  format version (1)     B  zero
     I   T
-    I   CRC-32 of the 8 bytes before and of everything behind
+    I   CRC-32 of the 8 bytes before and of everything after
     frame          zstandard: T x uint16, the tokens' places in the shared modulation
 """
 

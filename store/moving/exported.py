@@ -138,7 +138,7 @@ class Export:
         try:
             return Labels(tags=tuple(sorted(tags)), date=date).tags
         except (ValueError, TypeError) as error:
-            raise damaged(self.name, f"a tag or date is none: {error}") from error
+            raise damaged(self.name, f"a tag or date cannot be read: {error}") from error
 
     def shared(self, document_id: int) -> list[tuple[int, int]]:
         """Return position and merged modulation of the chunks that share one."""

@@ -6,7 +6,7 @@ untrusted.py), checked (see exported.py), and written to the store as parameters
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from store.records import Advance
+
 Policy = Literal["replace", "skip"]
 
 
@@ -42,7 +44,7 @@ def load(
     folder: Path,
     file: Path,
     policy: Policy = "replace",
-    advance: Callable[[int], None] | None = None,
+    advance: Advance | None = None,
 ) -> Imported:
     """Take the documents of an export into the store in `folder`, which is made if need be.
 
@@ -57,7 +59,7 @@ def load(
         advance: called with a number of bytes; they add up to the file's size.
 
     Raises:
-        ExportFormatError: the file is no export, or is damaged; the documents before the damage
+        ExportFormatError: the file is not an export, or is damaged; the documents before the damage
             are kept.
         FingerprintMismatchError: another checkpoint wrote the exported store.
         StoreError: the file cannot be read, the store cannot be written, or the disk is full.
@@ -71,7 +73,7 @@ def load(
     return imported
 
 
-def _load(store: Store, export: Export, policy: Policy, advance: Callable[[int], None]) -> Imported:
+def _load(store: Store, export: Export, policy: Policy, advance: Advance) -> Imported:
     imported = Imported()
     incoming = _Incoming(store, export)
     ids = export.document_ids()

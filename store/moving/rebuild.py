@@ -37,8 +37,8 @@ _BEGINS_LINE = re.compile(r"(?:#{1,6}|[-*+•]|\d{1,3}[.)])[ \t]")
 # Documents that the draft lacks, has only a part of, or has with another content.
 _OPEN = """
     SELECT 1 FROM main.documents AS documents
-    LEFT JOIN draft.documents AS made USING (source)
-    WHERE made.content_hash IS NOT documents.content_hash OR made.chunks < made.expected
+    LEFT JOIN draft.documents AS rebuilt USING (source)
+    WHERE rebuilt.content_hash IS NOT documents.content_hash OR rebuilt.chunks < rebuilt.expected
 """
 # A document of which only a part was stored stays one: its source has more than the draft.
 _ADOPT = (
@@ -48,13 +48,14 @@ _ADOPT = (
     "DELETE FROM main.prunes",  # every chunk has a modulation of its own again
     'INSERT INTO main.chunks (id, document_id, position, start, "end", text, tokens, bytes, digest)'
     ' SELECT :base + c.id, d.id, position, start, "end", text, c.tokens, c.bytes, digest '
-    "FROM draft.chunks AS c JOIN draft.documents AS made ON made.id = c.document_id "
+    "FROM draft.chunks AS c JOIN draft.documents AS rebuilt ON rebuilt.id = c.document_id "
     "JOIN main.documents AS d USING (source) ORDER BY c.id",
     "INSERT INTO main.modulations (chunk_id, data) SELECT :base + chunk_id, data "
     "FROM draft.modulations WHERE :base + chunk_id IN (SELECT id FROM main.chunks)",
     "UPDATE main.documents SET (expected, chunks, tokens, bytes, text_bytes, chunking) = ("
-    "SELECT made.chunks + main.documents.expected - main.documents.chunks, chunks, tokens, bytes, "
-    "text_bytes, chunking FROM draft.documents AS made WHERE made.source = main.documents.source)",
+    "SELECT rebuilt.chunks + main.documents.expected - main.documents.chunks, chunks, tokens, "
+    "bytes, text_bytes, chunking FROM draft.documents AS rebuilt "
+    "WHERE rebuilt.source = main.documents.source)",
     "INSERT OR REPLACE INTO main.meta (key, value) SELECT key, value FROM draft.meta "
     "WHERE key IN ('fingerprint', 'model', 'key_size', 'latent_size')",
 )

@@ -42,7 +42,7 @@ def open_checked(file: Path) -> Iterator[tuple[str, int, sqlite3.Connection, Ide
         its name in messages, its size in bytes, a connection that can only read, and its identity.
 
     Raises:
-        ExportFormatError: the file is no export, or is damaged.
+        ExportFormatError: the file is not an export, or is damaged.
         StoreError: it cannot be read.
     """
     name = printable(str(file))
@@ -74,7 +74,7 @@ def _read_identity(name: str, connection: sqlite3.Connection, file: Path) -> Ide
     odd = "SELECT 1 FROM meta WHERE typeof(key) <> 'text' OR typeof(value) <> 'text'"
     try:
         if connection.execute(odd).fetchone():
-            raise corrupt(file, "index.db says something that is no text")
+            raise corrupt(file, "its table meta holds something other than text")
         identity = read_identity(connection, file)
     except StoreCorruptError as error:
         raise damaged(name, "it does not say which store it is of") from error

@@ -14,9 +14,8 @@ answers a question would no longer be found.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from store.errors import corrupt, forbidden, translated
 from store.index import keys
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
     from store.pruning.decide import Inventory
     from store.pruning.spool import Spool
     from store.pruning.target import Target
+    from store.records import Advance
     from store.store import Store
 
-Strategy = Literal["random", "average", "nn-average", "merge", "usage"]
-STRATEGIES: tuple[Strategy, ...] = ("random", "average", "nn-average", "merge", "usage")
+Strategy = Literal["merge", "nn-average", "average", "usage", "random"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+"""The names of all strategies, the default first."""
 _DROPPING = ("random", "usage")
-
-_Progress = Callable[[int], None]
 
 
 def prune(
@@ -44,7 +43,7 @@ def prune(
     *,
     seed: int = 0,
     dry_run: bool = False,
-    progress: _Progress | None = None,
+    progress: Advance | None = None,
 ) -> PruneRecord:
     """Leave fewer modulations, in one transaction. `undo` takes it back until `forget`.
 
@@ -101,7 +100,9 @@ def undoable(store: Store) -> PruneRecord | None:
 
 
 def forget(store: Store) -> int:
-    """Delete what is only kept to undo prunes, in one transaction. Returns its bytes.
+    """Delete what serves only to undo prunes, in one transaction, and return its bytes.
+
+    After that `undo` finds nothing to take back.
 
     Tokens of merged modulations that only removed documents had are deleted with it. `vacuum`
     begins with this, and makes the file smaller too.
@@ -151,7 +152,7 @@ def _drop(store: Store, plan: PruneRecord, target: Target, dry_run: bool) -> Pru
 
 
 def _merge(
-    store: Store, plan: PruneRecord, target: Target, dry_run: bool, progress: _Progress
+    store: Store, plan: PruneRecord, target: Target, dry_run: bool, progress: Advance
 ) -> PruneRecord:
     from store.pruning.decide import Inventory, estimate, fitting
     from store.pruning.spool import Spool
@@ -187,7 +188,7 @@ def _compute(
     left: int,
     target: Target,
     spool: Spool,
-    progress: _Progress,
+    progress: Advance,
 ) -> None:
     """Merge until `left` modulations are left, and until the size is reached, if one is set."""
     import numpy as np

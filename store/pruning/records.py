@@ -172,7 +172,7 @@ def undo_bytes(connection: sqlite3.Connection) -> int:
 
 
 def forget(connection: sqlite3.Connection) -> tuple[int, list[int]]:
-    """Delete everything that is only kept to undo a prune.
+    """Delete everything that serves only to undo a prune.
 
     Returns:
         the bytes of the blobs that were deleted, and the merged modulations that have lost a chunk

@@ -35,7 +35,7 @@ class Spool:
         self._file.close()
 
     def add(self, merged: Merged) -> None:
-        """Write a modulation behind the others."""
+        """Write a modulation after the others."""
         self._file.write(_HEAD.pack(len(merged.data), len(merged.members)))
         self._file.write(merged.data)
         for chunk_id, data in merged.members.items():

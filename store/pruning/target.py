@@ -54,7 +54,7 @@ class Target:
         if match := _SIZE.fullmatch(text):
             unit = (match[2] or "").lower()
             return cls(size=int(float(match[1]) * (_UNITS | _BINARY_UNITS)[unit]))
-        raise TargetError(f"{text!r} is no share, number or size, such as 50%, 2000 or 20MB")
+        raise TargetError(f"{text!r} is not a share, number or size, such as 50%, 2000 or 20MB")
 
     def modulations(self, total: int) -> int | None:
         """Return how many of `total` modulations are left; None where a size decides."""

@@ -96,7 +96,7 @@ def test_paths_of_every_kind(notes: Path) -> None:
         with pytest.raises(MacError, match="A name is for one document") as caught:
             mac.ingest(notes, name="bridge")
         assert caught.value.exit_code == USAGE
-        with pytest.raises(ValueError, match="a tag has no comma"):
+        with pytest.raises(ValueError, match="a tag cannot hold a comma"):
             mac.ingest(notes, tags=["a,b"])
 
 

@@ -79,10 +79,10 @@ def test_when_no_document_has_them(mac: Mac, stored: FakeMemory) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("ingest", "x", "--tag", "a,b"), "a tag has no comma in it, 'a,b' has"),
+        (("ingest", "x", "--tag", "a,b"), "a tag cannot hold a comma, 'a,b' does"),
         (("ingest", "x", "--tag", " "), "a tag must not be empty"),
         (("ingest", "x", "--date", "1.2.2026"), "a date is written YYYY-MM-DD, not '1.2.2026'"),
-        (("ask", "x", "--since", "2026-02-30"), "2026-02-30 is no date"),
+        (("ask", "x", "--since", "2026-02-30"), "2026-02-30 is not a date"),
         (("ask", "x", "--tag", "x" * 101), "a tag has at most 100 characters, not 101"),
         (("store", "ls", "--until", "soon"), "a date is written YYYY-MM-DD, not 'soon'"),
     ],

@@ -30,7 +30,7 @@ def test_the_package_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match="needs bitsandbytes") as refused:
         loading("4bit", torch.device("cuda", 1), torch.bfloat16)
-    assert refused.value.hint == "pip install 'maccli[4bit]'"
+    assert refused.value.hint == "pip install 'maccli[4bit]' (in a clone: pip install '.[4bit]')"
 
 
 def test_what_the_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,4 +265,4 @@ def test_without_peft_one_line_names_the_extra(lm: BaseLM, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingPackageError, match="peft is not installed") as caught:
         made(lm)
-    assert caught.value.hint == "pip install 'maccli[rivals]'"
+    assert caught.value.hint == "pip install 'maccli[rivals]' (in a clone: pip install '.[rivals]')"

@@ -123,7 +123,7 @@ def test_without_the_library_one_line_names_the_extra(
         MissingPackageError, match="sentence_transformers is not installed"
     ) as caught:
         ExternalEncoder(folder, CPU)
-    assert caught.value.hint == "pip install 'maccli[rivals]'"
+    assert caught.value.hint == "pip install 'maccli[rivals]' (in a clone: pip install '.[rivals]')"
 
 
 def test_weights_under_other_names_are_not_left_random(folder: Path) -> None:

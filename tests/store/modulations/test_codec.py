@@ -128,14 +128,14 @@ def test_noise_with_a_right_checksum_does_no_harm(noise, tokens):
 
 @pytest.mark.parametrize("blob", [None, "text", 5, memoryview(BLOB)])
 def test_what_is_no_blob(blob):
-    with pytest.raises(BlobError, match="no blob"):
+    with pytest.raises(BlobError, match="not a blob"):
         CODEC.decode(blob)
 
 
 @pytest.mark.parametrize(
     ("blob", "message"),
     [
-        (with_header(version=2), "no known format"),
+        (with_header(version=2), "not a known format"),
         (with_header(latent_size=R + 1), "latent size 9, not 8"),
         (with_header(tokens=0), "claims 0 tokens"),
         (with_header(tokens=1 << 31), "claims 2147483648 tokens"),

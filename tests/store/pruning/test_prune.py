@@ -372,7 +372,7 @@ def test_damage_to_merged_modulations_is_found(filled):
     damage = [problem for problem in verify(filled) if "is damaged" in problem.message]
     assert {problem.remedy for problem in damage} == {"ingest"}
     problems = {problem.chunk: problem.message for problem in damage}
-    assert "no known format" in problems.pop(1)
+    assert "not a known format" in problems.pop(1)
     assert len(problems) == 10  # the chunks of the other five
     assert all("merged modulation" in text and "cut off" in text for text in problems.values())
     with pytest.raises(StoreCorruptError, match="the modulation of chunk 1: it starts with"):
