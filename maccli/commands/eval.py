@@ -52,7 +52,14 @@ def _files(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dic
     return files
 
 
-def _report(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+def _out(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file in a folder that does not exist, before anything is measured."""
+    if path is not None and not path.parent.is_dir():
+        raise click.BadParameter(f"There is no folder {path.parent} to write {path.name} into.")
+    return path
+
+
+def _report(ctx: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """Refuse a page or picture that cannot be written, before anything is measured."""
     from maccli.evaluation.report import plots
 
@@ -60,21 +67,8 @@ def _report(_: click.Context, __: click.Parameter, path: Path | None) -> Path | 
         suffixes = (".html", *plots.FORMATS)
         if path.suffix.lower() not in suffixes:
             raise click.BadParameter(f"{path}: its name must end in {', '.join(suffixes)}.")
-        _parent(path)
         plots.require()
-    return path
-
-
-def _out(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
-    """Refuse a file in a folder that does not exist, before anything is measured."""
-    if path is not None:
-        _parent(path)
-    return path
-
-
-def _parent(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"There is no folder {path.parent} to write {path.name} into.")
+    return _out(ctx, parameter, path)
 
 
 data_option = click.option(
@@ -95,15 +89,8 @@ DATA = (
         help="Add documents without questions: JSON lines with doc or text.",
     ),
     click.option("--split", metavar="NAME", help="Use only this split of the data."),
-    click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Draw N questions at random.  [default: ask all]",
-    ),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
-    ),
+    options.number("--limit", help="Draw N questions at random.  [default: ask all]"),
+    options.seed_option,
 )
 models_option = click.option(
     "-m",
@@ -148,7 +135,6 @@ def method_options(where: str) -> tuple[options.Decorator, ...]:
     )
 
 
-METHOD = method_options("see `mac eval -h`")
 store_option = click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
@@ -181,9 +167,8 @@ RESULTS = (
 def evaluate(ctx: click.Context, /, **given: Any) -> None:
     """Measure how well each method answers your questions.
 
-    The documents of the data are stored in their order, in a temporary store or that of --store;
-    then the questions that make sense without their document are asked. All methods have the same
-    frozen model.
+    The documents are stored in their order, in a temporary store or that of --store; then the
+    questions that make sense without their document are asked, all of the same frozen model.
 
     \b
     Methods, and what each answers from:

@@ -125,6 +125,11 @@ def _bound(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 # options
 
 
+def number(name: str, *names: str, least: int = 1, **more: Any) -> Decorator:
+    """Return an option for a whole number from `least` on, as `click.option` would."""
+    return click.option(name, *names, type=click.IntRange(min=least), metavar="N", **more)
+
+
 def setting(name: str, *flags: str, **more: Any) -> Decorator:
     """Return an option for the setting `name`, as `click.option` would; None if it is not set."""
     variable = config.SETTINGS[name].variable
@@ -230,3 +235,8 @@ def open_mac(
         Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
     ):
         yield mac
+
+
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
+)

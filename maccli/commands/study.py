@@ -13,11 +13,11 @@ from maccli.commands import options
 from maccli.commands.eval import (
     DATA,
     FILE,
-    METHOD,
     RESULTS,
     data_option,
     finish,
     k_option,
+    method_options,
     models_option,
     plan_of,
     store_option,
@@ -28,11 +28,9 @@ from maccli.evaluation.methods import ALL, DEFAULT_METHODS
 if TYPE_CHECKING:
     from maccli.evaluation.evaluation import Evaluation
 
-limit_articles_option = click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Draw N articles at random.  [default: read all]",
+METHOD = method_options("see `mac eval -h`")
+limit_articles_option = options.number(
+    "--limit", help="Draw N articles at random.  [default: read all]"
 )
 one_model_option = click.option(
     "-m",
@@ -94,14 +92,7 @@ def bank_sizes(ctx: click.Context, /, sizes: tuple[int, ...], **given: Any) -> N
 
 @study.command()
 @data_option
-@click.option(
-    "--first",
-    type=click.IntRange(min=1),
-    default=200,
-    show_default=True,
-    help="Ask about the first N documents.",
-    metavar="N",
-)
+@options.number("--first", default=200, show_default=True, help="Ask about the first N documents.")
 @click.option(
     "--moments",
     type=click.IntRange(2, 20),
@@ -228,11 +219,9 @@ def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
 
 @study.command("own-documents")
 @click.argument("paths", nargs=-1, required=True)
-@click.option(
+@options.number(
     "--questions",
     "wanted",
-    type=click.IntRange(min=1),
-    metavar="N",
     help="Generate N questions from the files with the frozen model; they are marked as "
     "machine-made.",
 )

@@ -86,11 +86,8 @@ DATA = (
         help="Measure the loss on these questions at every save; of a file with splits, the dev "
         "split.",
     ),
-    click.option(
-        "--limit",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Use at most N documents a file.  [default: what the steps can use]",
+    options.number(
+        "--limit", help="Use at most N documents a file.  [default: what the steps can use]"
     ),
     click.option(
         "--out",
@@ -115,48 +112,29 @@ MODELS = (
         "[default: the pinned one]",
     ),
     base_model_option("--encoder", help="The sentence encoder, likewise."),
-    click.option(
+    options.number(
         "--chunk-tokens",
-        type=click.IntRange(min=8),
-        metavar="N",
+        least=8,
         help="The longest piece of a document, in tokens.  [default: 192]",
     ),
 )
 STEPS = (
-    click.option(
-        "--steps",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Number of optimiser steps.  [default: 2000]",
-    ),
-    click.option(
-        "--epochs",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Go through the questions N times, instead of --steps.",
-    ),
-    click.option(
+    options.number("--steps", help="Number of optimiser steps.  [default: 2000]"),
+    options.number("--epochs", help="Go through the questions N times, instead of --steps."),
+    options.number(
         "--batch",
-        type=click.IntRange(min=2),
+        least=2,
         default=8,
         show_default=True,
-        metavar="N",
         help="Questions a batch, for each process; a multiple of --documents.",
     ),
-    click.option(
-        "--documents",
-        type=click.IntRange(min=2),
-        default=4,
-        show_default=True,
-        metavar="N",
-        help="Candidate documents a question.",
+    options.number(
+        "--documents", least=2, default=4, show_default=True, help="Candidate documents a question."
     ),
-    click.option(
+    options.number(
         "--accumulate",
-        type=click.IntRange(min=1),
         default=1,
         show_default=True,
-        metavar="N",
         help="Batches a step, one after the other; their gradients are averaged.",
     ),
     click.option(
@@ -179,9 +157,7 @@ STEPS = (
         metavar="X",
         help="Clip gradients to this norm.",
     ),
-    click.option(
-        "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
-    ),
+    options.seed_option,
     options.device_option,
     options.quiet_option,
 )
@@ -217,12 +193,7 @@ STEPS = (
     help="Load the base model with 4 bits a weight, now and whenever the checkpoint is used; "
     "needs an NVIDIA GPU and pip install 'maccli[4bit]'.",
 )
-@click.option(
-    "--rank",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Numbers kept of each token of a document.  [default: 384]",
-)
+@options.number("--rank", help="Numbers kept of each token of a document.  [default: 384]")
 @click.option(
     "--amortizer",
     type=click.Choice(["t5", "t5-encoder", "decoder-only", "encoder"]),
@@ -238,24 +209,14 @@ STEPS = (
     "--question-model",
     help="The pretrained model that the input encoder starts from.  [default: the amortizer's]",
 )
-@click.option(
-    "--tokens",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Latents of a document in the paper stack.  [default: 12]",
-)
+@options.number("--tokens", help="Latents of a document in the paper stack.  [default: 12]")
 @click.option(
     "--modulation",
     type=click.Choice(["prefix", "lora"]),
     help="What the paper stack gives the base model: keys and values in front of every layer, or "
     "low-rank weights in every layer.  [default: prefix]",
 )
-@click.option(
-    "--lora-rank",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Rank of --modulation lora.  [default: 8]",
-)
+@options.number("--lora-rank", help="Rank of --modulation lora.  [default: 8]")
 @click.option(
     "--lr",
     type=float,

@@ -15,11 +15,8 @@ from maccli.output import Output
 @click.command("train-rival")
 @click.argument("name", type=click.Choice(["rag-lora", "qa", "camels"]))
 @options.apply(*DATA, *MODELS)
-@click.option(
-    "--rank",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Rank of the adapter.  [default: as many trained parameters as a checkpoint has]",
+@options.number(
+    "--rank", help="Rank of the adapter.  [default: as many trained parameters as a checkpoint has]"
 )
 @click.option(
     "--qa-base",
