@@ -2,7 +2,7 @@
 
 `near.usearch` is an HNSW graph (arXiv 1603.09320) over the directions of the keys as int8, made and
 searched by usearch, an extra that only this module imports. The graph proposes chunks; relevance is
-then computed from their keys in the database, exactly as without it. Behind the graph stands a
+then computed from their keys in the database, exactly as without it. After the graph stands a
 trailer: a token that the database knows too, up to which chunk keys are in it, how many, the
 graph's length and digest, and a checksum. The cache fits the store if the tokens are equal and the
 store is still of the checkpoint that it was made for. Keys added since are read besides it, those
@@ -77,8 +77,8 @@ def near_keys(
 
     Returns:
         blocks of ids int64 [n], growing, and keys float16 [n, E]: what the graph proposes, and all
-        that were added since it was made. None where all keys had better be read: there is no cache
-        that fits, usearch is not installed, or `wanted` is no small part of the store.
+        that were added since it was made. None where all keys must be read: there is no cache that
+        fits, usearch is not installed, or `wanted` is more than a quarter of the store.
 
     Raises:
         StoreCorruptError: some of the keys are damaged.

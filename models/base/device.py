@@ -51,7 +51,7 @@ def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dt
 
 
 def _multiplies_bfloat16() -> bool:
-    """Tell whether this CPU multiplies bfloat16 numbers (torch has no public function for it)."""
+    """Return whether this CPU multiplies bfloat16 numbers (torch has no public function for it)."""
     return any(
         bool(getattr(torch.cpu, name, bool)())
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -158,7 +158,7 @@ def sizes(module: Any) -> tuple[int, int]:
 
 
 def transposed(module: nn.Module) -> bool:
-    """Tell whether a linear layer keeps its weight as [I, O], as GPT-2's `Conv1D` does."""
+    """Return whether a linear layer keeps its weight as [I, O], as GPT-2's `Conv1D` does."""
     return not isinstance(module, nn.Linear)
 
 

@@ -216,12 +216,12 @@ def _start(span: Span) -> str:
 
 
 def _bare(span: Span) -> bool:
-    """Tell whether a span is a number without what it counts."""
+    """Return whether a span is a number without what it counts."""
     return span.kind == "number" and span.text.replace(",", "").replace(".", "").isdigit()
 
 
 def _agree(given: str, answer: str) -> bool:
-    """Tell whether a given answer is the right one, with at most a few words around it."""
+    """Return whether a given answer is the right one, with at most a few words around it."""
     theirs, ours = normalise(given), normalise(answer)
     extra = len(theirs.split()) - len(ours.split())
     return bool(ours) and f" {ours} " in f" {theirs} " and extra <= EXTRA_WORDS

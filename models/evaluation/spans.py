@@ -96,7 +96,7 @@ def spans(text: str) -> list[Span]:
 
 
 def names_something(text: str) -> bool:
-    """Tell whether a question has a name or a date in it, not counting its first word."""
+    """Return whether a question has a name or a date in it, not counting its first word."""
     _, _, rest = text.partition(" ")
     return any(span.kind != "number" for span in spans(f". {rest}"))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """What a long piece of work reports to; whoever shows it knows the total."""
+    """What a long piece of work reports to; the caller that shows it knows the total."""
 
     def advance(self, amount: int) -> None:
         """Count `amount` more units as done."""

@@ -99,7 +99,7 @@ class Adapter(Stack[AdapterConfig]):
             fan_in_fan_out=any(map(transposed, linear_layers(lm).values())),
             task_type="CAUSAL_LM",
         )
-        settings.base_model_name_or_path = None  # peft takes it from the model, wherever it lies
+        settings.base_model_name_or_path = None  # peft takes it from the model's path
         shared = {id(t): t for t in chain(lm.model.parameters(), lm.model.buffers())}
         with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)

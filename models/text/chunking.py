@@ -155,7 +155,7 @@ def _skip_space(text: str, start: int, end: int) -> int:
 
 
 def _ends_sentence(text: str, match: re.Match[str], sentence_start: int) -> bool:
-    """Tell whether the full stop, question or exclamation mark of `match` ends a sentence."""
+    """Return whether the full stop, question or exclamation mark of `match` ends a sentence."""
     end = match.end()
     if end < len(text) and not text[end].isspace():
         return False  # 3.5, example.com, "e.g.," and the like

@@ -87,7 +87,7 @@ class Corpus:
         return (self.queries[list(questions)] @ self.keys.T).topk(count).indices
 
     def holds_answer(self, question: int, chunk: int) -> bool:
-        """Tell whether a chunk has an answer to the question in it, and so cannot be a negative."""
+        """Return whether a chunk holds an answer to the question, and so cannot be a negative."""
         text = self.chunks[chunk].lower()
         return any(answer.lower() in text for answer in self.questions[question].answers)
 

@@ -168,7 +168,7 @@ def _install(
 
 
 def is_complete(path: Path, model: Pinned) -> bool:
-    """Tell whether the folder is a complete conversion of exactly these files in this format."""
+    """Return whether the folder is a complete conversion of exactly these files in this format."""
     try:
         manifest = json.loads((path / _MANIFEST).read_bytes())
         return (
