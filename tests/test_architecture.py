@@ -184,7 +184,10 @@ def test_a_module_is_one_subject(module: str) -> None:
     assert lines <= LONGER.get(module, MAX_LINES), f"{lines} lines: is it still one subject?"
 
 
-@pytest.mark.parametrize("module", ["maccli", "maccli.cli", "store", "store.store", "models"])
+LIGHT = ["maccli", "maccli.cli", "store", "store.store", "store.pruning.prune", "models"]
+
+
+@pytest.mark.parametrize("module", LIGHT)
 def test_start_up_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([n for n in {HEAVY!r} if n in sys.modules])"
     run = subprocess.run(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-import time
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -152,16 +152,32 @@ def test_chunks_cover_the_text_in_order(text: str, max_tokens: int) -> None:
 @pytest.mark.parametrize(
     "unit", ["x", "word ", ".", ". ", " ", "\n", "a.", "# ", "。", "\n \n", "Mr. ", '."']
 )
-def test_time_is_linear(unit: str) -> None:
-    def timed(length: int) -> float:
-        text = (unit * length)[:length]
-        begun = time.process_time()
-        split(text, lambda texts: [len(text) // 4 + 1 for text in texts], 160)
-        return time.process_time() - begun
+def test_work_is_linear(unit: str) -> None:
+    """Twenty times the text means about twenty times the executed lines and counted characters."""
 
-    timed(1000)
-    small, large = timed(60_000), timed(600_000)
-    assert large < 30 * small + 0.2
+    def work(length: int) -> tuple[int, int]:
+        text, lines, characters = (unit * length)[:length], 0, 0
+
+        def trace(*_: object) -> object:
+            nonlocal lines
+            lines += 1
+            return trace
+
+        def count(texts: Sequence[str]) -> list[int]:
+            nonlocal characters
+            characters += sum(map(len, texts))
+            return [len(text) // 4 + 1 for text in texts]
+
+        before = sys.gettrace()
+        sys.settrace(trace)  # type: ignore[arg-type]
+        try:
+            split(text, count, 160)
+        finally:
+            sys.settrace(before)
+        return lines, characters
+
+    for small, large in zip(work(2_000), work(40_000), strict=True):
+        assert large < 30 * small + 1000
 
 
 def test_realistic_text_keeps_chunks_well_filled() -> None:
