@@ -106,7 +106,7 @@ def new_config(
         settings: other fields that both stacks have.
 
     Raises:
-        WeightsError: a pretrained model cannot be had.
+        WeightsError: a pretrained model cannot be downloaded or read.
         CheckpointError: a model does not suit the options, or a size does not fit.
     """
     if options is None:
@@ -140,7 +140,7 @@ def method(
         cache: a folder for documents' features, which the `latent` stack keeps.
 
     Raises:
-        WeightsError: a pretrained model cannot be had.
+        WeightsError: a pretrained model cannot be downloaded or read.
         CheckpointError: the base LM is not the config's.
     """
     from models.latent.networks import LatentStack

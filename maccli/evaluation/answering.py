@@ -79,7 +79,7 @@ def answer(
 
     Raises:
         StoreError: the store cannot be read.
-        WeightsError: the encoder that it searches by cannot be had.
+        WeightsError: the encoder that it searches by cannot be downloaded or read.
     """
     begun, amortized = time.perf_counter(), _lazy_seconds(store)
     chosen: list[list[Candidate]] = []

@@ -30,7 +30,7 @@ def run(evaluation: Evaluation) -> None:
         DataError: the data cannot be used.
         CheckpointError: the checkpoint, or a file of `--with`, cannot be used.
         MacError, StoreError: the store cannot be used.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
     """
     results = evaluation.results
     todo = [step for step in steps(evaluation) if not results.find(step[1])]
@@ -55,7 +55,7 @@ def steps(evaluation: Evaluation) -> Iterator[Step]:
 
     Raises:
         DataError: a file that a method is made with cannot be read.
-        WeightsError: an encoder cannot be had.
+        WeightsError: an encoder cannot be downloaded or read.
     """
     checkpoint = evaluation.checkpoint
     for method in evaluation.plan.methods:

@@ -60,7 +60,7 @@ class Encoder:
         """The SHA-256 of the weights and of how they are run.
 
         Raises:
-            WeightsError: the encoder cannot be had.
+            WeightsError: the encoder cannot be downloaded or read.
         """
         from models.rivals.retriever import fingerprint
 
@@ -91,7 +91,7 @@ class Encoder:
             progress: is advanced for every chunk.
 
         Raises:
-            WeightsError: the encoder cannot be had or read.
+            WeightsError: the encoder cannot be downloaded or read.
             StoreError: the store cannot be read.
         """
         if self._embedded == (store.store, store.chunks_of):

@@ -34,7 +34,7 @@ def convert(
     Raises:
         MacError: there is a checkpoint in the folder already.
         CheckpointError: the file is none of theirs, or is for another base LM.
-        WeightsError: a model cannot be had.
+        WeightsError: a model cannot be downloaded or read.
         ModelError: the base LM cannot be used.
     """
     if (out / checkpoint.CONFIG).exists():

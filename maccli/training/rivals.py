@@ -51,7 +51,7 @@ def train_rival(run: Run, config: TrainConfig, rival: Rival, callbacks: Callback
         MacError: there is something in the folder already, or the run to go on with is of another.
         CheckpointError: the adapter to start from cannot be used.
         DataError: the data cannot be used.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
         ModelError: the base model or the settings cannot be used.
     """
     examples, dev = read_data(run)

@@ -110,7 +110,7 @@ def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
         MacError: there is a checkpoint in the folder already.
         CheckpointError: the checkpoint to start from cannot be used.
         DataError: the data cannot be used.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
         ModelError: the base model or the settings cannot be used.
     """
     examples, dev = read_data(run)

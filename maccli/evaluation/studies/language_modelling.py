@@ -28,7 +28,7 @@ def run(evaluation: Evaluation) -> None:
     Raises:
         DataError: the file cannot be read, or no article has two sentences.
         MacError: the checkpoint is of another stack.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
     """
     plan, results = evaluation.plan, evaluation.results
     (file,) = plan.data

@@ -86,7 +86,7 @@ def prepare(
 
     Raises:
         MacError: not one question could be made.
-        WeightsError: the base weights cannot be had.
+        WeightsError: the base weights cannot be downloaded or read.
     """
     model, plan = cast("AnyMemory", session.model), shared.plan
     for line in sources.skipped:
