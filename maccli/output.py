@@ -12,12 +12,11 @@ from typing import IO, Any, Protocol
 
 import click
 
+from models.memory.protocol import Progress
 
-class Progress(Protocol):
-    """What a long piece of work reports to."""
 
-    def advance(self, amount: int) -> None:
-        """Count `amount` more units as done."""
+class Bar(Progress, Protocol):
+    """A progress that is shown: its total may come late, and words may stand beside it."""
 
     def expect(self, total: int) -> None:
         """Set the total, where it becomes known only when the work has begun."""
@@ -97,7 +96,7 @@ class Output:
         self._stderr(f"{_label('Error:', fg='red', bold=True)} {line}")
 
     @contextmanager
-    def progress(self, total: int | None, unit: str, title: str) -> Iterator[Progress]:
+    def progress(self, total: int | None, unit: str, title: str) -> Iterator[Bar]:
         """Show a progress bar on stderr if it is a terminal and -q was not given."""
         if not self._shows_bars():
             yield NoProgress()

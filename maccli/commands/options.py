@@ -171,6 +171,9 @@ retriever_option = setting(
     type=click.Choice(config.RETRIEVERS),
     help="How passages are found.  [default: hybrid]",
 )
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 nl_option = click.option("--nl", "as_nl", is_flag=True, help="Write one JSON object a line.")
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Write results and errors only.")
@@ -235,8 +238,3 @@ def open_mac(
         Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
     ):
         yield mac
-
-
-seed_option = click.option(
-    "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
-)

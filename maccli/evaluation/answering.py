@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from maccli.evaluation.evaluation_store import EvaluationStore
 from maccli.evaluation.methods import ALL, K, Method
-from maccli.output import Progress
 from models.evaluation.answers import answer_from_whole, answer_many, figure, prompt_many, score
+from models.memory.protocol import Progress
 from models.memory.relevance import Candidate
 from models.rivals.qa_tune import prompt_tokens
 from models.text.prompts import question_prompt, text_prompt

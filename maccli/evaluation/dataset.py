@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from models.data import files as data
 from models.data.files import Example
 from models.errors import DataError
+from models.files import file_sha256
 
 T = TypeVar("T")
 
@@ -131,7 +131,6 @@ def sha256(path: Path) -> str:
         DataError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error

@@ -19,7 +19,8 @@ import numpy as np
 from maccli.errors import MacError
 from maccli.evaluation.evaluation_store import EvaluationStore
 from maccli.evaluation.methods import encoder_parts
-from maccli.output import NoProgress, Progress
+from maccli.output import NoProgress
+from models.memory.protocol import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

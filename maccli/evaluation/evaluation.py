@@ -25,10 +25,10 @@ from maccli.evaluation.peak_memory import peak_memory
 from maccli.evaluation.plan import Plan
 from maccli.evaluation.results import Results
 from maccli.evaluation.rivals import Rivals
-from maccli.output import Progress
 from maccli.service.session import Session
 from models.errors import CheckpointError
 from models.evaluation.questions import SOURCE
+from models.memory.protocol import Progress
 from models.rivals import text_prefix
 from models.stacks import as_latent, config_of
 

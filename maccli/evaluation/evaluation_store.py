@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maccli.output import NoProgress, Progress
+from maccli.output import NoProgress
 from maccli.service.amortizing import DocumentText, amortize_documents, content_hash, holds
 from maccli.service.evidence import as_selected, search_store
 from models.memory.modulation import Modulation, Selected, quantise
+from models.memory.protocol import Progress
 from models.memory.relevance import Candidate, RelevanceWeights, Retriever, select
 from store.records import StoredModulation
 from store.store import Store

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from maccli.evaluation.dataset import sha256
 from maccli.evaluation.methods import Method
 from maccli.evaluation.peak_memory import peak_memory
-from maccli.output import Progress
 from models.errors import CheckpointError
+from models.memory.protocol import Progress
 from models.rivals import adapter, camels, salient
 
 if TYPE_CHECKING:

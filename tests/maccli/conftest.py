@@ -190,6 +190,20 @@ def pipe(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
+def text(number: int) -> str:
+    return f"Document {number} tells of things that happened in year {number}."
+
+
+@pytest.fixture
+def docs(work: Path) -> Path:
+    """A folder of three documents."""
+    folder = work / "docs"
+    (folder / "deep").mkdir(parents=True)
+    for n, name in enumerate(["a.txt", "b.txt", "deep/c.txt"]):
+        (folder / name).write_text(text(n))
+    return folder
+
+
 @pytest.fixture
 def stored(mac: Callable[..., Ran], work: Path, memory: FakeMemory) -> Path:
     """The working folder, with two ingested files."""

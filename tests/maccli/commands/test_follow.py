@@ -21,20 +21,6 @@ Mac = Callable[..., Ran]
 ROOT = Path(__file__).parents[3]
 
 
-def text(number: int) -> str:
-    return f"Document {number} tells of things that happened in year {number}."
-
-
-@pytest.fixture
-def docs(work: Path) -> Path:
-    """A folder of three documents."""
-    folder = work / "docs"
-    (folder / "deep").mkdir(parents=True)
-    for n, name in enumerate(["a.txt", "b.txt", "deep/c.txt"]):
-        (folder / name).write_text(text(n))
-    return folder
-
-
 def test_the_command(mac: Mac, docs: Path, memory: FakeMemory) -> None:
     first = mac("ingest", "--sync", "docs")
     assert (first.code, first.err) == (0, "")

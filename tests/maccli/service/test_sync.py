@@ -17,21 +17,7 @@ from maccli.service.session import Session, StoreAndModel
 from store.labels import Labels
 from store.store import Store
 
-from ..conftest import FakeMemory
-
-
-def text(number: int) -> str:
-    return f"Document {number} tells of things that happened in year {number}."
-
-
-@pytest.fixture
-def docs(work: Path) -> Path:
-    """A folder of three documents."""
-    folder = work / "docs"
-    (folder / "deep").mkdir(parents=True)
-    for n, name in enumerate(["a.txt", "b.txt", "deep/c.txt"]):
-        (folder / name).write_text(text(n))
-    return folder
+from ..conftest import FakeMemory, text
 
 
 def sync(session: Session, *folders: Path, **options: Any) -> Report:
