@@ -35,7 +35,8 @@ FLOORS = {
         ("evaluation", "rivals", "export"),
     ),
     "store": (
-        ("errors", "labels", "records"),
+        ("errors", "labels", "marks"),
+        ("records",),
         ("modulations",),
         ("index",),
         ("store",),

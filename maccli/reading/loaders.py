@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from maccli.reading import encodings, html, office
+from maccli.reading import encodings, office
+from maccli.reading.formats import html
 from maccli.reading.encodings import Binary, Empty, Refused
 
 MAX_BYTES = 50 * 1024 * 1024

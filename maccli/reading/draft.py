@@ -1,0 +1,213 @@
+"""The text of a document while a reader puts it together, and where each part of it stands.
+
+Whatever a file is, its text becomes light Markdown: headings behind `#`, list items behind `-`, code
+between fences, and tables as lines that name their columns, so that a row can be read alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from store.marks import Mark
+
+_FENCE = re.compile(r"^`{3,}", re.MULTILINE)
+_SPACE = re.compile(r"\s+")
+
+
+class Draft:
+    """A document being read, block by block.
+
+    Attributes:
+        title: of the document, if it has one.
+        remarks: what the user should know about how it was read, each to stand after its name.
+    """
+
+    def __init__(self) -> None:
+        self.title: str | None = None
+        self.remarks: list[str] = []
+        self._parts: list[str] = []
+        self._length = 0
+        self._marks: list[Mark] = []
+        self._headings: list[tuple[int, str]] = []
+        self._place = ""
+        self._moved = False  # the next block begins at another place
+        self._in_list = False
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self._parts)
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """Where its parts stand."""
+        return tuple(self._marks)
+
+    def heading(self, text: str, level: int) -> None:
+        """Begin a part under a heading of level 1 (the outermost) to 6."""
+        text = one_line(text)
+        if not text:
+            return
+        while self._headings and self._headings[-1][0] >= level:
+            self._headings.pop()
+        self._headings.append((level, text))
+        self._block(f"{'#' * min(max(level, 1), 6)} {text}", marked=True)
+
+    def place(self, words: str, *, fresh: bool = False) -> None:
+        """Say where everything that follows stands: "page 3".
+
+        Args:
+            words: see `store.marks.Mark`.
+            fresh: whether the headings so far end here, as on a new sheet or in another message.
+        """
+        if fresh:
+            self._headings.clear()
+        self._place = words
+        self._moved = True
+
+    def paragraph(self, text: str) -> None:
+        """Add a paragraph; its lines stay as they are."""
+        text = text.strip("\n").rstrip()
+        if text.strip():
+            self._block(text)
+
+    def item(self, text: str, depth: int = 0, sign: str = "-") -> None:
+        """Add an item of a list.
+
+        Args:
+            text: of the item.
+            depth: 0 for the outermost list.
+            sign: before the item, such as "3.".
+        """
+        text = one_line(text)
+        if text:
+            line = f"{'  ' * min(depth, 8)}{sign} {text}"
+            self._block(line, gap="\n" if self._in_list else "\n\n")
+            self._in_list = True
+
+    def code(self, text: str, language: str = "") -> None:
+        """Add code, or other text whose lines must stay as they are, between fences."""
+        text = text.strip("\n").rstrip()
+        if text.strip():
+            ticks = max([len(match[0]) for match in _FENCE.finditer(text)], default=2) + 1
+            fence = "`" * max(ticks, 3)
+            self._block(f"{fence}{language}\n{text}\n{fence}")
+
+    def table(
+        self,
+        rows: Sequence[Sequence[str]],
+        *,
+        header: bool | None = None,
+        first: int | None = None,
+        place: str = "",
+    ) -> None:
+        """Add a table, a line for each row that is not empty.
+
+        Args:
+            rows: the cells.
+            header: whether the first row names the columns; None finds it out.
+            first: the number of the first row; given, every line knows its row.
+            place: what stands before the row's number: 'sheet "Prices"'.
+        """
+        cells = [[one_line(cell) for cell in row] for row in rows]
+        top = header_row(cells, header)
+        outer, lines, at = self._place, list[str](), 0
+
+        def close() -> None:
+            if lines and first is not None:
+                self.place(", ".join(filter(None, (place or outer, f"row {first + at}"))))
+            if lines:
+                self._block("\n".join(lines))
+                lines.clear()
+
+        for index, row in enumerate(cells):
+            names = cells[top] if top is not None and index > top else []
+            line = row_line(names, row) if index != top else ""
+            if not line:
+                close()
+                continue
+            if not lines:
+                at = index
+            lines.append(line)
+        close()
+        if first is not None:
+            self.place(outer)
+
+    def append(self, other: Draft, inside: str = "") -> None:
+        """Add a whole document that is a part of this one, such as an attachment.
+
+        Args:
+            other: the document.
+            inside: what stands before its own places: 'attachment "plan.pdf"'.
+        """
+        if not other.text.strip():
+            return
+        self.place(inside, fresh=True)
+        self._block(other.text.strip("\n"))
+        base = self._length - len(other.text.strip("\n"))
+        shift = base - (len(other.text) - len(other.text.lstrip("\n")))
+        for mark in other.marks:
+            words = ", ".join(filter(None, (inside, mark.place)))
+            self._marks.append(replace(mark, start=max(mark.start + shift, base), place=words))
+        self.remarks += [f"{inside}: {remark}" if inside else remark for remark in other.remarks]
+        self.place("", fresh=True)
+
+    def _block(self, text: str, *, gap: str = "\n\n", marked: bool = False) -> None:
+        self._in_list = False
+        if self._parts:
+            self._parts.append(gap)
+            self._length += len(gap)
+        if marked or self._moved:
+            path = " > ".join(words for _, words in self._headings)
+            mark = Mark(self._length, path, self._place)
+            last = self._marks[-1] if self._marks else Mark(0)
+            if (mark.heading, mark.place) != (last.heading, last.place):
+                self._marks.append(mark)
+            self._moved = False
+        self._parts.append(text)
+        self._length += len(text)
+
+
+def one_line(text: str) -> str:
+    """Return a text without line breaks and double spaces."""
+    return _SPACE.sub(" ", text).strip()
+
+
+def header_row(rows: Sequence[Sequence[str]], header: bool | None = None) -> int | None:
+    """Return the index of the row that names a table's columns; None if none does.
+
+    Args:
+        rows: the cells, each on one line.
+        header: whether there is such a row; None finds it out: names are words, all different, and
+            there is data below them. A title alone in a row above them is passed over.
+    """
+    filled = [index for index, row in enumerate(rows) if any(row)]
+    while len(filled) > 2 and sum(map(bool, rows[filled[0]])) == 1 < sum(
+        map(bool, rows[filled[1]])
+    ):
+        filled.pop(0)
+    if len(filled) < 2 or header is False:
+        return None
+    names = [name for name in rows[filled[0]] if name]
+    distinct = len(names) > 1 and len(set(names)) == len(names)
+    return filled[0] if header or (distinct and not any(map(_is_data, names))) else None
+
+
+def row_line(names: Sequence[str], cells: Sequence[str]) -> str:
+    """Return a row as a line that can be read alone: "Team: Maple Leafs; Location: TOR"."""
+    if not names and len(cells) == 2 and all(cells):
+        return f"{cells[0].rstrip(':')}: {cells[1]}"
+    named = [
+        f"{names[i]}: {cell}" if i < len(names) and names[i] else cell
+        for i, cell in enumerate(cells)
+        if cell
+    ]
+    return "; ".join(named)
+
+
+def _is_data(cell: str) -> bool:
+    """Return whether a cell holds a number or a date rather than a name."""
+    digits = sum(character.isdigit() for character in cell)
+    return bool(cell) and 2 * digits >= len(cell)

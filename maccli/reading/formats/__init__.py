@@ -1,0 +1,1 @@
+"""A reader for each kind of file: bytes or text in, a `Draft` out."""
