@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from maccli.output import NoProgress
-from maccli.service.amortizing import DocumentText, amortize_documents, content_hash, holds
+from maccli.service.amortizing import amortize_documents
+from maccli.service.document import DocumentText, content_hash, holds
 from maccli.service.evidence import as_selected, search_store
 from models.memory.modulation import Modulation, Selected, quantise
 from models.memory.protocol import Progress
@@ -49,11 +50,10 @@ class LazyModulations:
         self._amortized: dict[str, StoredModulation] = {}
         self.seconds = 0.0
 
-    def embed(self, texts: Sequence[str]) -> list[Modulation]:
+    def embed(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
         """Return the key of each text, with an empty token in place of its modulation."""
         empty = quantise(np.zeros((1, self._model.config.latent_size), np.float32))
-        keys = self._model.encoder.encode(texts).cpu().numpy().astype(np.float16)
-        return [Modulation(*empty, key) for key in keys]
+        return [Modulation(*empty, key) for key in self._model.keys(texts, contexts)]
 
     def read(self, store: Store, ids: Sequence[int]) -> list[StoredModulation]:
         """Return what `Store.modulations` would, had the chunks been amortized when stored.
@@ -237,9 +237,10 @@ class _Timed:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+    def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
         """Turn each text into its modulation."""
         begun = time.perf_counter()
-        modulations = (self._model.amortize if self._lazy is None else self._lazy.embed)(texts)
+        amortize = self._model.amortize if self._lazy is None else self._lazy.embed
+        modulations = amortize(texts, contexts)
         self.seconds += time.perf_counter() - begun
         return modulations

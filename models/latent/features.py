@@ -23,6 +23,9 @@ from torch import Tensor
 from models.base.batching import batch_tokens, length_batches
 from models.base.lm import BaseLM
 
+CONTEXT_TOKENS = 64
+"""Of a longer context only the last tokens, those nearest to the text, are read."""
+
 
 def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Return the token ids that a document is amortized from: begin of sequence, then the text.
@@ -33,14 +36,35 @@ def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list
     return [[lm.bos_id, *row] for row in lm.tokenize(texts, max_tokens)]
 
 
-def compute(lm: BaseLM, ids: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Return features [T, X] of each document, without its first token; batched by length."""
+def compute(
+    lm: BaseLM, ids: Sequence[Sequence[int]], contexts: Sequence[Sequence[int]] = ()
+) -> list[Tensor]:
+    """Return features [T, X] of each document; batched by length.
+
+    Args:
+        lm: the frozen base LM.
+        ids: of each document, see `document_ids`; the first token's features are left out.
+        contexts: token ids that are read between the first token and the document, and then left
+            out, too; the last `CONTEXT_TOKENS` of each, or fewer where the LM lacks positions.
+    """
+    skip = [1] * len(ids)
+    if contexts:
+        before = [_fitting(lm, c, len(row)) for c, row in zip(contexts, ids, strict=True)]
+        ids = [[row[0], *c, *row[1:]] for c, row in zip(before, ids, strict=True)]
+        skip = [1 + len(c) for c in before]
     out: list[Tensor] = [torch.empty(0)] * len(ids)
     for batch in length_batches([len(row) for row in ids], batch_tokens(lm.device)):
         x = lm.features(lm.pad([ids[i] for i in batch])).flatten(2)
         for i, row in zip(batch, x, strict=True):
-            out[i] = row[1 : len(ids[i])]
+            out[i] = row[skip[i] : len(ids[i])]
     return out
+
+
+def _fitting(lm: BaseLM, context: Sequence[int], taken: int) -> Sequence[int]:
+    """Return the last tokens of a context that fit before a document of so many tokens."""
+    positions = lm.architecture.positions
+    most = CONTEXT_TOKENS if positions is None else min(CONTEXT_TOKENS, positions - taken)
+    return context[max(0, len(context) - max(0, most)) :]
 
 
 class FeatureCache:

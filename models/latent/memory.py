@@ -53,10 +53,11 @@ class LatentMemory(Answerer):
         return spans[: self.config.chunk_tokens]
 
     @torch.no_grad()
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+    def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
         """See `LoadedModel.amortize`."""
-        features = compute(self.lm, document_ids(self.lm, texts, self.config.chunk_tokens))
-        keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
+        ids = document_ids(self.lm, texts, self.config.chunk_tokens)
+        features = compute(self.lm, ids, self.lm.tokenize(contexts))
+        keys = self.keys(texts, contexts)
         out = []
         for x, key in zip(features, keys, strict=True):
             latents, scales = quantise(self.stack.amortizer(x.float()).cpu().numpy())

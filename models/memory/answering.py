@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -25,7 +26,10 @@ from models.memory.relevance import RelevanceWeights
 from models.memory.stack import MemoryStack
 from models.memory.stream import GeneratedAnswer
 from models.text import chunking
-from models.text.prompts import few_shot_prompt, question_prompt
+from models.text.prompts import few_shot_prompt, in_context, question_prompt
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LIKELIHOOD_TOKENS = 64
 """Only so many of a long question's last tokens are scored; they are enough to tell documents
@@ -125,6 +129,11 @@ class Answerer(LoadedModel, ABC):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, in the base LM's vocabulary."""
         return [len(row) for row in self.lm.tokenize(texts)]
+
+    def keys(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> NDArray[np.float16]:
+        """Return the keys [B, E] by which texts in their contexts are found."""
+        whole = in_context(texts, contexts)
+        return self.encoder.encode(whole).cpu().numpy().astype(np.float16)
 
     @torch.no_grad()
     def question_likelihood(self, question: str, documents: Sequence[Selected]) -> list[float]:

@@ -143,11 +143,17 @@ class LoadedModel(Protocol):
         """Count the tokens of each text, in the base LM's vocabulary."""
 
     @abstractmethod
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+    def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
         """Return the modulation of each text (g_theta of the paper's section 3.1).
 
         Any number of texts may come at once; they are batched by length inside, and a text's
         modulation does not depend on its company beyond rounding.
+
+        Args:
+            texts: the texts.
+            contexts: what is read before each, see `models.text.prompts.context`: the texts are
+                understood, and found, as what stands there; their T tokens remain their own. By
+                default nothing.
         """
 
     @abstractmethod

@@ -29,6 +29,7 @@ from models.paper import setup
 from models.paper.config import PaperConfig
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
+from models.text.prompts import in_context
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,10 +70,13 @@ class PaperMemory(Answerer):
         return []
 
     @torch.no_grad()
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
-        """Return the modulation of each text, T latents (section 3.1)."""
-        rows = self.reader.read(texts)
-        keys = self.encoder.encode(texts).cpu().numpy().astype(np.float16)
+    def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
+        """Return the modulation of each text, T latents (section 3.1).
+
+        They belong to no token in particular, and hold its context as well.
+        """
+        rows = self.reader.read(in_context(texts, contexts))
+        keys = self.keys(texts, contexts)
         latents = [np.empty(0, np.float32)] * len(rows)
         for batch in length_batches([len(row) for row in rows], batch_tokens(self.lm.device)):
             amortized = self.stack.amortizer(collate([rows[i] for i in batch])).cpu().numpy()

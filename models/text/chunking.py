@@ -73,6 +73,7 @@ class Chunk:
     end: int
     text: str
     tokens: int  # as counted by the caller
+    lead: str = ""  # the line that introduces the list in whose middle it begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,9 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return spans
 
 
-def split(text: str, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
+def split(
+    text: str, count_tokens: CountTokens, max_tokens: int, breaks: Sequence[int] = ()
+) -> list[Chunk]:
     """Split `text` into chunks of at most `max_tokens` tokens, covering everything but space.
 
     Whole sentences are packed greedily. A chunk that is at least half full rather ends at a
@@ -125,6 +128,8 @@ def split(text: str, count_tokens: CountTokens, max_tokens: int) -> list[Chunk]:
         count_tokens: counts the tokens of each string; called a few times a document, with many
             strings each time.
         max_tokens: the most tokens a chunk may have.
+        breaks: offsets at which a part of the document begins, such as a page or a message, in
+            order: chunks rather end there.
 
     Raises:
         ValueError: `max_tokens` is less than 1.

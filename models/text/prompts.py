@@ -22,6 +22,45 @@ FEW_SHOT = (
 """The worked examples of `rag`, invented so that no answer to a real question is in them."""
 
 
+_TITLE, _HEADING, _LEAD = 80, 160, 160
+"""The most characters of each part of a context."""
+
+
+def context(title: str | None, heading: str, lead: str) -> str:
+    """Return what is read before a chunk, so that it can be understood alone; "" if nothing is.
+
+    Each part is cut to a sane length; of a long heading path the innermost headings are kept.
+
+    Args:
+        title: of the document; not said again where the heading path begins with it.
+        heading: the headings above the chunk, the outermost first: "Governance > Decisions".
+        lead: the line that introduces the list in whose middle the chunk begins.
+    """
+    path = [words for part in heading.split(" > ") if (words := " ".join(part.split()))]
+    name = " ".join((title or "").split())
+    if path and path[0].casefold() == name.casefold():
+        del path[0]
+    while len(path) > 1 and len(" > ".join(path)) > _HEADING:
+        del path[0]
+    above = " > ".join(filter(None, (_cut(name, _TITLE), _cut(" > ".join(path), _HEADING))))
+    lines = (above, _cut(" ".join(lead.split()), _LEAD))
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+def in_context(texts: Sequence[str], contexts: Sequence[str]) -> list[str]:
+    """Return each text after its context; just the texts where there are no contexts.
+
+    Raises:
+        ValueError: there is not a context for each text.
+    """
+    return [c + t for c, t in zip(contexts or [""] * len(texts), texts, strict=True)]
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text of one line, cut after its last whole word where it is too long."""
+    return text if len(text) <= most else text[: most + 1].rpartition(" ")[0] or text[:most]
+
+
 def question_prompt(question: str) -> str:
     """Return the question as the base LM reads it after a prefix; the answer follows."""
     return f"Question: {' '.join(question.split())}\nAnswer:"

@@ -166,6 +166,48 @@ def test_amortizing_in_a_batch_equals_one_by_one(tiny_llama: Path, build_memory:
         assert together.latents.shape == (memory.count_tokens([text])[0], 16)
 
 
+def test_a_context_is_read_and_its_own_tokens_are_dropped(
+    tiny_llama: Path, build_memory: Any
+) -> None:
+    memory = build_memory(tiny_llama)
+    context = "Harbour rules > Fees\n"
+    without, with_context = memory.amortize([TEXTS[0]]), memory.amortize([TEXTS[0]], [context])
+    assert with_context[0].latents.shape == without[0].latents.shape
+    assert (with_context[0].latents != without[0].latents).any()
+    lm = memory.lm
+    before, own = lm.tokenize([context, TEXTS[0]])
+    read = lm.features(lm.pad([[lm.bos_id, *before, *own]])).flatten(2)[0, 1 + len(before) :]
+    latents, scales = quantise(memory.stack.amortizer(read).numpy())
+    np.testing.assert_array_equal(with_context[0].latents, latents)
+    np.testing.assert_array_equal(with_context[0].scales, scales)
+    np.testing.assert_array_equal(
+        with_context[0].key, memory.encoder.encode([context + TEXTS[0]])[0].numpy().astype("f2")
+    )
+
+
+def test_empty_contexts_change_nothing(tiny_llama: Path, build_memory: Any) -> None:
+    memory = build_memory(tiny_llama)
+    pairs = zip(memory.amortize(TEXTS), memory.amortize(TEXTS, [""] * len(TEXTS)), strict=True)
+    for without, empty in pairs:
+        np.testing.assert_array_equal(without.latents, empty.latents)
+        np.testing.assert_array_equal(without.scales, empty.scales)
+        np.testing.assert_array_equal(without.key, empty.key)
+
+
+def test_contexts_of_any_length_are_read_in_a_batch(tiny_gpt2: Path, build_memory: Any) -> None:
+    """The learned positions of GPT-2 limit them as well."""
+    memory = build_memory(tiny_gpt2)
+    memory.lm.architecture.positions = 70
+    contexts = ["", "A title\n", "A title without an end " * 50]
+    for text, context, together in zip(
+        TEXTS, contexts, memory.amortize(TEXTS, contexts), strict=True
+    ):
+        (alone,) = memory.amortize([text], [context])
+        step = float(alone.scales.max())
+        np.testing.assert_allclose(together.dequantised(), alone.dequantised(), atol=1.01 * step)
+        assert len(together.latents) == min(memory.count_tokens([text])[0], 64)
+
+
 def test_a_group_of_questions_equals_one_question_at_a_time(
     tiny_llama: Path, build_memory: Any
 ) -> None:

@@ -51,6 +51,13 @@ def test_modulations_are_the_amortizer_s_to_a_step(memory: PaperMemory) -> None:
     assert keys[0] @ query == pytest.approx(20, abs=0.1)
 
 
+def test_a_context_is_read_before_its_text(memory: PaperMemory) -> None:
+    (inside,) = memory.amortize(TEXTS[:1], ["Harbour rules\n"])
+    (joined,) = memory.amortize(["Harbour rules\n" + TEXTS[0]])
+    np.testing.assert_array_equal(inside.latents, joined.latents)
+    np.testing.assert_array_equal(inside.key, joined.key)
+
+
 def test_few_documents_are_read_at_once_in_any_order(
     memory: PaperMemory, selected: list[Selected]
 ) -> None:
