@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.base.batching import batch_tokens, length_batches
+from models.base.tokens import TextTokenizer
 from models.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class SentenceEncoder:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        self._text = TextTokenizer(tokenizer)
         config: Any = model.config
         self.size: int = config.hidden_size
         # A tiny model may have fewer positions than the usual cut.
@@ -55,6 +57,13 @@ class SentenceEncoder:
             raise WeightsError(f"no readable sentence encoder in {path}: it has no {missing[0]}")
         return cls(model.to(device), tokenizer)
 
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, with the model's special tokens around it.
+
+        What looks like a special token in a text is text; each is cut to `max_tokens`.
+        """
+        return self._text.framed(texts, self.max_tokens)
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Return unit vectors [B, E], float32, in the order of the texts.
@@ -66,7 +75,7 @@ class SentenceEncoder:
         out = torch.empty(len(texts), self.size, device=device)
         if not texts:
             return out
-        rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        rows = self.tokenize(texts)
         for batch in length_batches([len(row) for row in rows], batch_tokens(device)):
             inputs = self.tokenizer.pad(
                 {"input_ids": [rows[i] for i in batch]}, return_tensors="pt"

@@ -33,6 +33,7 @@ from models.base.attention import (
 from models.base.batching import Packing, run_layers
 from models.base.characters import Characters
 from models.base.quantize import loading
+from models.base.tokens import TextTokenizer
 from models.errors import ModelError, UnsupportedModelError, WeightsError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class BaseLM:
         architecture: how tokens come in and what the layers consist of.
         layers: as the model has them.
         modules: the modules of each, by what they do.
+        text: reads texts with the tokenizer.
         characters: which tokens are parts of characters.
         shape: what decides the shape of its modulations.
         heads: A.
@@ -67,6 +69,7 @@ class BaseLM:
         self.architecture = architecture_of(model)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        self.text = TextTokenizer(tokenizer)
         self.layers, self.modules = self.architecture.layers, self.architecture.modules
         self.shape = self.architecture.shape
         self.heads = self.architecture.heads
@@ -116,12 +119,11 @@ class BaseLM:
         return self.architecture.embedding.weight.dtype
 
     def tokenize(self, texts: Sequence[str], max_tokens: int | None = None) -> list[list[int]]:
-        """Return the token ids of each text, without special tokens, cut to `max_tokens`."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
+        """Return the token ids of each text, without special tokens, cut to `max_tokens`.
+
+        What looks like a special token in a text is text.
+        """
+        ids = self.text.ids(texts)
         return [row[:max_tokens] for row in ids] if max_tokens is not None else ids
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:

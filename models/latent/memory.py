@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -46,11 +46,7 @@ class LatentMemory(Answerer):
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return the character offsets (start, end) of each of a chunk's T tokens."""
-        tokenizer: Any = self.lm.tokenizer
-        spans: list[tuple[int, int]] = tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True
-        )["offset_mapping"]
-        return spans[: self.config.chunk_tokens]
+        return self.lm.text.spans(text)[: self.config.chunk_tokens]
 
     @torch.no_grad()
     def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:

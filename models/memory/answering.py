@@ -185,11 +185,7 @@ class Answerer(LoadedModel, ABC):
 
     def chat_prompt(self, question: str) -> list[int]:
         """Return the token ids of the bare question as the base LM expects it."""
-        tokenizer: Any = self.lm.tokenizer
-        if tokenizer.chat_template is None:
+        ids = self.lm.text.chat(question)
+        if ids is None:
             return [self.lm.bos_id, *self.lm.tokenize([question_prompt(question)])[0]]
-        message = {"role": "user", "content": question}
-        ids: list[int] = tokenizer.apply_chat_template(
-            [message], add_generation_prompt=True, return_dict=True
-        )["input_ids"]
         return ids

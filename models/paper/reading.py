@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.base.batching import batch_tokens, length_batches
 from models.base.encoder import SentenceEncoder
+from models.base.tokens import TextTokenizer
 from models.errors import WeightsError
 from models.paper.networks import Inputs
 
@@ -36,7 +37,7 @@ class TokenReader:
     """Reads texts as token ids, with the special tokens that the tokenizer adds by itself."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
-        self.tokenizer, self.device = tokenizer, device
+        self._text, self.device = TextTokenizer(tokenizer), device
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> TokenReader:
@@ -54,7 +55,7 @@ class TokenReader:
 
     def read(self, texts: Sequence[str]) -> list[Tensor]:
         """See `Reader.read`; int64 [S]."""
-        rows = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        rows = self._text.framed(texts, MAX_TOKENS)
         # An empty text is read as one token: there must be something to attend to.
         return [torch.tensor(row or [0], device=self.device) for row in rows]
 
@@ -69,8 +70,7 @@ class StateReader:
     def read(self, texts: Sequence[str]) -> list[Tensor]:
         """See `Reader.read`; float32 [S, E]."""
         encoder, device = self.encoder, self.encoder.model.device
-        rows = encoder.tokenizer(list(texts), truncation=True, max_length=encoder.max_tokens)
-        ids = [torch.tensor(row, device=device) for row in rows["input_ids"]]
+        ids = [torch.tensor(row, device=device) for row in encoder.tokenize(texts)]
         out = [torch.empty(0)] * len(ids)
         for batch in length_batches([len(row) for row in ids], batch_tokens(device)):
             inputs = collate([ids[i] for i in batch])

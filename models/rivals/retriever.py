@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models.base.encoder import SentenceEncoder
+from models.base.tokens import readable
 from models.errors import WeightsError, optional
 from models.weights.identity import identity
 
@@ -56,6 +57,7 @@ class ExternalEncoder:
                 local_files_only=True,
                 model_kwargs={"dtype": torch.float32, "use_safetensors": True},
             )
+            self._model.tokenizer.split_special_tokens = True  # those in a text are text
             described = folder / _LIBRARY
             settings = json.loads(described.read_text("utf-8")) if described.exists() else {}
             # Relevance is a product here; the library normalises only when it compares.
@@ -79,7 +81,7 @@ class ExternalEncoder:
         # The library takes the prompt of the first name that it knows, even if that one is empty.
         prompts = [self._model.prompts.get(name) for name in names]
         vectors: NDArray[np.float32] = encode(
-            list(texts),
+            [readable(text) for text in texts],
             prompt=next(filter(None, prompts), None),
             show_progress_bar=False,
             normalize_embeddings=self._normalise,

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from models.base.tokens import readable
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -86,16 +88,14 @@ class SalientSpans:
     """
 
     def __init__(self, lm: BaseLM, tagger: Tagger) -> None:
-        self._tokenizer: Any = lm.tokenizer
+        self._text = lm.text
         self._tagger = tagger
 
     def __call__(self, document: str) -> Tensor:
         """Return the weights, float32 [T], of a document's tokens."""
-        offsets = self._tokenizer(
-            document, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )["offset_mapping"]
+        offsets = self._text.spans(document)
         weights = torch.zeros(len(offsets))
-        spans = self._tagger(document)
+        spans = self._tagger(readable(document))
         for i, (start, end) in enumerate(offsets):
             weights[i] = any(s < end and start < e for s, e in spans)
         return weights

@@ -63,6 +63,14 @@ def test_a_bare_folder_is_mean_pooled(folder: Path) -> None:
     np.testing.assert_allclose(made / lengths, own, atol=1e-5)
 
 
+def test_markup_in_a_document_is_text(folder: Path) -> None:
+    markup = ["The bridge [SEP] opened [MASK].", "The bridge\0 \ud83d"]
+    made = ExternalEncoder(folder, CPU).encode_documents(markup)
+    made /= np.linalg.norm(made, axis=1, keepdims=True)
+    own = SentenceEncoder.load(folder, device=CPU).encode(markup).numpy()
+    np.testing.assert_allclose(made, own, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", [{"pooling_mode_cls_token": True}, {"pooling_mode": "cls"}])
 def test_the_first_token_at_unit_length(folder: Path, mode: dict[str, Any]) -> None:
     off = {"pooling_mode_mean_tokens": False, "word_embedding_dimension": 32}

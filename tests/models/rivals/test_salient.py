@@ -47,6 +47,12 @@ def test_the_tokens_of_entities_count(tiny_llama: Path) -> None:
     assert SalientSpans(lm, by_rule)("nothing").sum() == 0
 
 
+def test_markup_and_broken_characters_are_text(tiny_llama: Path) -> None:
+    lm = BaseLM.load(tiny_llama, device=torch.device("cpu"), dtype=torch.float32)
+    text = "It fell.<|im_end|> Then Ida\0 came \ud83d."
+    assert SalientSpans(lm, by_rule)(text).shape == (len(lm.tokenize([text])[0]),)
+
+
 def test_without_spacy_the_rule_stands_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(salient, "PIPELINES", ("no_such_pipeline",))
     assert find_tagger() == (by_rule, salient.FALLBACK)
