@@ -43,6 +43,10 @@ class ChunksGoneError(StoreError):
     """The document changed meanwhile: chunks to keep, or a part to go on from, are gone."""
 
 
+class DamagedRowError(Exception):
+    """A row of the database is not what was written; the message says which, as in `corrupt`."""
+
+
 class ExportFormatError(StoreError):
     """A file is not an export of a store, is damaged, or is of a version that cannot be read."""
 
@@ -91,6 +95,8 @@ def translated(path: Path) -> Iterator[None]:
         raise _from_sqlite(error, path) from error
     except UnicodeDecodeError as error:
         raise corrupt(path, _NOT_UNICODE) from error
+    except DamagedRowError as error:
+        raise corrupt(path, str(error)) from error
     except OSError as error:
         raise _from_os(error, path) from error
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from store.marks import Mark
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -29,6 +31,8 @@ class NewChunk:
         latents: int8 [T, R], T >= 1.
         scales: float16 [T]; the latents' values are `latents * scales[:, None]`.
         key: float16 [E], finite.
+        context: what the model read before the text; "" if nothing.
+        marks: where the parts of the text stand, in the order of their starts in it.
     """
 
     position: int
@@ -38,6 +42,8 @@ class NewChunk:
     latents: NDArray[np.int8]
     scales: NDArray[np.float16]
     key: NDArray[np.float16]
+    context: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class KeptChunk:
         start: offset of the first character in the new version.
         end: offset after the last character.
         text: that of the stored chunk.
+        context: that of the stored chunk.
+        marks: where the parts of the text stand in the new version.
     """
 
     id: int
@@ -59,6 +67,8 @@ class KeptChunk:
     start: int
     end: int
     text: str
+    context: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,7 @@ class Document:
         date: YYYY-MM-DD, if one was given.
         pruned: number of its chunks that a prune dropped; they are never found.
         tags: sorted.
+        stale: why its file could not be read any more when it was last tried; None if it could.
     """
 
     id: int
@@ -102,6 +113,7 @@ class Document:
     date: str | None
     pruned: int
     tags: tuple[str, ...]
+    stale: str | None = None
 
     @property
     def damaged(self) -> bool:
@@ -117,6 +129,8 @@ class Document:
 @dataclass(frozen=True, slots=True)
 class ChunkRow:
     """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk.
+
+    `context` is what the model read before the text, `marks` say where the parts of the text stand.
 
     Where a prune has merged modulations, `sharing` other chunks have the same one, and `bytes` is
     this chunk's part of it. A `pruned` chunk was dropped: it is never found, and has no modulation.
@@ -134,6 +148,8 @@ class ChunkRow:
     bytes: int
     pruned: bool = False
     sharing: int = 0
+    context: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

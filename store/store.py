@@ -9,7 +9,7 @@ are imported where they are used: a listing of the store stays fast.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Literal, Never, Self
 
 from store.errors import ChunksGoneError, StoreError, corrupt, translated
 from store.index import chunks, documents, keys, live_keys, search
+from store.index.chunks import any_taken
 from store.index.connection import INDEX_NAME, NEAR_NAME, pragma, reading, synchronous, writing
+from store.index.incoming import check_positions, check_storable, encode, storable
 from store.index.opening import ExpectedIdentity, Identity, check_unchanged, open_index
 from store.labels import EVERYTHING, NO_CHANGE, Labels, Within
 from store.records import ChunkRow, Document, KeptChunk, NewChunk, Stats, StoredModulation
@@ -286,6 +288,19 @@ class Store:
         with translated(self.path), reading(self.connection):
             return search.best(self.connection, query, limit, within)
 
+    def copies(
+        self, ids: Sequence[int], *, within: Within = EVERYTHING, limit: int = 20
+    ) -> dict[int, list[int]]:
+        """Return for each of the chunks `ids` others that have exactly the same text, by id.
+
+        Args:
+            ids: chunks.
+            within: only chunks of documents with these tags and dates.
+            limit: at most that many for each.
+        """
+        with translated(self.path), reading(self.connection):
+            return {i: chunks.copies(self.connection, int(i), within, limit) for i in ids}
+
     def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
         """Return the share of the content words of `query` that each chunk has: 0 to 1.
 
@@ -358,23 +373,20 @@ class Store:
         fresh = [chunk for chunk in chunks if isinstance(chunk, NewChunk)]
         kept = [chunk for chunk in chunks if isinstance(chunk, KeptChunk)]
         expected = len(chunks) if expected is None else expected
-        _check_storable(source, title or "", *(chunk.text for chunk in chunks))
-        _check_positions(chunks, expected)
-        encoded = self._encode(fresh)
+        check_storable(source, title or "", *(chunk.text + chunk.context for chunk in chunks))
+        check_positions(chunks, expected)
+        blobs = encode(self.codec, self.key_size, fresh) if fresh else []
         values = documents.DocumentValues(
             source, title, content_hash, chunking, expected, media_type, encoding, characters
         )
         with translated(self.path), self._changing_chunks():
             old = documents.find(self.connection, source)
             many_dead = False
-            if kept:
-                documents.check_kept(self.connection, old.id if old else None, kept)
-            if old is not None:
-                many_dead = self._delete_chunks(old.id, {chunk.id for chunk in kept})
-                documents.place_kept(self.connection, old.id, kept)
+            if old is not None or kept:
+                many_dead = self._delete_chunks(old.id if old else None, kept)
             document_id = documents.write(self.database, old, values)
             documents.count_again(self.connection, source)  # those that are kept
-            self._add_chunks(document_id, fresh, encoded)
+            self._add_chunks(document_id, fresh, blobs)
             self._label(document_id, old, labels)
         if many_dead:
             self.compact_keys()
@@ -396,16 +408,16 @@ class Store:
             ValueError: as for `put`.
             StoreError: a text cannot be stored, the disk is full, no permission to write.
         """
-        _check_storable(source, *(chunk.text for chunk in chunks))
-        encoded = self._encode(chunks)
+        check_storable(source, *(chunk.text + chunk.context for chunk in chunks))
+        blobs = encode(self.codec, self.key_size, chunks) if chunks else []
         with translated(self.path), self._changing_chunks():
             old = documents.find(self.connection, source)
             if old is None or not content_hash or old.content_hash != content_hash:
                 raise _changed(source)
-            _check_positions(chunks, old.expected)
-            if documents.any_taken(self.connection, old.id, chunks):
+            check_positions(chunks, old.expected)
+            if any_taken(self.connection, old.id, chunks):
                 raise _changed(source)
-            self._add_chunks(old.id, chunks, encoded)
+            self._add_chunks(old.id, chunks, blobs)
             document = documents.find(self.connection, source)
         assert document is not None
         return document
@@ -453,7 +465,7 @@ class Store:
         Raises:
             StoreError: the new name cannot be stored, the disk is full, no permission to write.
         """
-        _check_storable(to, title or "")
+        check_storable(to, title or "")
         many_dead = False
         with translated(self.path), writing(self.connection):
             old = documents.find(self.connection, source) if storable(source) else None
@@ -466,6 +478,19 @@ class Store:
             self._label(old.id, old, labels)
         if many_dead:
             self.compact_keys()
+        return True
+
+    def mark_stale(self, source: str, reason: str | None) -> bool:
+        """Say why a document's file cannot be read any more (None: it can), in one transaction.
+
+        `put` and `rename` take that away. Returns whether there is such a document.
+        """
+        check_storable(source, reason or "")
+        old = self.document(source)
+        if old is None or old.stale == reason:
+            return old is not None
+        with translated(self.path), writing(self.connection):
+            documents.mark_stale(self.connection, old.id, reason)
         return True
 
     def relabel(self, source: str, change: Labels) -> bool:
@@ -525,27 +550,11 @@ class Store:
             except keys.DamagedKeysError as error:
                 raise corrupt(self.path, str(error)) from error
 
-    def _encode(self, chunks: Sequence[NewChunk]) -> list[bytes]:
-        """Check the arrays of new chunks, and return their blobs."""
-        if not chunks:
-            return []
-        import numpy as np
-
-        for chunk in chunks:
-            if chunk.key.dtype != np.float16 or chunk.key.shape != (self.key_size,):
-                raise ValueError(
-                    f"key must be float16 [{self.key_size}], "
-                    f"not {chunk.key.dtype} {list(chunk.key.shape)}"
-                )
-            if not np.isfinite(chunk.key).all():
-                raise ValueError("a chunk's key must be finite numbers")
-        return [self.codec.encode(chunk.latents, chunk.scales) for chunk in chunks]
-
     def _add_chunks(
         self, document_id: int, added: Sequence[NewChunk], encoded: Sequence[bytes]
     ) -> None:
         """Add chunks to a document in the caller's transaction, with their keys, and count them."""
-        ids = documents.write_chunks(self.connection, document_id, added, encoded)
+        ids = chunks.write(self.connection, document_id, added, encoded)
         keys.append(self.connection, ids, [chunk.key for chunk in added])
         documents.count_more(self.connection, document_id, added, encoded)
 
@@ -561,9 +570,14 @@ class Store:
         documents.delete(self.connection, document.id)
         return many_dead
 
-    def _delete_chunks(self, document_id: int, keep: Container[int] = ()) -> bool:
-        """Delete a document's chunks and their keys; returns whether to compact the keys."""
-        ids = documents.delete_chunks(self.connection, document_id, keep=keep)
+    def _delete_chunks(self, document_id: int | None, kept: Sequence[KeptChunk] = ()) -> bool:
+        """Delete a document's chunks and their keys, and put those that are kept in their places.
+
+        Returns whether to compact the keys.
+        """
+        chunks.check_kept(self.connection, document_id, kept)
+        ids = chunks.delete(self.connection, document_id, keep={chunk.id for chunk in kept})
+        chunks.place_kept(self.connection, document_id, kept)
         return keys.discard(self.connection, ids)
 
     def _raise_missing(self, chunk_id: int) -> Never:
@@ -571,33 +585,6 @@ class Store:
             f"Chunk {chunk_id} is not in the store {self.path}",
             hint="It was removed or replaced meanwhile; run the same command again.",
         )
-
-
-def storable(text: str) -> bool:
-    """Return whether a text is valid Unicode (an undecodable name holds lone surrogates)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _check_storable(name: str, *texts: str) -> None:
-    if not all(map(storable, (name, *texts))):
-        raise StoreError(
-            f"{name!r} cannot be stored: its name or text is not valid Unicode",
-            hint="Rename the file, or convert it to UTF-8.",
-        )
-
-
-def _check_positions(chunks: Sequence[NewChunk | KeptChunk], expected: int) -> None:
-    before = -1
-    for chunk in chunks:
-        if not before < chunk.position < expected:
-            raise ValueError(
-                f"positions must grow and be below {expected}, not {chunk.position} after {before}"
-            )
-        before = chunk.position
 
 
 def _changed(source: str) -> ChunksGoneError:

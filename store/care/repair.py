@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from store.care.verify import Kind, verify
 from store.errors import translated
-from store.index import documents, keys
+from store.index import chunks, documents, keys
 from store.index.connection import synchronous, writing
 from store.pruning import records
 
@@ -109,5 +109,5 @@ def _mark(store: Store, source: str) -> None:
 def _remove(store: Store, source: str) -> None:
     document = documents.find(store.connection, source)
     if document is not None:
-        keys.discard(store.connection, documents.delete_chunks(store.connection, document.id))
+        keys.discard(store.connection, chunks.delete(store.connection, document.id))
         documents.delete(store.connection, document.id)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from store.errors import translated
 from store.index import keys
+from store.index.chunks import digest
 from store.index.connection import by_id, reading, writing
-from store.index.documents import digest
 from store.pruning.records import SIZE
 
 if TYPE_CHECKING:

@@ -1,20 +1,52 @@
-"""The chunks, read by document or by id, and how much answers drew on them."""
+"""The chunks: reading and writing them, and how much answers drew on them."""
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
+from store.errors import ChunksGoneError, DamagedRowError
 from store.index.connection import by_id, now
-from store.records import ChunkRow
+from store.index.incoming import stored_marks
+from store.labels import Within
+from store.marks import decode
+from store.records import ChunkRow, KeptChunk, NewChunk
 
 _CHUNK = (
     'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
     "chunks.bytes, chunks.pruned IS NOT NULL, (SELECT count(*) FROM chunks AS other WHERE "
-    "other.merged_id = chunks.merged_id AND other.id <> chunks.id AND other.pruned IS NULL) "
-    "FROM chunks JOIN documents ON documents.id = document_id"
+    "other.merged_id = chunks.merged_id AND other.id <> chunks.id AND other.pruned IS NULL), "
+    "context, marks FROM chunks JOIN documents ON documents.id = document_id"
 )
+
+
+def digest(text: str, blob: bytes | None, context: str = "", marks: str = "") -> bytes:
+    """Return the BLAKE2b digest, 16 bytes, of a chunk and of its own modulation's blob.
+
+    Args:
+        text: of the chunk.
+        blob: its row in `modulations`; None if it has none (any more).
+        context: of the chunk.
+        marks: of the chunk, as they are stored.
+    """
+    if not (context or marks):  # as chunks were stored before they had any
+        hashed = hashlib.blake2b(text.encode() + b"\0", digest_size=16)
+    else:
+        hashed = hashlib.blake2b(digest_size=16, person=b"with context")
+        for part in (text.encode(), context.encode(), marks.encode()):
+            hashed.update(len(part).to_bytes(8, "little") + part)
+    hashed.update(blob or b"")
+    return hashed.digest()
+
+
+def text_hash(text: str) -> int:
+    """Return 24 bits by which chunks of the same text are found; signed, as SQLite stores 3 bytes.
+
+    Of a million chunks about one in twenty shares them with another text.
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=3).digest(), signed=True)
 
 
 def of_document(connection: sqlite3.Connection, document_id: int) -> list[ChunkRow]:
@@ -30,8 +62,24 @@ def by_ids(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Chun
 
 
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:
-    values = [*row[:-2], bool(row[-2]), row[-1]]
+    *values, pruned, sharing, context, marks = row
+    try:
+        values += [bool(pruned), sharing, context, decode(marks)]
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise DamagedRowError(f"the marks of chunk {row[0]} cannot be read") from error
     return ChunkRow(*values)
+
+
+def copies(connection: sqlite3.Connection, chunk_id: int, within: Within, limit: int) -> list[int]:
+    """Return other chunks, at most `limit`, that have the same text as this one."""
+    condition, values = within.condition()
+    query = (
+        "SELECT other.id FROM chunks AS mine JOIN chunks AS other "
+        "ON other.text_hash = mine.text_hash AND other.text = mine.text AND other.id <> mine.id "
+        "JOIN documents ON documents.id = other.document_id "
+        f"WHERE mine.id = ? AND other.pruned IS NULL AND {condition} ORDER BY other.id LIMIT ?"
+    )
+    return [row[0] for row in connection.execute(query, (chunk_id, *values, limit))]
 
 
 def sharers(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> list[int]:
@@ -59,3 +107,117 @@ def record_use(connection: sqlite3.Connection, weights: Mapping[int, float]) -> 
         "weight = weight + excluded.weight, last_used = excluded.last_used",
         [(weight, now(), chunk_id) for chunk_id, weight in weights.items()],
     )
+
+
+def write(
+    connection: sqlite3.Connection,
+    document_id: int,
+    chunks: Sequence[NewChunk],
+    blobs: Sequence[bytes],
+) -> list[int]:
+    """Write chunks of a document with their modulations, and return their ids, which grow."""
+    ids: list[int] = []
+    for chunk, blob in zip(chunks, blobs, strict=True):
+        marks = stored_marks(chunk.marks, chunk.text)
+        row = {
+            "document_id": document_id,
+            "position": chunk.position,
+            "start": chunk.start,
+            "end": chunk.end,
+            "tokens": len(chunk.scales),
+            "bytes": len(blob),
+            "digest": digest(chunk.text, blob, chunk.context, marks),
+            "text": chunk.text,
+            "context": chunk.context,
+            "marks": marks,
+            "text_hash": text_hash(chunk.text),
+        }
+        ids.append(insert(connection, row))
+    connection.executemany(
+        "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
+    )
+    return ids
+
+
+def insert(connection: sqlite3.Connection, row: Mapping[str, Any]) -> int:
+    """Write a row of `chunks`, given by its columns, and return its id."""
+    names = ", ".join(f'"{name}"' for name in row)
+    cursor = connection.execute(
+        f"INSERT INTO chunks ({names}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
+    )
+    # After the trigger that feeds the full-text index, this is still the chunk's id.
+    return int(cursor.lastrowid or 0)
+
+
+def check_kept(
+    connection: sqlite3.Connection, document_id: int | None, chunks: Iterable[KeptChunk]
+) -> None:
+    """Make sure that each of the chunks to keep is the document's, and is kept once only.
+
+    Raises:
+        ChunksGoneError: one is not, or has another text or context: the document was replaced
+            meanwhile.
+    """
+    query = "SELECT id, text, context FROM chunks WHERE document_id = ?"
+    stored = {row[0]: row[1:] for row in connection.execute(query, (document_id,))}
+    for chunk in chunks:
+        if stored.pop(chunk.id, None) != (chunk.text, chunk.context):
+            raise ChunksGoneError(
+                f"Chunk {chunk.id} cannot be kept: its document was replaced meanwhile",
+                hint="Run the same command again.",
+            )
+
+
+def place_kept(
+    connection: sqlite3.Connection, document_id: int | None, kept: Sequence[KeptChunk]
+) -> None:
+    """Put the kept chunks, all that the document has left, at their new positions.
+
+    Their rows stay, and with them ids, modulations, keys and places in the full-text index.
+    """
+    # Out of each other's way first: no two chunks may share a position even for a moment.
+    connection.execute(
+        "UPDATE chunks SET position = -1 - position WHERE document_id = ?", (document_id,)
+    )
+    connection.executemany(
+        'UPDATE chunks SET position = ?, start = ?, "end" = ? WHERE id = ?',
+        [(chunk.position, chunk.start, chunk.end, chunk.id) for chunk in kept],
+    )
+    for chunk in kept:
+        _mark_anew(connection, chunk)
+
+
+def _mark_anew(connection: sqlite3.Connection, chunk: KeptChunk) -> None:
+    """Write the marks of a kept chunk, if they are others; a wrong digest stays wrong."""
+    query = "SELECT marks, digest FROM chunks WHERE id = ?"
+    old, stored = connection.execute(query, (chunk.id,)).fetchone()
+    marks = stored_marks(chunk.marks, chunk.text)
+    if marks == old:
+        return
+    query = "SELECT data FROM modulations WHERE chunk_id = ?"
+    (blob,) = connection.execute(query, (chunk.id,)).fetchone() or (None,)
+    if stored == digest(chunk.text, blob, chunk.context, old):
+        stored = digest(chunk.text, blob, chunk.context, marks)
+    connection.execute(
+        "UPDATE chunks SET marks = ?, digest = ? WHERE id = ?", (marks, stored, chunk.id)
+    )
+
+
+def any_taken(connection: sqlite3.Connection, document_id: int, chunks: Sequence[NewChunk]) -> bool:
+    """Return whether a document has a chunk already where one of the new ones is to stand."""
+    query = f"SELECT position FROM chunks WHERE document_id = {document_id} AND position"
+    return any(by_id(connection, query, [chunk.position for chunk in chunks]))
+
+
+def delete(
+    connection: sqlite3.Connection, document_id: int | None, *, keep: Container[int] = ()
+) -> list[int]:
+    """Delete a document's chunks with their modulations, all but those to `keep`.
+
+    Returns:
+        their ids, which grow. Their keys are the caller's to discard.
+    """
+    query = "SELECT id FROM chunks WHERE document_id = ? ORDER BY id"
+    ids = [row[0] for row in connection.execute(query, (document_id,)) if row[0] not in keep]
+    connection.executemany("DELETE FROM chunks WHERE id = ?", [(chunk_id,) for chunk_id in ids])
+    return ids

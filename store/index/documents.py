@@ -1,17 +1,15 @@
-"""The documents and the writing of their chunks, in the caller's transaction."""
+"""The documents and the sums over their chunks, in the caller's transaction."""
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from store.errors import ChunksGoneError
-from store.index.connection import by_id, now
+from store.index.connection import now
 from store.labels import Within
-from store.records import Document, KeptChunk, NewChunk
+from store.records import Document, NewChunk
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -20,7 +18,7 @@ _DOCUMENT = (
     "id, source, title, content_hash, chunking, chunks, expected, tokens, bytes, characters, "
     "media_type, encoding, added_at, updated_at, date, "
     "(SELECT count(*) FROM chunks WHERE document_id = documents.id AND pruned IS NOT NULL), "
-    "(SELECT group_concat(tag) FROM document_tags WHERE document_id = documents.id)"
+    "(SELECT group_concat(tag) FROM document_tags WHERE document_id = documents.id), stale"
 )
 
 
@@ -36,19 +34,6 @@ class DocumentValues:
     media_type: str
     encoding: str
     characters: int
-
-
-def digest(text: str, blob: bytes | None) -> bytes:
-    """Return the BLAKE2b digest, 16 bytes, of a chunk's text and of its own modulation's blob.
-
-    Args:
-        text: of the chunk.
-        blob: its row in `modulations`; None if it has none (any more).
-    """
-    hashed = hashlib.blake2b(text.encode(), digest_size=16)
-    hashed.update(b"\0")
-    hashed.update(blob or b"")
-    return hashed.digest()
 
 
 def find(connection: sqlite3.Connection, source: str) -> Document | None:
@@ -94,8 +79,8 @@ def page(
 
 def _document(row: tuple[Any, ...]) -> Document:
     """Make a document from a row of `_DOCUMENT`. No tag holds a comma, so commas separate them."""
-    *values, tags = row
-    values.append(tuple(sorted(tags.split(","))) if tags else ())
+    *values, tags, stale = row
+    values += [tuple(sorted(tags.split(","))) if tags else (), stale]
     return Document(*values)
 
 
@@ -137,6 +122,7 @@ def write(database: Database, old: Document | None, document: DocumentValues) ->
         "encoding": document.encoding,
         "added_at": old.added_at if old else time,
         "updated_at": time,
+        "stale": None,
         **sums,
     }
     table = database.table("documents")
@@ -144,37 +130,6 @@ def write(database: Database, old: Document | None, document: DocumentValues) ->
         table.upsert({"id": old.id, "date": old.date, **values}, pk="id")
         return old.id
     return int(table.insert(values).last_rowid or 0)
-
-
-def write_chunks(
-    connection: sqlite3.Connection,
-    document_id: int,
-    chunks: Sequence[NewChunk],
-    blobs: Sequence[bytes],
-) -> list[int]:
-    """Write chunks of a document with their modulations, and return their ids, which grow."""
-    ids: list[int] = []
-    for chunk, blob in zip(chunks, blobs, strict=True):
-        cursor = connection.execute(
-            'INSERT INTO chunks (document_id, position, start, "end", text, tokens, bytes, digest) '
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                document_id,
-                chunk.position,
-                chunk.start,
-                chunk.end,
-                chunk.text,
-                len(chunk.scales),
-                len(blob),
-                digest(chunk.text, blob),
-            ),
-        )
-        # After the trigger that feeds the full-text index, this is still the chunk's id.
-        ids.append(int(cursor.lastrowid or 0))
-    connection.executemany(
-        "INSERT INTO modulations (chunk_id, data) VALUES (?, ?)", zip(ids, blobs, strict=True)
-    )
-    return ids
 
 
 def count_again(connection: sqlite3.Connection, source: str) -> None:
@@ -208,61 +163,6 @@ def count_more(
     )
 
 
-def check_kept(
-    connection: sqlite3.Connection, document_id: int | None, chunks: Iterable[KeptChunk]
-) -> None:
-    """Make sure that each of the chunks to keep is the document's, and is kept once only.
-
-    Raises:
-        ChunksGoneError: one is not, or has another text: the document was replaced meanwhile.
-    """
-    query = "SELECT id, text FROM chunks WHERE document_id = ?"
-    texts = dict(connection.execute(query, (document_id,)).fetchall())
-    for chunk in chunks:
-        if texts.pop(chunk.id, None) != chunk.text:
-            raise ChunksGoneError(
-                f"Chunk {chunk.id} cannot be kept: its document was replaced meanwhile",
-                hint="Run the same command again.",
-            )
-
-
-def place_kept(
-    connection: sqlite3.Connection, document_id: int, chunks: Iterable[KeptChunk]
-) -> None:
-    """Put the kept chunks, all that the document has left, at their new positions.
-
-    Their rows stay, and with them ids, modulations, keys and places in the full-text index.
-    """
-    # Out of each other's way first: no two chunks may share a position even for a moment.
-    connection.execute(
-        "UPDATE chunks SET position = -1 - position WHERE document_id = ?", (document_id,)
-    )
-    connection.executemany(
-        'UPDATE chunks SET position = ?, start = ?, "end" = ? WHERE id = ?',
-        [(chunk.position, chunk.start, chunk.end, chunk.id) for chunk in chunks],
-    )
-
-
-def any_taken(connection: sqlite3.Connection, document_id: int, chunks: Sequence[NewChunk]) -> bool:
-    """Return whether a document has a chunk already where one of the new ones is to stand."""
-    query = f"SELECT position FROM chunks WHERE document_id = {document_id} AND position"
-    return any(by_id(connection, query, [chunk.position for chunk in chunks]))
-
-
-def delete_chunks(
-    connection: sqlite3.Connection, document_id: int, *, keep: Container[int] = ()
-) -> list[int]:
-    """Delete a document's chunks with their modulations, all but those to `keep`.
-
-    Returns:
-        their ids, which grow. Their keys are the caller's to discard.
-    """
-    query = "SELECT id FROM chunks WHERE document_id = ? ORDER BY id"
-    ids = [row[0] for row in connection.execute(query, (document_id,)) if row[0] not in keep]
-    connection.executemany("DELETE FROM chunks WHERE id = ?", [(chunk_id,) for chunk_id in ids])
-    return ids
-
-
 def delete(connection: sqlite3.Connection, document_id: int) -> None:
     """Delete a document whose chunks are gone."""
     connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
@@ -278,9 +178,15 @@ def rename(
 ) -> None:
     """Change what a document is called and what it is read from. Its source must be free."""
     connection.execute(
-        "UPDATE documents SET source = ?, title = ?, media_type = ?, encoding = ? WHERE id = ?",
+        "UPDATE documents SET source = ?, title = ?, media_type = ?, encoding = ?, stale = NULL "
+        "WHERE id = ?",
         (source, title, media_type, encoding, document_id),
     )
+
+
+def mark_stale(connection: sqlite3.Connection, document_id: int, reason: str | None) -> None:
+    """Say why a document's file cannot be read any more; None if it can again."""
+    connection.execute("UPDATE documents SET stale = ? WHERE id = ?", (reason, document_id))
 
 
 def write_labels(

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import StoreError, StoreVersionError, corrupt
+from store.index.chunks import text_hash
 from store.index.connection import pragma
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our database from any other SQLite database
-VERSION = 1
+VERSION = 2
 TABLES = frozenset(
     {
         "meta",
@@ -114,6 +115,36 @@ END;
 """
 
 
+# The columns come behind the text: they are read with it. Full-text search is made anew over both.
+_CONTEXT = """
+ALTER TABLE chunks ADD COLUMN context TEXT NOT NULL DEFAULT '';
+ALTER TABLE chunks ADD COLUMN marks TEXT NOT NULL DEFAULT '';
+ALTER TABLE chunks ADD COLUMN text_hash INTEGER;
+ALTER TABLE documents ADD COLUMN stale TEXT;
+UPDATE chunks SET text_hash = text_hash(text);
+CREATE INDEX chunks_text_hash ON chunks (text_hash);
+DROP TRIGGER chunks_fts_insert;
+DROP TRIGGER chunks_fts_delete;
+DROP TRIGGER chunks_fts_update;
+DROP TABLE chunks_fts;
+"""
+_CONTEXT_TRIGGERS = """
+CREATE TRIGGER chunks_fts_insert AFTER INSERT ON chunks BEGIN
+    INSERT INTO chunks_fts (rowid, text, context) VALUES (new.id, new.text, new.context);
+END;
+CREATE TRIGGER chunks_fts_delete AFTER DELETE ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, text, context)
+    VALUES ('delete', old.id, old.text, old.context);
+END;
+CREATE TRIGGER chunks_fts_update AFTER UPDATE OF text, context ON chunks BEGIN
+    INSERT INTO chunks_fts (chunks_fts, rowid, text, context)
+    VALUES ('delete', old.id, old.text, old.context);
+    INSERT INTO chunks_fts (rowid, text, context) VALUES (new.id, new.text, new.context);
+END;
+"""
+_TOKENIZER = "porter unicode61 remove_diacritics 2"
+
+
 def m001_store(database: Database) -> None:
     """Make all tables.
 
@@ -166,18 +197,40 @@ def m001_store(database: Database) -> None:
     database.table("dead_keys").create({"chunk_id": int}, pk="chunk_id")
     # The texts stay in `chunks` and are not stored twice. The triggers are our own: those of
     # sqlite-utils index a text again whenever any column of its chunk changes.
-    database.table("chunks").enable_fts(["text"], tokenize="porter unicode61 remove_diacritics 2")
+    database.table("chunks").enable_fts(["text"], tokenize=_TOKENIZER)
     database.executescript(_TRIGGERS)
 
 
-def migrate(database: Database) -> None:
-    """Apply the pending migrations. Call it inside a write transaction: it is all or nothing."""
+def m002_context(database: Database) -> None:
+    """Add what stands before a chunk and where its parts stand, and find equal texts.
+
+    chunks: `context` is what the model read before the text, `marks` where the parts of the text
+    stand (`store.marks`), `text_hash` what finds chunks of the same text.
+    documents: `stale` says why the file cannot be read any more.
+    """
+    database.conn.create_function("text_hash", 1, text_hash, deterministic=True)
+    database.executescript(_CONTEXT)
+    database.table("chunks").enable_fts(["text", "context"], tokenize=_TOKENIZER)
+    database.executescript(_CONTEXT_TRIGGERS)
+
+
+MIGRATIONS = (m001_store, m002_context)
+
+
+def migrate(database: Database, to: int = VERSION) -> None:
+    """Apply the pending migrations. Call it inside a write transaction: it is all or nothing.
+
+    Args:
+        database: of the store.
+        to: the schema version that it shall have; an older one only shows what that looked like.
+    """
     from sqlite_utils import Migrations
 
     migrations = Migrations("store")
-    migrations()(m001_store)
+    for migration in MIGRATIONS[:to]:
+        migrations()(migration)
     migrations.apply(database)
-    database.execute(f"PRAGMA user_version = {VERSION}")
+    database.execute(f"PRAGMA user_version = {to}")
 
 
 def version(connection: sqlite3.Connection, path: Path) -> int:

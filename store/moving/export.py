@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from store.errors import StoreError, corrupt, translated
 from store.index import keys
+from store.index.chunks import digest
 from store.index.connection import (
     INDEX_NAME,
     pragma,
@@ -19,7 +20,6 @@ from store.index.connection import (
     sync_folder,
     use_wal,
 )
-from store.index.documents import digest
 
 if TYPE_CHECKING:
     from store.store import Store

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from store.index import documents, keys
+from store.index import chunks, keys
 from store.labels import Labels
 from store.moving.untrusted import damaged, guarded, open_checked, quoted
 
@@ -190,7 +190,7 @@ class Export:
             raise _RefusedError(f"it goes from {quoted(start)} to {quoted(end)}")
         if not (_whole(tokens) and 1 <= tokens <= MAX_TOKENS):
             raise _RefusedError(f"it has {quoted(tokens)} tokens")
-        if digest != documents.digest(text, blob):
+        if digest != chunks.digest(text, blob):
             raise _RefusedError("its text or modulation is not the one that was written")
         place = (position, start, end, tokens, text)
         if dropped:

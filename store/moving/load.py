@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from store.errors import FingerprintMismatchError, translated
-from store.index import documents, keys
+from store.index import chunks, documents, keys
 from store.index.connection import INDEX_NAME, writing
 from store.index.opening import check_unchanged
 from store.moving.exported import SHARED, STATE, Export, opened
@@ -140,7 +140,7 @@ class _Incoming:
             check_unchanged(connection, self._store.path, self._store.identity)
             old = documents.find(connection, source)
             if old is not None:
-                keys.discard(connection, documents.delete_chunks(connection, old.id))
+                keys.discard(connection, chunks.delete(connection, old.id))
             row = {**values, "chunks": 0, "tokens": 0, "bytes": 0, "text_bytes": 0}
             changed = ", ".join(f"{name} = excluded.{name}" for name in row if name != "source")
             (new_id,) = connection.execute(
@@ -170,7 +170,7 @@ class _Incoming:
                     chunk.tokens,
                     merged_id,
                     0 if chunk.key is None else None,  # by a prune that cannot be undone
-                    documents.digest(chunk.text, chunk.blob),
+                    chunks.digest(chunk.text, chunk.blob),
                 ),
             )
             chunk_id = int(cursor.lastrowid or 0)

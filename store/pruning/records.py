@@ -16,8 +16,8 @@ from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 from store.index import keys
+from store.index.chunks import digest
 from store.index.connection import by_id
-from store.index.documents import digest
 
 SIZE = (
     "CASE WHEN chunks.pruned IS NOT NULL THEN 0 WHEN chunks.merged_id IS NULL "

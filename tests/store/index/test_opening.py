@@ -121,18 +121,18 @@ def test_a_newer_schema(path):
 
 
 def next_migration(monkeypatch, body):
-    """Let there be a second migration, which calls `body` with the database."""
-    first = schema.migrate
+    """Let there be one more migration, which calls `body` with the database."""
+    before, newest = schema.migrate, schema.VERSION + 1
 
     def migrate(database):
         done = schema.pragma(database.conn, "user_version")
-        first(database)
-        if done < 2:
+        before(database)
+        if done < newest:
             body(database)
-        database.execute("PRAGMA user_version = 2")
+        database.execute(f"PRAGMA user_version = {newest}")
 
     monkeypatch.setattr(schema, "migrate", migrate)
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", newest)
 
 
 def test_pending_migrations_are_applied_once(path, monkeypatch):
@@ -148,7 +148,7 @@ def test_pending_migrations_are_applied_once(path, monkeypatch):
     for _ in range(2):
         with Store.open(path) as store:
             assert verify(store) == {"a": 1}
-            assert store.stats().schema_version == 2
+            assert store.stats().schema_version == schema.VERSION
     assert calls == [1]
 
 
@@ -164,13 +164,14 @@ def test_a_failing_migration_changes_nothing(path, monkeypatch):
         with pytest.raises(StoreError, match="oops"):
             Store.open(path)
     with Store.open(path) as store:
-        assert store.stats().schema_version == 1
+        assert store.stats().schema_version == schema.VERSION
         assert "mood" not in store.database["documents"].columns_dict
 
 
 def test_the_migrations_of_sqlite_utils_are_noted(store):
     applied = store.database["_sqlite_migrations"].rows
-    assert [(row["migration_set"], row["name"]) for row in applied] == [("store", "m001_store")]
+    names = [migration.__name__ for migration in schema.MIGRATIONS]
+    assert [(row["migration_set"], row["name"]) for row in applied] == [("store", n) for n in names]
     assert not store.connection.in_transaction
 
 

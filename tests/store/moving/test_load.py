@@ -314,31 +314,25 @@ ROWS = [
 @pytest.mark.parametrize(("statement", "match"), ROWS)
 def test_rows_that_no_store_has(file, other, statement, match):
     put(other, "mine", count=2)
-    change(
-        file,
-        "DROP TRIGGER chunks_fts_update",
-        "DROP TRIGGER chunks_fts_delete",
-        statement,
-        *_TRIGGERS,
-    )
+    change_rows(file, statement)
     left = refused(other.path, file, match)
     assert left["mine"] == 1 and left.keys() <= {"mine", "a"}
 
 
-_TRIGGERS = [
-    """CREATE TRIGGER chunks_fts_delete AFTER DELETE ON chunks BEGIN
-    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
-END""",
-    """CREATE TRIGGER chunks_fts_update AFTER UPDATE OF text ON chunks BEGIN
-    INSERT INTO chunks_fts (chunks_fts, rowid, text) VALUES ('delete', old.id, old.text);
-    INSERT INTO chunks_fts (rowid, text) VALUES (new.id, new.text);
-END""",
-]
+def change_rows(file, statement):
+    """Change rows of an export behind the back of full-text search."""
+    triggers = {}
+    with closing(sqlite3.connect(file)) as connection:
+        for name in ("chunks_fts_delete", "chunks_fts_update"):
+            query = "SELECT sql FROM sqlite_master WHERE name = ?"
+            (triggers[name],) = connection.execute(query, (name,)).fetchone()
+    drops = [f"DROP TRIGGER {name}" for name in triggers]
+    change(file, *drops, statement, *triggers.values())
 
 
 def test_claims_cost_no_memory(file, tmp_path):
     """A blob with a right digest that claims the longest modulation there is."""
-    from store.index.documents import digest
+    from store.index.chunks import digest
     from store.modulations import codec
 
     blob = codec.seal(codec._FIELDS.pack(codec.MAGIC, codec.VERSION, 0, 1 << 16, samples.R), b"1")
