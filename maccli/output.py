@@ -1,9 +1,14 @@
-"""The one place that writes: results to stdout, as text or JSON, and the rest to stderr."""
+"""The one place that writes: results to stdout, as text or JSON, and the rest to stderr.
+
+What comes from documents, file names and questions is shown by the terminal and never obeyed by it:
+everything that people read goes through `clean`, in pipes as well, and JSON has it escaped.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +18,33 @@ from typing import IO, Any, Protocol
 import click
 
 from models.memory.protocol import Progress
+
+_LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# What a terminal obeys, but for the ends of lines and tabs.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+# What changes the direction of text or cannot be seen. Persian, Hindi and emoji need the joiners.
+_INVISIBLE = re.compile(
+    r"[\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f]"
+)
+_UNSAFE = re.compile("|".join(p.pattern for p in (_CONTROL, _INVISIBLE, _LINE_ENDS)) + r"|[\t\n]")
+# JSON has the characters below a space escaped already.
+_UNSAFE_IN_JSON = re.compile(rf"[\x7f-\x9f\u2028\u2029\ud800-\udfff]|{_INVISIBLE.pattern}")
+
+
+def clean(text: str) -> str:
+    """Return text as a terminal may get it: lines and tabs stay, what it would obey does not."""
+    return _INVISIBLE.sub("", _CONTROL.sub("\ufffd", _LINE_ENDS.sub("\n", text)))
+
+
+def one_line(text: str) -> str:
+    """Return text as `clean` does, on one line."""
+    return clean(text).replace("\n", " ").replace("\t", " ")
+
+
+def escaped(name: str) -> str:
+    r"""Return a name on one line, with what `clean` takes out or changes as \\xNN or \\uNNNN."""
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), name)
 
 
 class Bar(Progress, Protocol):
@@ -53,25 +85,31 @@ class Output:
         return not (self.json or self.nl)
 
     def text(self, line: str = "", *, end: str = "\n", color: bool | None = None) -> None:
-        """Write a result meant for people; with `color` escape codes stay in it in a pipe."""
-        click.echo(line + end, nl=False, color=color)
+        """Write a result meant for people.
+
+        Args:
+            line: the text.
+            end: what stands after it.
+            color: it holds escape codes, which stay in it, also in a pipe; the rest is clean.
+        """
+        click.echo((line if color else clean(line)) + end, nl=False, color=color)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Write one object: indented with --json, on one line with --nl."""
-        self.text(_dumps(record, indent=None if self.nl else 2))
+        click.echo(_dumps(record, indent=None if self.nl else 2))
 
     def records(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Write a list of objects; an empty one is `[]` with --json, nothing with --nl."""
         if self.nl:
             for record in records:
-                self.text(_dumps(record))
+                click.echo(_dumps(record))
             return
         lines = [_dumps(record) for record in records]
-        self.text("[" + ",\n ".join(lines) + "]")
+        click.echo("[" + ",\n ".join(lines) + "]")
 
     def table(self, rows: Sequence[Sequence[str]], header: Sequence[str]) -> None:
         """Write rows under a header, columns aligned; the last column is not padded."""
-        table = [header, *rows]
+        table = [header, *([one_line(cell) for cell in row] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         for row in table:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -80,20 +118,20 @@ class Output:
     def note(self, line: str) -> None:
         """Write a line that is no result to stderr; -q silences it."""
         if not self.quiet:
-            self._stderr(line)
+            self._stderr(one_line(line))
 
     def tell(self, words: str) -> None:
         """Say on a terminal what takes a while, such as "loading the model"."""
         if self._shows_bars():
-            self._stderr(f"{words[:1].upper()}{words[1:]} ...")
+            self._stderr(one_line(f"{words[:1].upper()}{words[1:]} ..."))
 
     def warn(self, line: str) -> None:
         """Write a warning to stderr."""
-        self._stderr(f"{_label('Warning:', fg='yellow')} {line}")
+        self._stderr(f"{_label('Warning:', fg='yellow')} {one_line(line)}")
 
     def problem(self, line: str) -> None:
         """Write to stderr that a part of the work failed while the rest goes on."""
-        self._stderr(f"{_label('Error:', fg='red', bold=True)} {line}")
+        self._stderr(f"{_label('Error:', fg='red', bold=True)} {one_line(line)}")
 
     @contextmanager
     def progress(self, total: int | None, unit: str, title: str) -> Iterator[Bar]:
@@ -149,7 +187,7 @@ def _new_bar(total: int | None, unit: str, title: str) -> Any:
     return tqdm(
         total=total,
         unit=unit,
-        desc=title,
+        desc=one_line(title),
         unit_scale=True,
         leave=False,
         dynamic_ncols=True,
@@ -169,14 +207,14 @@ class _Bar:
         self._bar.refresh()
 
     def tell(self, words: str) -> None:
-        self._bar.set_postfix_str(words)
+        self._bar.set_postfix_str(one_line(words))
 
 
 def error(message: str, hint: str | None = None) -> None:
     """Write an error and its hint: two lines on stderr."""
-    click.echo(f"{_label('Error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{_label('Error:', fg='red', bold=True)} {one_line(message)}", err=True)
     if hint:
-        click.echo(f"{_label('Hint:', fg='cyan')} {hint}", err=True)
+        click.echo(f"{_label('Hint:', fg='cyan')} {one_line(hint)}", err=True)
 
 
 def uses_color(stream: IO[str]) -> bool:
@@ -210,4 +248,5 @@ def count(number: int, singular: str, plural: str | None = None) -> str:
 
 
 def _dumps(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return _UNSAFE_IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
