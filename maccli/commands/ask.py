@@ -13,12 +13,14 @@ import click
 from maccli import errors, output
 from maccli.commands import options
 from maccli.output import Output, count
-from maccli.reading.files import displayed
+from maccli.service.sources import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maccli.service.ask import Answer
+    from maccli.service.search import Passage
+    from maccli.service.sources import Source
 
 
 @click.command()
@@ -174,8 +176,17 @@ def _write_sources(out: Output, answer: Answer, *, everything: bool) -> None:
     """Write the sources whose weight does not round to nothing, the first three of them."""
     shown = [s for i, s in enumerate(answer.sources) if everything or i == 0 or s.weight >= 0.01]
     for source in shown if everything else shown[:3]:
-        where = f"{displayed(source.source)}[{source.start}:{source.end}]"
-        out.text(f"  {source.weight:.2f}  {where}  {_shortened(source.text)}")
+        out.text(f"  {source.weight:.2f}  {where(source)}  {_shortened(source.text)}")
+        write_notes(out, source, " " * 8)
+
+
+def write_notes(out: Output, found: Source | Passage, indent: str = "") -> None:
+    """Write where the same passage stands besides, and whether its file has changed since."""
+    if found.also:
+        more = f" and {len(found.also) - 3:,} more" if len(found.also) > 3 else ""
+        out.text(f"{indent}also in {'; '.join(map(where, found.also[:3]))}{more}")
+    if found.stale:
+        out.text(f"{indent}an older version of the file, which {found.stale} now")
 
 
 def _shortened(text: str, limit: int = 200) -> str:

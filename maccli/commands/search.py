@@ -12,9 +12,9 @@ import click
 
 from maccli import errors, output
 from maccli.commands import options
-from maccli.commands.ask import questions
+from maccli.commands.ask import questions, write_notes
 from maccli.output import Output
-from maccli.reading.files import displayed
+from maccli.service.sources import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def search(
 ) -> None:
     """Show the passages that a question would be answered from.
 
-    Each passage is shown whole, with its document, position and score; the best-matching part is
+    Each passage is shown whole, with where it stands and its score; the best-matching part is
     marked. No language model is loaded. With -, questions are read from standard input, one a line.
     The exit code is 3 if nothing was found.
 
@@ -134,9 +134,9 @@ class _Writer:
         before, after = self._marks
         start, end, text = passage.match_start, passage.match_end, passage.text
         text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
-        title = f"  {passage.title}" if passage.title else ""
-        where = f"{displayed(passage.source)}[{passage.start}:{passage.end}]"
-        self._out.text(f"{where}  {passage.score:.2f}{title}")
+        title = passage.title if passage.title and passage.title not in passage.heading else ""
+        self._out.text("  ".join(filter(None, (where(passage), f"{passage.score:.2f}", title))))
+        write_notes(self._out, passage)
         self._out.text(text, color=True if before == _BOLD else None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,13 @@ class Match:
         candidate: its scores and its weight.
         row: its text and where it stands.
         modulation: what is stored of it; None where it was not read.
+        copies: other chunks with exactly this text.
     """
 
     candidate: Candidate
     row: ChunkRow
     modulation: StoredModulation | None = None
+    copies: Sequence[ChunkRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,11 @@ def retrieve(
         counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
         others = store.sharing(counting, _SHARING) if latents else []
         documents = store.count()
+        copies = _copies(store, ids, within)
         return Evidence(
             question,
             [
-                Match(candidate, row, modulations.get(row.id))
+                Match(candidate, row, modulations.get(row.id), copies.get(row.id, ()))
                 for candidate, row in zip(candidates, store.chunk_rows(ids), strict=True)
             ],
             [row for row in others if row.id not in ids],
@@ -159,7 +162,8 @@ def search_store(
     """Return the k chunks that are most relevant to a question, and what was read of them.
 
     Where the store has a cache of near keys and all documents may be drawn from, only the keys that
-    it proposes are looked at, and those of the chunks that share words with the question.
+    it proposes are looked at, and those of the chunks that share words with the question. Of chunks
+    with exactly the same text only the best is returned.
 
     Args:
         model: encodes the question and takes the second look.
@@ -189,22 +193,17 @@ def search_store(
         lexical = dict(allowed[:_LEXICAL_CANDIDATES])
     look = likelihood and retriever == "hybrid" and weights.likelihood > 0
     wanted = max(k, relevance.LOOKS) if look else k
-    blocks = None
-    if not within and not without:
-        from store.near import near_keys
-
-        blocks = near_keys(store, query, _PROPOSED * wanted, lexical)
-    if blocks is None:
-        blocks = store.keys(within=within)
-    if without:
-        import numpy as np
-
-        left_out = np.array(sorted(without))
-        masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
-        blocks = ((ids[mask], keys[mask]) for ids, keys, mask in masks)
-    candidates = relevance.select(
-        query, blocks, wanted, lexical, retriever=retriever, weights=weights
-    )
+    number = wanted
+    while True:
+        blocks = _keys(store, query, number, lexical, within, without)
+        candidates = relevance.select(
+            query, blocks, number, lexical, retriever=retriever, weights=weights
+        )
+        distinct = _distinct(store, candidates)
+        if len(distinct) >= wanted or len(candidates) < number:
+            break
+        number *= 4  # copies took the places of others
+    candidates = relevance.first(distinct, wanted)
     if not look:
         return candidates, {}
     level = candidates[: relevance.nearly_level(candidates)]
@@ -215,6 +214,48 @@ def search_store(
         likelihoods = model.question_likelihood(question, list(map(as_selected, level, stored)))
     chosen = relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
     return chosen, dict(zip(ids, stored, strict=True))
+
+
+def _keys(
+    store: Store,
+    query: NDArray[np.float32],
+    number: int,
+    lexical: Mapping[int, float],
+    within: Within,
+    without: Collection[int],
+) -> Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+    """Return the keys among which the `number` best are looked for."""
+    import numpy as np
+
+    blocks = None
+    if not within and not without:
+        from store.near import near_keys
+
+        blocks = near_keys(store, query, _PROPOSED * number, lexical)
+    if blocks is None:
+        blocks = store.keys(within=within)
+    if not without:
+        return blocks
+    left_out = np.array(sorted(without))
+    masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
+    return ((ids[mask], keys[mask]) for ids, keys, mask in masks)
+
+
+def _distinct(store: Store, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates without those whose text an earlier one has."""
+    rows = store.chunk_rows([candidate.id for candidate in candidates])
+    texts: dict[str, Candidate] = {}
+    for candidate, row in zip(candidates, rows, strict=True):
+        texts.setdefault(row.text, candidate)
+    return list(texts.values())
+
+
+def _copies(store: Store, ids: Sequence[int], within: Within) -> dict[int, list[ChunkRow]]:
+    """Return the other chunks of the same text, as far as they may be drawn from."""
+    copies = store.copies(ids, within=within)
+    others = sorted({other for found in copies.values() for other in found})
+    rows = dict(zip(others, store.chunk_rows(others), strict=True))
+    return {chunk_id: [rows[other] for other in found] for chunk_id, found in copies.items()}
 
 
 def support(

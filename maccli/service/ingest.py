@@ -14,13 +14,8 @@ from maccli.reading import files, loaders
 from maccli.reading.encodings import Empty, Refused
 from maccli.reading.files import FileItem, Unusable
 from maccli.reading.loaders import Loaded
-from maccli.service.amortizing import (
-    DocumentText,
-    Written,
-    amortize_documents,
-    content_hash,
-    holds,
-)
+from maccli.service.amortizing import amortize_documents
+from maccli.service.document import DocumentText, Written, content_hash, holds
 from maccli.service.report import Outcome, Report, Status
 from store.labels import NO_CHANGE, Labels
 
@@ -177,7 +172,7 @@ class _Ingest:
                 reason = (error.strerror or str(error)).lower()
                 self._end(Outcome(source, "failed", f"cannot be read: {reason}"), item.size)
                 continue
-            digest = content_hash(loaded.text)
+            digest = content_hash(loaded.text, loaded.title, loaded.marks)
             store = self._session.store
             stored = store.document(source) if store else None
             if stored is not None and holds(stored, digest):
@@ -192,6 +187,7 @@ class _Ingest:
                     loaded.text,
                     digest,
                     loaded.title,
+                    loaded.marks,
                     loaded.media_type,
                     loaded.encoding,
                     self._settings.labels,

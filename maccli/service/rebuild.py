@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from maccli.errors import MacError
-from maccli.service.amortizing import DocumentText, amortize_documents
+from maccli.service.amortizing import amortize_documents
+from maccli.service.document import DocumentText
 from store.errors import FingerprintMismatchError
 from store.moving.rebuild import DRAFT, adopt, document_text
 from store.store import Store
@@ -134,5 +135,12 @@ def _missing(store: Store, draft: Store) -> Iterator[Document]:
 
 def _texts(store: Store, documents: Iterator[Document]) -> Iterator[DocumentText]:
     for document in documents:
-        text = document_text(store.chunks(document.id))
-        yield DocumentText(document.source, text, document.content_hash)
+        chunks = store.chunks(document.id)
+        marks = [
+            replace(mark, start=chunk.start + mark.start)
+            for chunk in chunks
+            for mark in chunk.marks
+        ]
+        yield DocumentText(
+            document.source, document_text(chunks), document.content_hash, document.title, marks
+        )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from maccli.service.ask import checked
 from maccli.service.evidence import retrieve
-from maccli.service.sources import by_words
+from maccli.service.sources import Place, by_words, places
 from store.labels import EVERYTHING, Within
+from store.marks import mark_at
 
 if TYPE_CHECKING:
     from maccli.service.session import Session
@@ -22,6 +23,8 @@ class Passage:
     Attributes:
         source: the document.
         title: of the document, if it has one.
+        heading: the headings above the matching sentence, the outermost first; "" if none.
+        place: of that sentence, such as "page 3" or "line 40"; "" if there are no such places.
         chunk: the position of the chunk in it, from 0.
         start: offset of the passage in the document's text.
         end: offset of its end.
@@ -30,10 +33,14 @@ class Passage:
         weight: its share; the weights of all passages add up to 1.
         match_start: offset in `text` of the sentence that matches best.
         match_end: offset of its end.
+        stale: why the file can no longer be read, if what is stored is an older version of it.
+        also: where the same passage stands, too.
     """
 
     source: str
     title: str | None
+    heading: str
+    place: str
     chunk: int
     start: int
     end: int
@@ -42,6 +49,8 @@ class Passage:
     weight: float
     match_start: int
     match_end: int
+    stale: str | None
+    also: tuple[Place, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the passage as `--json` shows it."""
@@ -87,7 +96,24 @@ def search(
     passages = []
     for match in evidence.matches:
         row, candidate = match.row, match.candidate
-        span = by_words(row.text, evidence.question)
-        place = (row.source, row.title, row.position, row.start, row.end, row.text)
-        passages.append(Passage(*place, candidate.score, candidate.weight, *span))
+        start, end = by_words(row.text, evidence.question)
+        mark = mark_at(row.marks, row.text, start)
+        passages.append(
+            Passage(
+                row.source,
+                row.title,
+                mark.heading,
+                mark.place,
+                row.position,
+                row.start,
+                row.end,
+                row.text,
+                candidate.score,
+                candidate.weight,
+                start,
+                end,
+                row.stale,
+                places(match.copies),
+            )
+        )
     return passages

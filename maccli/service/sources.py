@@ -1,13 +1,15 @@
-"""Which sentences an answer came from. T: tokens of a chunk."""
+"""Which sentences an answer came from, and where they stand. T: tokens of a chunk."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from maccli.reading.files import displayed
 from models.text.chunking import sentences
+from store.marks import Mark, in_words, mark_at
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,25 +25,44 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a copy of a passage stands: see `Source`."""
+
+    source: str
+    heading: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A sentence that an answer came from.
 
     Attributes:
         source: the document.
+        title: of the document, if it has one.
+        heading: the headings above the sentence, the outermost first; "" if there are none.
+        place: such as "page 3" or "line 40"; "" if the document has no such places.
         chunk: the position of the chunk in it, from 0.
         start: offset of the sentence in the document's text.
         end: offset of its end.
         weight: relevance of the chunk; all of an answer's weights add up to 1. It is 0 for a chunk
             that was not selected itself, but shares a merged modulation with one that was.
         text: the sentence.
+        stale: why the file can no longer be read, if what is stored is an older version of it.
+        also: where the same passage stands, too.
     """
 
     source: str
+    title: str | None
+    heading: str
+    place: str
     chunk: int
     start: int
     end: int
     weight: float
     text: str
+    stale: str | None = None
+    also: tuple[Place, ...] = ()
 
 
 def cite(
@@ -62,16 +83,59 @@ def cite(
         if attention and model is not None:
             span = by_attention(text, model.token_spans(text), attention[index])
         span = span or by_words(text, evidence.question)
-        sources.append(_source(match.row, span, float(match.candidate.weight)))
+        weight = float(match.candidate.weight)
+        sources.append(_source(match.row, span, weight, places(match.copies)))
     for row in evidence.sharing:
         sources.append(_source(row, by_words(row.text, evidence.question), 0.0))
     return sources
 
 
-def _source(row: ChunkRow, span: Span, weight: float) -> Source:
+class Placed(Protocol):
+    """What stands somewhere: a `Source`, a `Place` or a passage."""
+
+    @property
+    def source(self) -> str:
+        """The document."""
+
+    @property
+    def heading(self) -> str:
+        """The headings above, the outermost first."""
+
+    @property
+    def place(self) -> str:
+        """Such as "page 3"."""
+
+
+def where(placed: Placed) -> str:
+    """Return where something stands, for people to read: `guide.md, "Retention", line 40`."""
+    words = in_words(Mark(0, placed.heading, placed.place))
+    return ", ".join(filter(None, (displayed(placed.source), words)))
+
+
+def places(rows: Sequence[ChunkRow]) -> tuple[Place, ...]:
+    """Return where chunks begin."""
+    marks = (mark_at(row.marks, row.text, 0) for row in rows)
+    return tuple(
+        Place(row.source, mark.heading, mark.place) for row, mark in zip(rows, marks, strict=True)
+    )
+
+
+def _source(row: ChunkRow, span: Span, weight: float, also: tuple[Place, ...] = ()) -> Source:
     start, end = span
-    place = (row.start + start, row.start + end)
-    return Source(row.source, row.position, *place, weight, row.text[start:end])
+    mark = mark_at(row.marks, row.text, start)
+    return Source(
+        row.source,
+        row.title,
+        mark.heading,
+        mark.place,
+        row.position,
+        row.start + start,
+        row.start + end,
+        weight,
+        row.text[start:end],
+        row.stale,
+        also,
+    )
 
 
 def by_attention(text: str, spans: Sequence[Span], attention: NDArray[np.float32]) -> Span | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from maccli.reading import files
 from maccli.reading.files import FileItem, Unusable
-from maccli.service.amortizing import is_current
+from maccli.service.document import is_current
 from maccli.service.ingest import ingest
 from maccli.service.report import HeldBack, Outcome, Report
 from store.labels import NO_CHANGE, Labels

@@ -164,6 +164,15 @@ def reconsider(
     ]
 
 
+def first(candidates: Sequence[Candidate], k: int) -> list[Candidate]:
+    """Return the first k candidates, their weights as if no others had been selected."""
+    kept = list(candidates[:k])
+    if not kept:
+        return []
+    weights = _log_softmax(np.array([c.score for c in kept], np.float32))
+    return [replace(c, log_weight=float(w)) for c, w in zip(kept, weights, strict=True)]
+
+
 def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     shifted = scores - scores.max()
     log_weights: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum())

@@ -76,5 +76,5 @@ def _write(out: Output, documents: Sequence[Document]) -> None:
 
 
 def _name(document: Document) -> str:
-    note = unfinished(document)
+    note = unfinished(document) or ("stale" if document.stale else "")
     return displayed(document.source) + (f" ({note})" if note else "")

@@ -13,6 +13,7 @@ from maccli.commands import options
 from maccli.commands.store.documents import matching, no_such, pruned, unfinished
 from maccli.output import Output, count, size
 from maccli.reading.files import displayed
+from store.marks import in_words, mark_at
 
 if TYPE_CHECKING:
     from store.records import ChunkRow, Document
@@ -49,13 +50,15 @@ def show(document: str, store: Path | None, as_json: bool) -> None:
     _write(out, shown)
     for chunk in chunks:
         out.text()
-        out.text(f"[{chunk.start}:{chunk.end}] {_memory_of(chunk)}")
+        place = in_words(mark_at(chunk.marks, chunk.text, 0)) or f"[{chunk.start}:{chunk.end}]"
+        out.text(f"{place}: {_memory_of(chunk)}")
         out.text(chunk.text)
 
 
 def _piece(chunk: ChunkRow) -> dict[str, object]:
-    fields = ("position", "start", "end", "tokens", "bytes", "pruned", "sharing", "text")
-    return {name: getattr(chunk, name) for name in fields}
+    fields = ("position", "start", "end", "tokens", "bytes", "pruned", "sharing", "text", "context")
+    marks = [asdict(mark) for mark in chunk.marks]
+    return {**{name: getattr(chunk, name) for name in fields}, "marks": marks}
 
 
 def _memory_of(chunk: ChunkRow) -> str:
@@ -74,6 +77,7 @@ def _write(out: Output, document: Document) -> None:
         ("length", count(document.characters, "character")),
         ("memory", f"{chunks}, {count(document.tokens, 'token')}, {size(document.bytes)}"),
         ("partial", unfinished(document)),
+        ("stale", f"the file {document.stale} now" if document.stale else ""),
         ("date", document.date or ""),
         ("tags", ", ".join(document.tags)),
         ("added", document.added_at),

@@ -20,7 +20,7 @@ from maccli.evaluation.evaluation import Shared
 from maccli.evaluation.plan import Plan
 from maccli.reading import files, loaders
 from maccli.reading.encodings import Refused
-from maccli.service.amortizing import content_hash
+from maccli.service.document import content_hash
 from models.evaluation.questions import METHOD, SOURCE, QuestionMaker
 from models.text.chunking import split
 

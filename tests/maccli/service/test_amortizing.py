@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from maccli.service import amortizing
-from maccli.service.amortizing import DocumentText, amortize_documents
+from maccli.service.amortizing import amortize_documents
+from maccli.service.document import DocumentText
 from store.labels import Labels
 from store.store import Store
 
