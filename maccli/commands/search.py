@@ -13,7 +13,7 @@ import click
 from maccli import errors, output
 from maccli.commands import options
 from maccli.commands.ask import questions, write_notes
-from maccli.output import Output
+from maccli.output import Output, clean
 from maccli.service.sources import where
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Writer:
     def _passage(self, passage: Passage) -> None:
         before, after = self._marks
         start, end, text = passage.match_start, passage.match_end, passage.text
-        text = f"{text[:start]}{before}{text[start:end]}{after}{text[end:]}"
+        text = f"{clean(text[:start])}{before}{clean(text[start:end])}{after}{clean(text[end:])}"
         title = passage.title if passage.title and passage.title not in passage.heading else ""
         self._out.text("  ".join(filter(None, (where(passage), f"{passage.score:.2f}", title))))
         write_notes(self._out, passage)
