@@ -1,0 +1,1 @@
+"""What the readers of office files share: archives, blocks of text, drawings, lists."""
