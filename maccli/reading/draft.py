@@ -1,19 +1,46 @@
 """The text of a document while a reader puts it together, and where each part of it stands.
 
-Whatever a file is, its text becomes light Markdown: headings behind `#`, list items behind `-`, code
-between fences, and tables as lines that name their columns, so that a row can be read alone.
+Whatever a file is, its text becomes light Markdown: headings behind `#`, list items behind `-`,
+code between fences, and tables as lines that name their columns, so that a row can be read alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from store.marks import Mark
+from store.marks import Mark, marks_between
 
 _FENCE = re.compile(r"^`{3,}", re.MULTILINE)
-_SPACE = re.compile(r"\s+")
+_AMOUNT = re.compile(r"[-+±<>~≈(]*[$€£¥]? ?[-+]?[\d.,]")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The text of a file.
+
+    Attributes:
+        text: the text.
+        title: of the document, if it has one.
+        media_type: such as text/plain.
+        encoding: of the file.
+        remarks: what the user should know about how it was read, each to stand after its name.
+        marks: where the parts of `text` stand.
+    """
+
+    text: str
+    title: str | None
+    media_type: str
+    encoding: str
+    remarks: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def remark(self) -> str | None:
+        """All remarks in one line."""
+        return "; ".join(self.remarks) or None
 
 
 class Draft:
@@ -135,6 +162,21 @@ class Draft:
         if first is not None:
             self.place(outer)
 
+    def verbatim(self, text: str, marks: Iterable[Mark]) -> None:
+        """Add a text as it is, and the marks that say where its parts stand.
+
+        Args:
+            text: with its own headings and lines.
+            marks: of `text`, in the order of their starts.
+        """
+        if self._parts and text:
+            self._parts.append("\n\n")
+            self._length += 2
+        self._marks += [replace(mark, start=mark.start + self._length) for mark in marks]
+        self._parts.append(text)
+        self._length += len(text)
+        self._in_list, self._moved = False, True
+
     def append(self, other: Draft, inside: str = "") -> None:
         """Add a whole document that is a part of this one, such as an attachment.
 
@@ -142,17 +184,17 @@ class Draft:
             other: the document.
             inside: what stands before its own places: 'attachment "plan.pdf"'.
         """
-        if not other.text.strip():
-            return
-        self.place(inside, fresh=True)
-        self._block(other.text.strip("\n"))
-        base = self._length - len(other.text.strip("\n"))
-        shift = base - (len(other.text) - len(other.text.lstrip("\n")))
-        for mark in other.marks:
-            words = ", ".join(filter(None, (inside, mark.place)))
-            self._marks.append(replace(mark, start=max(mark.start + shift, base), place=words))
+        whole = other.text
+        text = whole.strip("\n")
+        if text.strip():
+            start = len(whole) - len(whole.lstrip("\n"))
+            marks = marks_between(other.marks, whole, start, start + len(text)) or (Mark(0),)
+            placed = (
+                replace(mark, place=", ".join(filter(None, (inside, mark.place)))) for mark in marks
+            )
+            self.verbatim(text, placed)
+            self.place("", fresh=True)
         self.remarks += [f"{inside}: {remark}" if inside else remark for remark in other.remarks]
-        self.place("", fresh=True)
 
     def _block(self, text: str, *, gap: str = "\n\n", marked: bool = False) -> None:
         self._in_list = False
@@ -172,7 +214,7 @@ class Draft:
 
 def one_line(text: str) -> str:
     """Return a text without line breaks and double spaces."""
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def header_row(rows: Sequence[Sequence[str]], header: bool | None = None) -> int | None:
@@ -181,18 +223,32 @@ def header_row(rows: Sequence[Sequence[str]], header: bool | None = None) -> int
     Args:
         rows: the cells, each on one line.
         header: whether there is such a row; None finds it out: names are words, all different, and
-            there is data below them. A title alone in a row above them is passed over.
+            none comes again in the column below. A title alone in a row above is passed over.
     """
     filled = [index for index, row in enumerate(rows) if any(row)]
-    while len(filled) > 2 and sum(map(bool, rows[filled[0]])) == 1 < sum(
-        map(bool, rows[filled[1]])
-    ):
+    while len(filled) > 2 and _width(rows[filled[0]]) == 1 < _width(rows[filled[1]]):
         filled.pop(0)
     if len(filled) < 2 or header is False:
         return None
-    names = [name for name in rows[filled[0]] if name]
-    distinct = len(names) > 1 and len(set(names)) == len(names)
-    return filled[0] if header or (distinct and not any(map(_is_data, names))) else None
+    if header:
+        return filled[0]
+    top = rows[filled[0]]
+    below = [rows[index] for index in filled[1:50] if rows[index] != top]
+    names = [(column, name) for column, name in enumerate(top) if name]
+    values = [[row[column] for row in below if column < len(row)] for column, _ in names]
+    clear = False  # words above numbers
+    for (_, name), found in zip(names, values, strict=True):
+        # A year may name a column, if there are no years in it.
+        year = _YEAR.fullmatch(name) and not any(map(_YEAR.fullmatch, found))
+        if name in found or (_is_data(name) and not year):
+            return None
+        clear |= any(found) and all(_is_data(value) for value in found if value)
+    distinct = len(names) > 1 and len({name for _, name in names}) == len(names)
+    return filled[0] if distinct or (clear and len(names) > 1) else None
+
+
+def _width(row: Sequence[str]) -> int:
+    return sum(map(bool, row))
 
 
 def row_line(names: Sequence[str], cells: Sequence[str]) -> str:
@@ -208,6 +264,6 @@ def row_line(names: Sequence[str], cells: Sequence[str]) -> str:
 
 
 def _is_data(cell: str) -> bool:
-    """Return whether a cell holds a number or a date rather than a name."""
+    """Return whether a cell holds a number, an amount or a date rather than a name."""
     digits = sum(character.isdigit() for character in cell)
-    return bool(cell) and 2 * digits >= len(cell)
+    return 2 * digits >= len(cell) and _AMOUNT.match(cell) is not None

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import codecs
 import re
+from typing import NamedTuple
+
+from maccli.reading import guessing
 
 _BOMS = (
     # The longer ones first: UTF-32 begins as UTF-16 does.
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_SAMPLE = 256 * 1024
 _CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_META_CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.I)
+_COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
+_DECLARED = (
+    re.compile(rb"\A\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']\s*([\w.:-]{2,40})", re.IGNORECASE),
+    re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE),
+)
+_CODING = re.compile(rb"\A(?:.*\n)?[ \t\f]*#.*?coding[:=][ \t]*([\w.-]{2,40})")  # PEP 263
+# What the browsers' table means by these names is a little more than Python's codecs.
+_CODECS = {
+    "big5": "big5hkscs",
+    "euc-kr": "cp949",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "utf-16be": "utf-16-be",
+    "utf-16le": "utf-16-le",
+}
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_NO_TEXT = frozenset({"undefined", "idna", "punycode"})  # Python's, but of no file
 
 
 class Refused(Exception):
@@ -30,103 +48,156 @@ class Binary(Refused):
     """It is no text file."""
 
 
-def decode(data: bytes, encoding: str | None, *, is_html: bool) -> tuple[str, str, str | None]:
-    """Return the text, its encoding, and a remark if that was a guess.
+class Decoded(NamedTuple):
+    """The text of a file, its encoding, and remarks on what was guessed or damaged."""
+
+    text: str
+    encoding: str
+    remarks: list[str]
+
+
+def decode(data: bytes, encoding: str | None, *, markup: bool) -> Decoded:
+    """Return the text of a file.
+
+    It can always be encoded again as UTF-8, and has no NUL in it.
 
     Args:
         data: the whole file.
-        encoding: the encoding; None finds it out: byte order mark, UTF-8, what an HTML page says of
-            itself, else detection.
-        is_html: whether it is an HTML page.
+        encoding: the encoding; None finds it out: byte order mark, UTF-8, what the file says of
+            itself, else a guess.
+        markup: whether it is HTML or XML.
 
     Raises:
         Refused: it cannot be decoded.
         Binary: it is no text.
     """
+    found = _decode(data, encoding, markup)
+    text = whole(found.text.removeprefix("\ufeff"))
+    if nuls := text.count("\0"):
+        text = text.replace("\0", "")
+        found.remarks.append(f"has {nuls} NUL character{'s' * (nuls > 1)} in it, left out")
+    return Decoded(text, found.encoding, found.remarks)
+
+
+def codec_of(label: str) -> str | None:
+    """Return the codec that browsers use for a name of an encoding; None if they know none.
+
+    "latin1" is cp1252 and "shift_jis" is cp932, see https://encoding.spec.whatwg.org.
+    """
+    import webencodings  # type: ignore[import-untyped]
+
+    encoding = webencodings.lookup(label)
+    if encoding is None or encoding.name in {"x-user-defined", "replacement"}:
+        return None
+    return codecs.lookup(_CODECS.get(encoding.name) or encoding.codec_info.name).name
+
+
+def whole(text: str) -> str:
+    """Return a text with halves of surrogate pairs replaced; its length stays the same."""
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
+
+
+def _decode(data: bytes, encoding: str | None, markup: bool) -> Decoded:
     if encoding is not None:
-        try:
-            return data.decode(encoding), codecs.lookup(encoding).name, None
-        except LookupError:
-            raise Refused(f"cannot be read: there is no encoding {encoding!r}") from None
-        except UnicodeDecodeError as error:
-            raise Refused(f"is not {encoding}: {error.reason} at byte {error.start}") from None
+        return _as_told(data, encoding)
     for mark, name in _BOMS:
         if data.startswith(mark):
-            try:
-                return data.decode(name), name.removesuffix("-sig"), None
-            except UnicodeDecodeError as error:
-                raise Refused(
-                    f"begins as {name} but is not: {error.reason} at byte {error.start}"
-                ) from None
-    if b"\0" not in data[:_SAMPLE]:
+            rest = data[len(mark) :]
+            if found := _nearly(rest, name):
+                return found
+            raise Refused(f"begins as {name} but is not")
+    if wide := guessing.utf16(data):
+        return _guessed(data, wide)
+    _refuse_control(data)
+    if b"\x1b$" in data and data.isascii():
         try:
-            text = data.decode("utf-8")
+            return _guessed(data, "iso2022_jp_2")
         except UnicodeDecodeError:
-            pass
-        else:
-            _refuse_control(data)
-            return text, "utf-8", None
-        if nearly := _nearly_utf8(data):
-            return nearly
-        declared = _META_CHARSET.search(data, 0, 4096) if is_html else None
-        if declared:
-            try:
-                name = codecs.lookup(declared[1].decode("ascii")).name
-                return data.decode(name), name, None
-            except (LookupError, UnicodeDecodeError):
-                pass  # what it says is wrong
-    return _detect(data)
+            pass  # a text that has an escape sequence in it
+    if found := _nearly(data, "utf-8"):
+        return found
+    declared = _declared(data, markup)
+    if declared and (found := _nearly(data, declared)):
+        return found
+    return _guess(data)
+
+
+def _as_told(data: bytes, label: str) -> Decoded:
+    """Decode as the user says; ASCII is no other name of cp1252 then."""
+    try:
+        browsers = None if label.lower() in {"ascii", "us-ascii"} else codec_of(label)
+        name = browsers or codecs.lookup(label).name
+        if name in _NO_TEXT:
+            raise LookupError(name)
+        text = data.decode(name, "browser" if name.startswith("cp125") else "strict")
+        return Decoded(text, name, [])
+    except UnicodeDecodeError as error:
+        raise Refused(f"is not {label}: {error.reason} at byte {error.start}") from None
+    except (LookupError, ValueError):
+        raise Refused(f"cannot be read: there is no encoding {label!r}") from None
+
+
+def _declared(data: bytes, markup: bool) -> str | None:
+    """Return the codec that a file names as its own encoding."""
+    head = data[:4096]
+    if markup:
+        head = _COMMENT.sub(b"", head)
+        found = next(filter(None, (pattern.search(head) for pattern in _DECLARED)), None)
+    else:
+        found = _CODING.search(head)
+    return codec_of(found[1].decode("ascii", "replace")) if found else None
 
 
 def _refuse_control(data: bytes) -> None:
-    """Refuse what decodes as text but is full of control characters."""
-    sample = data[:_SAMPLE]
-    if len(_CONTROL.findall(sample)) * 20 > len(sample):
+    """Refuse what is full of control characters; a single one in a text is an accident."""
+    sample = data[: guessing.SAMPLE]
+    found = len(_CONTROL.findall(sample))
+    if found * 20 > len(sample) and (found > 1 or len(sample) < 8):
         raise Binary("is a binary file")
 
 
-def _nearly_utf8(data: bytes) -> tuple[str, str, str] | None:
-    """Decode UTF-8 that is damaged in a few places; None if it is not that."""
-    text = data.decode("utf-8", "replace")
+def _nearly(data: bytes, name: str) -> Decoded | None:
+    """Decode what is damaged in a few places at most; None if it is not in this encoding."""
+    try:
+        return Decoded(data.decode(name), name, [])
+    except UnicodeDecodeError:
+        text = data.decode(name, "browser" if name.startswith("cp125") else "replace")
     damaged = text.count("\ufffd")
     intact = sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", text)))
+    if name.startswith("utf-16"):
+        intact = len(text)
     if damaged * 10 > intact:
         return None
     places = "1 place" if damaged == 1 else f"{damaged} places"
-    return text, "utf-8", f"is damaged UTF-8: {places} shown as \ufffd"
+    remark = f"is damaged {name.upper() if name == 'utf-8' else name}: {places} shown as \ufffd"
+    return Decoded(text, name, [remark] if damaged else [])
 
 
-def _detect(data: bytes) -> tuple[str, str, str]:
-    """Guess the encoding of text that is not UTF-8."""
-    _refuse_nul(data)
-    import charset_normalizer
-
-    matches = charset_normalizer.from_bytes(data[:_SAMPLE])
-    best = matches.best()
-    if best is None:
-        raise Binary("is a binary file, or in an encoding that cannot be told (try --encoding)")
-    # Western text in Windows-1252 looks as good in half a dozen rarer encodings.
-    western = next((m for m in matches if "cp1252" in (m.encoding, *m.could_be_from_charset)), None)
-    if western and (western.chaos, -western.coherence) <= (best.chaos, -best.coherence):
-        names = ["cp1252", best.encoding]
-    elif best.encoding.startswith("cp125") and best.coherence == 0:
-        names = ["cp1252", best.encoding]  # too little text to tell: take the commonest
-    else:
-        names = [best.encoding]
-    for name in names:
+def _guess(data: bytes) -> Decoded:
+    """Decode text that is not UTF-8 and does not say what it is."""
+    for name in guessing.likely(data):
         try:
-            return data.decode(name), name, f"is not UTF-8; read as {name} (else use --encoding)"
+            return _guessed(data, name)
         except UnicodeDecodeError:
-            continue  # the sample was, the rest is not
-    text = data.decode(best.encoding, "replace")
-    return text, best.encoding, f"is damaged {best.encoding}: what cannot be read shown as \ufffd"
+            if found := _nearly(data, name):
+                return found
+    raise Binary("is a binary file, or in an encoding that cannot be told (try --encoding)")
 
 
-def _refuse_nul(data: bytes) -> None:
-    """Refuse bytes with zeros in them, unless every other byte is one (UTF-16 without a mark)."""
-    sample = data[:_SAMPLE]
-    even, odd = sample[::2].count(0), sample[1::2].count(0)
-    if even + odd == 0:
-        _refuse_control(data)
-    elif min(even, odd) * 20 > max(even, odd) or max(even, odd) * 8 < len(sample):
-        raise Binary("is a binary file")
+def _guessed(data: bytes, name: str) -> Decoded:
+    text = data.decode(name, "browser" if name.startswith("cp125") else "strict")
+    odd = sum("\x80" <= character < "\xa0" for character in text[: guessing.SAMPLE])
+    if odd * 20 > len(text):
+        raise Binary("is a binary file, or in an encoding that cannot be told (try --encoding)")
+    name = codecs.lookup(name).name
+    return Decoded(text, name, [f"is not UTF-8; read as {name} (else use --encoding)"])
+
+
+def _as_browsers_do(error: UnicodeError) -> tuple[str, int]:
+    """Decode a byte that Windows' encodings leave undefined as the control character it was."""
+    assert isinstance(error, UnicodeDecodeError)
+    byte = error.object[error.start]
+    return (chr(byte) if byte < 0xA0 else "\ufffd"), error.start + 1
+
+
+codecs.register_error("browser", _as_browsers_do)
