@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 from maccli import config
 from maccli.errors import USAGE, MacError, no_documents
 from maccli.reading import files
+from maccli.reading.items import items_of
 from maccli.service import session
 from maccli.service.ask import Answer, Mode, Options, ask, export_adapter
-from maccli.service.ingest import ingest, items_of
+from maccli.service.ingest import ingest
 from maccli.service.report import Outcome, Report
 from maccli.service.search import Passage, search
 from maccli.service.session import Session, Tell
@@ -146,6 +147,7 @@ class Mac:
         date: str | None = None,
         encoding: str | None = None,
         name: str | None = None,
+        exclude: Sequence[str] = (),
         sync: bool = False,
         certain: bool = False,
         dry_run: bool = False,
@@ -158,13 +160,15 @@ class Mac:
         Ctrl-C ends the work: what was written is kept, and the same call finishes it.
 
         Args:
-            paths: files, globs and folders, which are taken with everything in them; "-" is
+            paths: files, globs, URLs and folders, which are taken with everything in them; "-" is
                 standard input.
             tags: given to every document.
             untag: taken away from every document.
             date: given to every document, YYYY-MM-DD; "" takes it away.
             encoding: of every file; None finds it out.
             name: the document's name in the store, if there is just one.
+            exclude: patterns, as in .gitignore, for what is left out of folders and globs; they
+                follow those in config.toml.
             sync: follow folders: also remove the documents whose files are gone from them. If so
                 many are gone that it looks like an accident, they stay and are `Report.held_back`.
             certain: with `sync`, remove them even then.
@@ -178,13 +182,14 @@ class Mac:
         """
         labels = Labels(_clean(tags), _clean(untag), date)
         names = [str(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+        exclude = (*config.patterns("exclude"), *exclude)
         on_size = on_size or (lambda _: None)
         if sync:
             if name is not None:
                 raise MacError("sync takes folders, and no name.", exit_code=USAGE)
             from maccli.service import sync as following
 
-            survey = following.survey(self.session, names)
+            survey = following.survey(self.session, names, exclude)
             on_size(survey.size)
             return following.sync(
                 self.session,
@@ -196,7 +201,9 @@ class Mac:
                 progress=progress,
                 tell=on_outcome,
             )
-        items = items_of(names, name)
+        items = items_of(names, name, exclude)
+        if name == "":
+            raise MacError("A name must not be empty.", exit_code=USAGE)
         if name is not None and len(items) != 1:
             raise MacError(f"A name is for one document, not for {len(items)}.", exit_code=USAGE)
         on_size(sum(item.size for item in items))
@@ -341,7 +348,7 @@ class Mac:
         store = self.store
         if store is None:
             return None
-        return store.document(str(source)) or store.document(files.source_name(source))
+        return next(filter(None, map(store.document, files.source_names(source))), None)
 
     def chunks(self, document: Document) -> list[ChunkRow]:
         """Return the chunks that a document was cut into, in their order, with their texts."""
@@ -352,7 +359,7 @@ class Mac:
         store = self.store
         if store is None:
             return False
-        return store.remove(str(source)) or store.remove(files.source_name(source))
+        return any(map(store.remove, files.source_names(source)))
 
     def prune(
         self,

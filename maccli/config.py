@@ -20,7 +20,7 @@ from maccli.errors import USAGE, MacError
 from models.files import replace_file
 from models.memory import checkpoint
 
-Value = str | int
+Value = str | int | tuple[str, ...]
 Origin = Literal["flag", "environment", "config.toml", "default"]
 
 
@@ -33,7 +33,7 @@ class Setting:
     default: Value | None
     about: str
     choices: tuple[str, ...] = ()
-    kind: type[str] | type[int] = str
+    kind: type[str] | type[int] | type[tuple[str, ...]] = str
 
     def parse(self, value: object, origin: str) -> Value:
         """Return `value` as this setting's type.
@@ -41,10 +41,16 @@ class Setting:
         Raises:
             MacError: it is of another type or out of range; the message names `origin`.
         """
+        if self.kind is tuple:
+            if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+                raise self._wrong(f"must be a list of strings, not {value!r}", origin)
+            return tuple(value)
         try:
-            if isinstance(value, bool) or not isinstance(value, (str, self.kind)):
+            if isinstance(value, bool) or not isinstance(value, str | int):
                 raise ValueError
-            parsed = self.kind(value)
+            if isinstance(value, int) and self.kind is str:
+                raise ValueError
+            parsed = int(value) if self.kind is int else value
         except ValueError:
             wanted = "a whole number" if self.kind is int else "a string"
             raise self._wrong(f"must be {wanted}, not {value!r}", origin) from None
@@ -77,6 +83,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("device", "MAC_DEVICE", "auto", "where to compute", DEVICES),
         Setting("k", "MAC_K", None, "passages used per question (unset: as trained)", kind=int),
         Setting("retriever", "MAC_RETRIEVER", "hybrid", "how passages are found", RETRIEVERS),
+        Setting("exclude", "MAC_EXCLUDE", (), "patterns for what ingest leaves out", kind=tuple),
         Setting("max_new_tokens", "MAC_MAX_NEW_TOKENS", 32, "longest answer in tokens", kind=int),
     )
 }
@@ -121,7 +128,7 @@ def read_file() -> Mapping[str, Value]:
 def _parsed(file: Path, *_: int) -> Mapping[str, Value]:
     """Return the settings in `file`; the numbers tell its versions apart."""
     try:
-        raw = tomllib.loads(file.read_text("utf-8"))
+        raw = tomllib.loads(file.read_text("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MacError(f"{file}: {error}", "Correct the file or remove it.", USAGE) from error
     for name in raw:
@@ -175,7 +182,8 @@ def resolve(name: str, flag: Value | None = None) -> Resolved:
     if flag is not None:
         return Resolved(setting.parse(flag, f"--{name.replace('_', '-')}"), "flag")
     if variable := os.environ.get(setting.variable):
-        return Resolved(setting.parse(variable, setting.variable), "environment")
+        value = variable.split(os.pathsep) if setting.kind is tuple else variable
+        return Resolved(setting.parse(value, setting.variable), "environment")
     written = read_file()
     if name in written:
         return Resolved(written[name], "config.toml")
@@ -191,7 +199,13 @@ def text(name: str, flag: str | None = None) -> str:
 def number(name: str, flag: int | None = None) -> int | None:
     """Return the value of a setting that is a whole number; None if it has none."""
     value = resolve(name, flag).value
-    return None if value is None else int(value)
+    return value if isinstance(value, int) else None
+
+
+def patterns(name: str) -> tuple[str, ...]:
+    """Return the value of a setting that is a list of patterns."""
+    value = resolve(name).value
+    return value if isinstance(value, tuple) else ()
 
 
 def folder(name: str, flag: str | Path | None = None) -> Path:
@@ -209,7 +223,7 @@ def write(changes: Mapping[str, str]) -> None:
     """
     read_file()
     file = path()
-    content = file.read_text("utf-8") if file.exists() else ""
+    content = file.read_text("utf-8-sig") if file.exists() else ""
     for name, value in changes.items():
         line = f"{name} = {_quoted(value)}"
         pattern = re.compile(rf"^[ \t]*{re.escape(name)}[ \t]*=.*$", re.MULTILINE)

@@ -121,6 +121,14 @@ _EXTRAS = {
 """The extra of `maccli` that installs each optional package."""
 
 
+def may_pass(error: BaseException) -> bool:
+    """Return whether the same work may succeed later, with nothing changed: a busy store, say."""
+    never = {"FingerprintMismatchError", "StoreVersionError"}
+    if never.intersection(cls.__name__ for cls in type(error).__mro__):
+        return False
+    return isinstance(error, OSError | sqlite3.Error | MemoryError)
+
+
 def explain(error: BaseException) -> MacError | None:
     """Return what to tell the user about `error`; None if it is a bug rather than a failure."""
     if isinstance(error, MacError):
@@ -143,6 +151,11 @@ def explain(error: BaseException) -> MacError | None:
     if hint is not None or (isinstance(error, ValueError) and _is_ours(error)):
         return _explained(error, _Explanation(), hint)
     return None
+
+
+def bug(error: BaseException) -> str:
+    """Return what to say of an error that `explain` does not know."""
+    return f"bug in mac: {type(error).__name__}: {_first_line(error)}"
 
 
 def _explained(error: BaseException, explanation: _Explanation, hint: str | None) -> MacError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from maccli import config as settings
 from maccli.commands import options
 from maccli.commands.groups import LazyGroup
 from maccli.output import Output
+
+if TYPE_CHECKING:
+    from maccli.config import Value
 
 
 @click.group(cls=LazyGroup)
@@ -57,7 +62,7 @@ def show(as_json: bool) -> None:
         [
             [
                 row["name"],
-                "" if row["value"] is None else str(row["value"]),
+                _shown(row["value"]),
                 row["origin"],
                 row["variable"],
                 row["about"],
@@ -66,3 +71,9 @@ def show(as_json: bool) -> None:
         ],
         ["setting", "value", "from", "variable", "meaning"],
     )
+
+
+def _shown(value: Value | None) -> str:
+    if value is None:
+        return ""
+    return " ".join(value) if isinstance(value, tuple) else str(value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,10 +14,19 @@ from maccli import errors
 from maccli.commands.outcomes import Teller
 from maccli.output import count
 from maccli.reading import files
+from maccli.reading.items import is_url
+from store.errors import StoreBusyError
 
 if TYPE_CHECKING:
     from maccli.api import Mac
     from maccli.service.report import HeldBack, Report
+
+PAUSES = (1.0, 60.0)
+"""Seconds before work that has failed is tried again: at first, and at most."""
+BUSY_PAUSE = 5.0
+"""At most so many, if another process is writing to the store."""
+PATIENCE = 2.0
+"""Seconds to wait for another process' lock, in which Ctrl-C is not noticed."""
 
 
 def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_run: bool) -> None:
@@ -34,7 +43,11 @@ def check_folders(paths: tuple[str, ...], name: str | None, *, watch: bool, dry_
         raise click.UsageError("--dry-run does not go with --watch.")
     for path in paths:
         expanded = os.path.expanduser(path)
-        if path == "-" or (os.path.exists(expanded) and not os.path.isdir(expanded)):
+        if (
+            path == "-"
+            or is_url(path)
+            or (os.path.exists(expanded) and not os.path.isdir(expanded))
+        ):
             raise click.UsageError(f"{option} takes folders; {path} is not a folder.")
         if watch and not os.path.isdir(expanded):
             raise errors.MacError(f"{path}: no such folder", "Create it first, then watch it.")
@@ -60,13 +73,13 @@ def follow(mac: Mac, teller: Teller, ingest: Callable[[], Report]) -> int:
 
 
 def keep_following(
-    teller: Teller, store: Path, paths: Sequence[str], ingest: Callable[[], Report]
+    mac: Mac, teller: Teller, paths: Sequence[str], ingest: Callable[[], Report]
 ) -> int:
     """Bring the store up to date with the folders after every change, until Ctrl-C.
 
     Args:
+        mac: the store, whose own changes do not count.
         teller: reports the results.
-        store: the store's folder, whose own changes do not count.
         paths: the folders.
         ingest: ingests them with `sync`.
 
@@ -75,15 +88,17 @@ def keep_following(
 
     Raises:
         ModuleNotFoundError: watchfiles is not installed.
+        StoreError: another model or another version of mac wrote the store.
     """
     from maccli.service.watch import bursts
 
     out = teller.out
     reported: list[HeldBack] = []
     first = True
+    mac.session.patience = PATIENCE
     try:
-        for _ in bursts(files.outermost(paths), files.source_name(store)):
-            report = ingest()
+        for _ in bursts(files.outermost(paths), os.path.realpath(mac.folder)):
+            report = _until_it_works(mac, teller, ingest)
             if report.interrupted:
                 return teller.finish(report)
             if first or report.changed:
@@ -96,6 +111,30 @@ def keep_following(
     except KeyboardInterrupt:
         out.note("Stopped.")
     return errors.DONE
+
+
+def _until_it_works(mac: Mac, teller: Teller, ingest: Callable[[], Report]) -> Report:
+    """Ingest; after a failure that may pass, report it once and try again after growing pauses."""
+    pause, most = PAUSES
+    told = None
+    while True:
+        try:
+            report = ingest()
+        except Exception as error:
+            if not errors.may_pass(error):
+                raise
+            known = errors.explain(error)
+            message = (known.message if known else str(error)).removesuffix(".")
+            if message != told:
+                teller.out.problem(f"{message}; trying again until it works")
+                told = message
+            mac.close()  # what is tried again begins afresh
+            time.sleep(min(pause, BUSY_PAUSE) if isinstance(error, StoreBusyError) else pause)
+            pause = min(2 * pause, most)
+        else:
+            if told is not None:
+                teller.out.note("It works again.")
+            return report
 
 
 def _agreed(teller: Teller, held: Sequence[HeldBack]) -> bool:

@@ -11,17 +11,25 @@ from maccli.commands import options
 from maccli.commands.follow import check_folders, follow, keep_following
 from maccli.commands.outcomes import Teller
 from maccli.output import Output
+from maccli.reading.kinds import FORMATS
 
 if TYPE_CHECKING:
     from maccli.service.report import Report
 
 
-@click.command()
+@click.command(epilog=f"What is read: {FORMATS}.")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path())
 @click.option("--sync", is_flag=True, help="Follow folders: remove what is gone from them, too.")
 @click.option("--watch", is_flag=True, help="Sync again after every change, until Ctrl-C.")
-# A folder is always taken whole; people type this all the same.
-@click.option("--recursive", is_flag=True, hidden=True, expose_value=False)
+@click.option(
+    "-r", "--recursive", is_flag=True, expose_value=False, help="Nothing: folders are taken whole."
+)
+@click.option(
+    "--exclude",
+    metavar="GLOB",
+    multiple=True,
+    help="Leave this out of folders, besides exclude in config.toml; written as in .gitignore.",
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before removing documents.")
 @options.apply(options.tag_option, options.untag_option, options.date_option)
@@ -31,11 +39,14 @@ if TYPE_CHECKING:
 @click.option("--encoding", metavar="NAME", help="The files' encoding.  [default: detected]")
 @options.apply(options.where_options, options.json_option)
 @options.quiet_option
-@click.option("-v", "--verbose", is_flag=True, help="Show the result for each file.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Show the result for each file, and tracebacks of bugs."
+)
 @click.pass_context
 def ingest(
     ctx: click.Context,
     paths: tuple[str, ...],
+    exclude: tuple[str, ...],
     sync: bool,
     watch: bool,
     dry_run: bool,
@@ -55,20 +66,27 @@ def ingest(
     """Read files into the store.
 
     New files are added, changed ones updated, and the others left alone. PATH is a file, a glob, a
-    folder, which is taken with everything in it, or - for standard input. Files that cannot be read
-    are reported and do not stop the others. It is safe to run the same command again at any time.
-    After an interruption it goes on where it stopped, also within a long document.
+    folder, which is taken with everything in it, the URL of a page, or - for standard input. Files
+    that cannot be read are reported and do not stop the others. It is safe to run the same command
+    again at any time. After an interruption it goes on where it stopped, also within a long
+    document.
 
-    With --sync every PATH is a folder, and documents whose files are gone from it are removed; a
-    renamed file keeps its modulations. If a folder is missing or has lost most of its files at
-    once, nothing is removed from it without a question or --yes.
+    Left out of folders and globs are hidden files, what editors leave behind, and what --exclude,
+    .macignore or .gitignore name; a file that is named itself is always taken. A link is the file
+    that it leads to; hard links are documents of their own.
+
+    With --sync every PATH is a folder, and documents whose files are gone from it, or are excluded
+    now, are removed; a renamed file keeps its modulations. If a folder is missing or has lost most
+    of its files at once, nothing is removed from it without a question or --yes. If a file changed
+    and cannot be read any more, its document stays, marked as stale.
 
     \b
     Examples:
       mac ingest notes report.html "letters/*.md"
       mac ingest docs --tag work --date 2026-03-01
-      mac ingest --sync ~/notes
-      curl -s https://example.com | mac ingest - --name example.html
+      mac ingest --sync ~/notes --exclude "*.log" --exclude drafts/
+      mac ingest https://example.com/page.html
+      pandoc -t markdown race.tex | mac ingest - --name race.md
     """
     out = Output(json=as_json, nl=as_json and watch, quiet=quiet)
     teller = Teller(out, verbose=verbose, dry_run=dry_run)
@@ -85,6 +103,7 @@ def ingest(
                     date=day,
                     encoding=encoding,
                     name=name,
+                    exclude=exclude,
                     sync=sync or watch,
                     certain=yes,
                     dry_run=dry_run,
@@ -94,7 +113,7 @@ def ingest(
                 )
 
         if watch:
-            code = keep_following(teller, mac.folder, paths, ingest_once)
+            code = keep_following(mac, teller, paths, ingest_once)
         elif sync:
             code = follow(mac, teller, ingest_once)
         else:

@@ -33,18 +33,23 @@ class Teller:
         if trouble:
             self._reported.add((outcome.source, trouble))
         if outcome.status == "failed":
-            out.problem(f"{name}: {outcome.reason}")
+            more = " (run with -v for the traceback)" if outcome.trace and not self.verbose else ""
+            out.problem(f"{name}: {outcome.reason}{more}")
+            if self.verbose:
+                for line in (outcome.trace or "").splitlines():
+                    out.note(line)
             return
         if outcome.remark:
             out.warn(f"{name} {outcome.remark}")
         was = f" (was {displayed(outcome.was)})" if outcome.was else ""
+        why = f": {outcome.reason}" if outcome.reason else ""
         if outcome.status == "skipped":
-            out.note(f"Skipped {name}: {outcome.reason}")
+            out.note(f"Skipped {name}{why}")
         elif self.dry_run:
             if outcome.status in _VERBS and out.human and not out.quiet:
-                out.text(f"Would {_VERBS[outcome.status]} {name}{was}")
+                out.text(f"Would {_VERBS[outcome.status]} {name}{was}{why}")
         elif self.verbose:
-            out.note(f"{_verb(outcome)} {name}{was}{_numbers(outcome)}")
+            out.note(f"{_verb(outcome)} {name}{was}{why}{_numbers(outcome)}")
 
     def finish(self, report: Report) -> int:
         """Report what was done in all; return the exit code."""

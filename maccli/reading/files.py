@@ -236,7 +236,7 @@ def _look(path: str, *, walked: bool) -> FileItem | Unusable:
     except (OSError, ValueError) as error:
         return Unusable(printable(path), _reason(error), walked)
     if not stat.S_ISREG(status.st_mode):
-        return Unusable(printable(path), "not a regular file; use - to read from a pipe", walked)
+        return Unusable(printable(path), "is not a regular file; use - to read from a pipe", walked)
     if not walked:
         path, target = os.path.realpath(path), None
     name = None if target is None else printable(target)
@@ -244,4 +244,4 @@ def _look(path: str, *, walked: bool) -> FileItem | Unusable:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    return (getattr(error, "strerror", None) or "cannot be read").lower()
+    return f"cannot be read: {getattr(error, 'strerror', None) or error}".lower()

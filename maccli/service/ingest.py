@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
-from maccli.reading import files, loaders
-from maccli.reading.encodings import Empty, Refused
+from maccli.reading import files
+from maccli.reading.encodings import Empty
 from maccli.reading.files import FileItem, Unusable
+from maccli.reading.items import Item, Page, load, source_of, why_not
 from maccli.reading.loaders import Loaded
 from maccli.service.amortizing import amortize_documents
 from maccli.service.document import DocumentText, Written, content_hash, holds
@@ -25,22 +24,6 @@ if TYPE_CHECKING:
     from store.records import Document
 
 
-@dataclass(frozen=True, slots=True)
-class Piped:
-    """Bytes that came from a pipe; without a name they are known by their content."""
-
-    data: bytes
-    name: str | None = None
-
-    @property
-    def size(self) -> int:
-        """The number of bytes."""
-        return len(self.data)
-
-
-Item = FileItem | Unusable | Piped
-
-
 class MissingFiles(Protocol):
     """Documents of followed folders whose files are gone; a file that was renamed is among them."""
 
@@ -49,19 +32,6 @@ class MissingFiles(Protocol):
 
     def empty(self, source: str) -> None:
         """Add a document whose file still exists but has no text any more."""
-
-
-def items_of(paths: Sequence[str], name: str | None = None) -> list[Item]:
-    """Return what to ingest: the files that paths, globs and folders mean, and stdin for "-".
-
-    Args:
-        paths: see `maccli.reading.files.find`.
-        name: of the document that is read from stdin.
-    """
-    items: list[Item] = [*files.find([path for path in paths if path != "-"])]
-    if "-" in paths:
-        items.append(Piped(sys.stdin.buffer.read(loaders.MAX_BYTES + 1), name))
-    return items
 
 
 def ingest(
@@ -150,28 +120,30 @@ class _Ingest:
 
     def read(self, items: Iterable[Item]) -> Iterator[DocumentText]:
         """Yield the documents that are to be amortized; report the other items."""
-        own_folder = files.source_name(self._session.choice.store)
+        own_folder = files.real_name(self._session.choice.store)
         for item in items:
-            if (
-                isinstance(item, FileItem)
-                and item.walked
-                and files.is_below(item.source, own_folder)
-            ):
+            walked = isinstance(item, FileItem | Unusable) and item.walked
+            if isinstance(item, Unusable):
+                if walked:
+                    self._refuse(item.path, item.reason, walked=True)
+                else:
+                    self._end(Outcome(item.path, "failed", item.reason))
+                continue
+            source = self._settings.name or source_of(item)
+            if walked and files.is_below(source, own_folder):
                 self._advance(item.size)  # the store lies in a folder that is ingested
                 continue
-            if isinstance(item, Unusable):
-                self._end(Outcome(item.path, "failed", item.reason))
+            if isinstance(item, Page) and self._settings.dry_run:
+                self._end(Outcome(source, "added", remark="is not fetched in a dry run"))
                 continue
-            source = self._source(item)
             try:
-                loaded = self._load(item)
-            except Refused as refusal:
-                self._refuse(item, source, refusal)
+                source, loaded = load(item, self._settings.encoding)
+            except Exception as error:  # whatever it is, the others are read all the same
+                reason, trace = why_not(error)
+                empty = isinstance(error, Empty)
+                self._refuse(source, reason, item.size, walked=walked, empty=empty, trace=trace)
                 continue
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                self._end(Outcome(source, "failed", f"cannot be read: {reason}"), item.size)
-                continue
+            source = self._settings.name or source
             digest = content_hash(loaded.text, loaded.title, loaded.marks)
             store = self._session.store
             stored = store.document(source) if store else None
@@ -232,14 +204,30 @@ class _Ingest:
             total=written.total,
         )
 
-    def _refuse(self, item: FileItem | Piped, source: str, refusal: Refused) -> None:
-        """Report a file that cannot be a document; what it held before may have to go."""
+    def _refuse(
+        self,
+        source: str,
+        reason: str,
+        size: int = 0,
+        *,
+        walked: bool,
+        empty: bool = False,
+        trace: str | None = None,
+    ) -> None:
+        """Report what cannot be a document; what it was before has to go, or is stale now."""
         store, missing = self._session.store, self._settings.missing
-        if missing and isinstance(refusal, Empty) and store and store.document(source):
-            missing.empty(source)
         # A file in a folder was not asked for by name: leave it out, without alarm.
-        skipped = isinstance(item, FileItem) and item.walked
-        self._end(Outcome(source, "skipped" if skipped else "failed", str(refusal)), item.size)
+        status: Status = "skipped" if walked and trace is None else "failed"
+        if store is not None and store.document(source):
+            if missing and empty:
+                missing.empty(source)
+            else:
+                if not self._settings.dry_run:
+                    store.mark_stale(source, reason)
+                why = reason.removeprefix("cannot be read: ")
+                why = reason if empty else f"cannot be read any more ({why})"
+                status, reason = "failed", f"{why}; the store holds its older text"
+        self._end(Outcome(source, status, reason, trace=trace), size)
 
     def _leave(self, stored: Document, loaded: Loaded, size: int) -> None:
         """Report a document that is stored as it is, after changing its tags and date."""
@@ -247,6 +235,8 @@ class _Ingest:
         relabelled = labels.changes(stored.tags, stored.date)
         if relabelled and store is not None and not self._settings.dry_run:
             store.relabel(stored.source, labels)
+        if stored.stale and store is not None and not self._settings.dry_run:
+            store.mark_stale(stored.source, None)
         status: Status = "updated" if relabelled else "unchanged"
         self._end(Outcome(stored.source, status, remark=loaded.remark), size)
 
@@ -275,18 +265,6 @@ class _Ingest:
                 return False
         self._end(Outcome(source, "renamed", remark=loaded.remark, was=was), size)
         return True
-
-    def _source(self, item: FileItem | Piped) -> str:
-        if self._settings.name is not None:
-            return self._settings.name
-        if isinstance(item, FileItem):
-            return item.source
-        return item.name or f"stdin-{hashlib.sha256(item.data).hexdigest()[:12]}"
-
-    def _load(self, item: FileItem | Piped) -> Loaded:
-        if isinstance(item, FileItem):
-            return loaders.load(item.path, self._settings.encoding)
-        return loaders.from_bytes(item.data, item.name or "", self._settings.encoding)
 
     def _end(self, outcome: Outcome, size: int = 0) -> None:
         self.report.outcomes.append(outcome)

@@ -29,6 +29,7 @@ class Outcome:
         reused: how many chunks it took over from its stored version.
         total: how many chunks it has.
         was: the name that a renamed one had.
+        trace: the traceback, if it has failed by a fault of this program.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Outcome:
     reused: int = 0
     total: int = 0
     was: str | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,12 @@ class HeldBack:
 
     Attributes:
         folder: the folder.
-        documents: the sources, and whether the file still exists, but without text.
+        documents: the sources, and why their files do not count; None if they are gone.
         reason: why it looks like an accident, to stand after the folder's name.
     """
 
     folder: str
-    documents: Mapping[str, bool]
+    documents: Mapping[str, str | None]
     reason: str
 
 

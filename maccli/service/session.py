@@ -54,6 +54,7 @@ class Session:
         choice: which store and which checkpoint.
         fingerprint: of the checkpoint.
         load_seconds: how long loading the checkpoint took; 0 as long as it is not loaded.
+        patience: seconds to wait for other processes that write to the store.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Session:
         self.choice = choice
         self.fingerprint = checkpoint.fingerprint(choice.checkpoint)
         self.load_seconds = 0.0
+        self.patience = 30.0
         self._transfer = transfer
         self._tell = tell
         self._model: LoadedModel | None = None
@@ -107,7 +109,9 @@ class Session:
         """
         if self._store is None:
             try:
-                self._store = Store.open(self.choice.store, fingerprint=self.fingerprint)
+                self._store = Store.open(
+                    self.choice.store, fingerprint=self.fingerprint, timeout=self.patience
+                )
             except StoreNotFoundError:
                 return None
         return self._store
@@ -135,6 +139,7 @@ class Session:
                 key_size=config.key_size,
                 latent_size=config.latent_size,
                 create=True,
+                timeout=self.patience,
             )
         return self._store
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from maccli.reading import files
 from maccli.reading.files import FileItem, Unusable
+from maccli.reading.ignoring import Ignoring
 from maccli.service.document import is_current
 from maccli.service.ingest import ingest
 from maccli.service.report import HeldBack, Outcome, Report
@@ -37,14 +38,15 @@ class Folder:
         trouble: why it cannot be looked into, to stand after its name.
         files: how many there are in it.
         documents: how many in the store came from it.
-        missing: those of them without a file, and those whose file has no text any more (True).
+        missing: those of them without a file (None), and those whose file does not count any more,
+            with the reason.
     """
 
     path: str
     trouble: str | None
     files: int
     documents: int
-    missing: dict[str, bool] = field(default_factory=dict)
+    missing: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -77,38 +79,50 @@ class Survey:
         """Count a document as missing because its file has no text any more."""
         for folder in self.folders:
             if files.is_below(source, folder.path):
-                folder.missing[source] = True
+                folder.missing[source] = "has no text any more"
 
 
-def survey(session: Session, paths: Sequence[str]) -> Survey:
+def survey(session: Session, paths: Sequence[str], exclude: Sequence[str] = ()) -> Survey:
     """Look at folders and at the documents that came from them, without reading a file.
+
+    A document whose file is ignored by now counts as missing, however the file once came in.
 
     Args:
         session: the store.
         paths: the folders; a missing one is remembered as such.
+        exclude: patterns for what is left out, see `maccli.reading.ignoring`.
     """
     store = session.store
-    own_folder = files.source_name(session.choice.store)
+    own_folder = files.real_name(session.choice.store)
     result = Survey([], [])
     for path in files.outermost(paths):
         name = files.source_name(path)
         items: list[FileItem | Unusable] = []
         trouble = None
         if os.path.isdir(path):
-            items = [i for i in files.below(path) if not files.is_below(_name(i), own_folder)]
+            found = files.below(path, exclude)
+            items = [item for item in found if not files.is_below(_name(item), own_folder)]
         else:
-            trouble = "is missing" if files.is_missing(path) else "cannot be read"
+            trouble = "is missing" if files.is_missing(name) else "cannot be read"
         seen = {_name(item) for item in items}
+        targets = seen | {item.target for item in items if isinstance(item, FileItem)}
         documents = store.below(name, os.sep) if store else []
         folder = Folder(name, trouble, 0, len(documents))
-        for source, content_hash, rules in documents:
+        rules = Ignoring(path, exclude)
+        for source, content_hash, chunking in documents:
             if source in seen:
                 continue
             if files.is_missing(source):
-                folder.missing[source] = False
-                if is_current(rules):
+                folder.missing[source] = None
+                if is_current(chunking):
                     result._by_content[content_hash].append(source)
-            elif isinstance(item := files.look(source), FileItem):
+                continue
+            item = files.look(source)
+            if rules.leaves_out_below(files.path_of(source)):
+                folder.missing[source] = "is excluded now"
+            elif isinstance(item, FileItem) and item.target and item.target in targets:
+                folder.missing[source] = f"is another name of {files.displayed(item.target)}"
+            else:
                 items.append(item)  # a hidden file, say, that was ingested by its name
         folder.files = sum(isinstance(item, FileItem) for item in items)
         if trouble and not documents:
@@ -183,16 +197,16 @@ def remove_held_back(
 def _remove(
     session: Session,
     report: Report,
-    documents: Mapping[str, bool],
+    documents: Mapping[str, str | None],
     tell: Callable[[Outcome], None] | None,
 ) -> None:
-    for source, emptied in sorted(documents.items()):
+    for source, reason in sorted(documents.items()):
         # A file that came back while the others were amortized is left to the next call.
-        if not emptied and not files.is_missing(source):
+        if reason is None and not files.is_missing(source):
             continue
         store = session.store
         if report.dry_run or (store is not None and store.remove(source)):
-            outcome = Outcome(source, "removed", "has no text any more" if emptied else None)
+            outcome = Outcome(source, "removed", reason)
             report.outcomes.append(outcome)
             if tell:
                 tell(outcome)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from maccli.reading.files import SKIPPED_FOLDERS, is_below
+from maccli.reading.ignoring import IGNORE_FILES
 
 SETTLED_MS = 500
 """A burst has ended when nothing has changed for this time."""
@@ -72,4 +73,7 @@ def _identity(folder: str) -> tuple[int, int] | None:
 def _is_skipped(path: str, folders: Sequence[str]) -> bool:
     """Return whether a walk of the folders leaves this path out."""
     inside = next((path[len(f.rstrip(os.sep)) + 1 :] for f in folders if is_below(path, f)), "")
-    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in inside.split(os.sep))
+    parts = inside.split(os.sep)
+    if parts[-1] in IGNORE_FILES:
+        parts.pop()  # which files there are depends on them
+    return any(part.startswith(".") or part in SKIPPED_FOLDERS for part in parts)

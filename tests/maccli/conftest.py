@@ -55,7 +55,7 @@ def _words(text: str) -> list[re.Match[str]]:
 class FakeMemory:
     """Stands in for a loaded checkpoint; `calls` records what it was asked to do."""
 
-    chunking: str = "sentence-1:20"
+    chunking: str = "sentence-2:20"
     config: Any = field(
         default_factory=lambda: SimpleNamespace(
             base_lm="fake-lm",
@@ -75,7 +75,7 @@ class FakeMemory:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
-    def amortize(self, texts: Sequence[str]) -> list[Modulation]:
+    def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
         self.before_amortize(texts)
         self.calls.append(("amortize", len(texts)))
         return [

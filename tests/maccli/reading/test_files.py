@@ -66,7 +66,7 @@ def test_a_name_that_looks_like_a_glob_is_a_file_if_there_is_one(tree: Path) -> 
         ("docs/*.pdf", "no file matches"),
         ("docs/CVS/none", "no such file or folder"),
         ("void", "no files in this folder"),
-        ("pipe", "not a regular file; use - to read from a pipe"),
+        ("pipe", "is not a regular file; use - to read from a pipe"),
         ("dangling", "links to nothing"),
     ],
 )

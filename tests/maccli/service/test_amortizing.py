@@ -84,7 +84,7 @@ def test_everything_that_is_known_of_a_document_is_stored(store: Store) -> None:
     assert stored is not None
     assert (stored.title, stored.media_type, stored.encoding) == ("A title", "text/x-rst", "utf-8")
     assert (stored.tags, stored.date) == (("red",), "2026-01-01")
-    assert (stored.characters, stored.chunking) == (len(text.text), "sentence-1:20")
+    assert (stored.characters, stored.chunking) == (len(text.text), "sentence-2:20")
 
 
 def test_a_document_without_a_hash_is_written_whole(

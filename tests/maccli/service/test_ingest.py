@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from maccli.reading.files import find
+from maccli.reading.items import Piped
 from maccli.service import amortizing, sync
 from maccli.service.ask import Options, ask
-from maccli.service.ingest import Piped, ingest
+from maccli.service.ingest import ingest
 from maccli.service.session import Session, StoreAndModel
+from models.text import chunking
 from store.errors import FingerprintMismatchError
 from store.labels import Labels
 from store.store import Store
@@ -46,7 +48,7 @@ def test_documents_are_added_with_their_chunks(opened: Session, work: Path) -> N
     text = (work / "doc1.txt").read_text()
     rows = opened.store.chunks(document.id)
     assert [text[row.start : row.end] for row in rows] == [row.text for row in rows]
-    assert document.chunking == "sentence-1:20"
+    assert document.chunking == "sentence-2:20"
 
 
 def test_unchanged_documents_need_no_model(opened: Session, work: Path, memory: FakeMemory) -> None:
@@ -164,7 +166,7 @@ def test_other_rules_of_cutting_count_as_a_change(
 ) -> None:
     names = write(work, 1)
     ingest(opened, find(names))
-    monkeypatch.setattr(amortizing.chunking, "VERSION", "sentence-2")
+    monkeypatch.setattr(chunking, "VERSION", "sentence-3")
     report = ingest(opened, find(names))
     assert (report.number("updated"), report.reused) == (1, 2)
 
@@ -197,7 +199,7 @@ def test_one_bad_file_does_not_stop_the_others(opened: Session, work: Path) -> N
     assert failed == {
         "missing.txt": "no such file or folder",
         "empty.txt": "is empty",
-        "picture.png": "is a binary file",
+        "picture.png": "is a picture: its text needs OCR first",
         "huge.txt": "is larger than 50 MB; split it into smaller files",
     }
     assert report.number("added") >= 2

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from maccli.errors import USAGE, MacError
-from maccli.service.ingest import Piped, ingest
+from maccli.reading.items import Piped
+from maccli.service.ingest import ingest
 from maccli.service.moving import export, load
 from maccli.service.session import Session
 from store.errors import ExportFormatError

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from maccli.reading.items import Piped
 from maccli.service import amortizing
-from maccli.service.ingest import Piped, ingest
+from maccli.service.ingest import ingest
 from maccli.service.rebuild import clean, plan, rebuild
 from maccli.service.session import Session, StoreAndModel
 from store.labels import Labels

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from maccli.errors import MacError
-from maccli.service.ingest import Piped, ingest
+from maccli.reading.items import Piped
+from maccli.service.ingest import ingest
 from maccli.service.search import search
 from maccli.service.session import Session
 from models.memory.relevance import RelevanceWeights

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from maccli.reading.files import find
 from maccli.service import sync as service
 from maccli.service.ingest import ingest
 from maccli.service.report import Report
@@ -166,11 +167,99 @@ def test_a_document_whose_file_lost_its_text_is_removed(opened: Session, docs: P
     assert list(stored(opened)) == ["docs/deep/c.txt"]
 
 
-def test_what_cannot_be_read_as_text_any_more_is_kept(opened: Session, docs: Path) -> None:
+def stale(session: Session) -> dict[str, str]:
+    assert session.store is not None
+    documents = session.store.documents()
+    return {os.path.relpath(d.source): d.stale for d in documents if d.stale is not None}
+
+
+def test_what_cannot_be_read_any_more_is_kept_and_marked_as_stale(
+    opened: Session, docs: Path
+) -> None:
     sync(opened, docs)
     (docs / "a.txt").write_bytes(bytes(range(256)) * 9)
-    assert numbers(sync(opened, docs)) == {"skipped": 1, "unchanged": 2}
+    (docs / "new.txt").write_bytes(bytes(range(256)) * 9)
+    assert numbers(sync(opened, docs, dry_run=True)) == {"failed": 1, "skipped": 1, "unchanged": 2}
+    assert stale(opened) == {}
+    for _ in range(2):
+        report = sync(opened, docs)
+        assert numbers(report) == {"failed": 1, "skipped": 1, "unchanged": 2}
+        (outcome,) = [o for o in report.outcomes if o.status == "failed"]
+        assert outcome.reason == (
+            "cannot be read any more (is a binary file); the store holds its older text"
+        )
+        assert stale(opened) == {"docs/a.txt": "is a binary file"}
+    assert stored(opened)["docs/a.txt"] == text(0)
+
+
+@pytest.mark.parametrize("content", [text(0), text(9)])
+def test_a_document_whose_file_can_be_read_again_is_no_longer_stale(
+    opened: Session, docs: Path, content: str
+) -> None:
+    sync(opened, docs)
+    (docs / "a.txt").write_bytes(bytes(range(256)) * 9)
+    sync(opened, docs)
+    (docs / "a.txt").write_text(content)
+    report = sync(opened, docs)
+    assert report.number("failed") == 0
+    assert stale(opened) == {} and stored(opened)["docs/a.txt"] == content
+
+
+def test_a_document_whose_file_became_a_link_to_nothing_is_stale(
+    opened: Session, docs: Path
+) -> None:
+    sync(opened, docs)
+    (docs / "a.txt").unlink()
+    (docs / "a.txt").symlink_to("nothing")
+    (docs / "other").symlink_to("nothing")
+    assert numbers(sync(opened, docs)) == {"failed": 1, "skipped": 1, "unchanged": 2}
+    assert stale(opened) == {"docs/a.txt": "links to nothing"}
+
+
+def test_what_is_ignored_by_now_is_removed(opened: Session, docs: Path) -> None:
+    (docs / "a.txt~").write_text("A leftover.")
+    ingest(opened, find([str(docs), str(docs / "a.txt~")]))
+    (docs / ".gitignore").write_text("/b.txt")
+    survey = service.survey(opened, [str(docs)], ["deep"])
+    report = service.sync(opened, survey)
+    assert numbers(report) == {"removed": 3, "unchanged": 1}
+    assert {o.reason for o in report.outcomes if o.status == "removed"} == {"is excluded now"}
+    assert list(stored(opened)) == ["docs/a.txt"]
+    assert numbers(sync(opened, docs)) == {"added": 1, "unchanged": 1}
+
+
+def test_excluding_nearly_everything_looks_like_an_accident(opened: Session, docs: Path) -> None:
+    sync(opened, docs)
+    report = service.sync(opened, service.survey(opened, [str(docs)], ["*"]))
+    assert [held.reason for held in report.held_back] == ["has no files any more"]
     assert len(stored(opened)) == 3
+
+
+def test_a_link_that_was_a_document_of_its_own_goes(opened: Session, docs: Path) -> None:
+    (docs / "link.txt").write_text(text(0))
+    sync(opened, docs)
+    (docs / "link.txt").unlink()
+    (docs / "link.txt").symlink_to("a.txt")
+    report = sync(opened, docs)
+    assert numbers(report) == {"removed": 1, "unchanged": 3}
+    assert report.outcomes[-1].reason == "is another name of docs/a.txt"
+
+
+def test_a_folder_is_the_same_by_a_link(opened: Session, docs: Path, work: Path) -> None:
+    (work / "linked").symlink_to(docs, target_is_directory=True)
+    assert numbers(sync(opened, work / "linked")) == {"added": 3}
+    assert numbers(sync(opened, docs, work / "linked")) == {"unchanged": 3}
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.txt", b"\\xe9.txt", b"\x5c\xe9.txt"])
+def test_names_that_are_no_text_are_followed(opened: Session, docs: Path, name: bytes) -> None:
+    path = docs / os.fsdecode(name)
+    path.write_text("Odd.")
+    (docs / "caf\\xe9.txt").write_text("Odder.")
+    assert numbers(sync(opened, docs)) == {"added": 5}
+    assert numbers(sync(opened, docs)) == {"unchanged": 5}
+    path.unlink()
+    assert numbers(sync(opened, docs)) == {"removed": 1, "unchanged": 4}
 
 
 def lose(folder: Path, how: str) -> None:
@@ -242,7 +331,8 @@ def test_a_folder_without_permission_keeps_its_documents(opened: Session, docs: 
         report = sync(opened, docs)
     finally:
         (docs / "deep").chmod(0o700)
-    assert numbers(report) == {"unchanged": 2, "failed": 1}
+    assert numbers(report) == {"unchanged": 2, "skipped": 1, "failed": 1}
+    assert stale(opened) == {"docs/deep/c.txt": "cannot be read: permission denied"}
     assert len(stored(opened)) == 3
 
 
@@ -265,19 +355,17 @@ def test_a_subfolder_that_cannot_be_listed_keeps_its_documents(
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", scandir)
         patch.setattr(os, "lstat", lstat)
-        patch.setattr(
-            "maccli.reading.files.look", lambda path: service.Unusable(path, "permission denied")
-        )
         report = sync(opened, docs)
-    assert numbers(report) == {"unchanged": 2, "failed": 1}
+    assert numbers(report) == {"unchanged": 2, "skipped": 1, "failed": 1}
+    assert stale(opened) == {"docs/deep/c.txt": "cannot be read: permission denied"}
     assert len(stored(opened)) == 3
+    sync(opened, docs)
+    assert stale(opened) == {}
 
 
 def test_hidden_files_that_were_named_are_followed_too(
     opened: Session, docs: Path, work: Path
 ) -> None:
-    from maccli.reading.files import find
-
     (docs / ".hidden.txt").write_text("Hidden at first.")
     ingest(opened, find(["docs/.hidden.txt"]))
     assert numbers(sync(opened, docs)) == {"added": 3, "unchanged": 1}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from maccli.commands.store.prune import STRATEGIES
+from maccli.reading.items import Piped
 from maccli.service.ask import Options, ask
-from maccli.service.ingest import Piped, ingest
+from maccli.service.ingest import ingest
 from maccli.service.session import Session
 from store.pruning import prune
 from store.pruning.target import Target

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def other_checkpoint(tmp_path: Path, memory: FakeMemory) -> Path:
     memory.config.latent_size = 4
-    memory.chunking = "sentence-1:30"
+    memory.chunking = "sentence-2:30"
     return make_checkpoint(tmp_path / "other-checkpoint", seed=1)
 
 
@@ -49,7 +49,7 @@ def test_rebuild_for_another_checkpoint(
     assert memory.calls == [("load", 1), ("amortize", 2)]
     assert not (folder / "rebuild").exists()
     after = mac("store", "ls", "--json").json
-    assert [d["chunking"] for d in after] == ["sentence-1:30"] * 2
+    assert [d["chunking"] for d in after] == ["sentence-2:30"] * 2
     kept = ("id", "source", "title", "content_hash", "added_at", "chunks")
     assert [[d[name] for name in kept] for d in after] == [
         [d[name] for name in kept] for d in before
