@@ -21,7 +21,7 @@ def test_ask_writes_answer_and_sources(mac: Mac, stored: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
         "An answer from 1.\n\nSources:\n"
-        "  1.00  bridge.txt[19:55]  The bridge was opened by Ida Brandt.\n"
+        "  1.00  bridge.txt, line 1  The bridge was opened by Ida Brandt.\n"
     )
     assert mac("ask", "Who opened the bridge?", "--quiet").out == "An answer from 2.\n"
     timed = mac("ask", "Who opened the bridge?", "-v")
@@ -39,7 +39,10 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
         "timings",
         "model",
     ]
-    assert list(answer["sources"][0]) == ["source", "chunk", "start", "end", "weight", "text"]
+    assert list(answer["sources"][0]) == [
+        *("source", "title", "heading", "place", "chunk", "start", "end"),
+        *("weight", "text", "stale", "also"),
+    ]
     assert list(answer["timings"]) == ["load", "encode", "aggregate", "generate"]
     assert answer["abstained"] is False
 

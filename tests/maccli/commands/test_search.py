@@ -19,11 +19,11 @@ def test_passages_whole_with_their_place_and_score(mac: Mac, stored: Path) -> No
     ran = mac("search", "Who", "opened", "the bridge?", "-k", "1")
     assert (ran.code, ran.err) == (0, "")
     place, text = ran.out.splitlines()
-    assert place.startswith("bridge.txt[0:55]  ")
+    assert place.startswith("bridge.txt, line 1  ")
     assert float(place.split()[-1]) != 0
     assert text == "Varnholt is small. The bridge was opened by Ida Brandt."
     both = mac("search", "bridge prize", "-k", "2").out
-    assert "  Prizes\n# Prizes\n\nThe poetry" in both and "\n\nbridge.txt[0:55]  " in both
+    assert both.startswith('prize.md, "Prizes", line 3  ') and "\n\nbridge.txt, line 1  " in both
 
 
 def test_the_matching_part_is_marked_for_people(
@@ -68,8 +68,8 @@ def shown(mac: Mac, *args: str) -> str:
 def test_json(mac: Mac, stored: Path) -> None:
     (passage,) = mac("search", QUESTION, "-k", "1", "--json").json
     assert list(passage) == [
-        *("source", "title", "chunk", "start", "end", "text", "score", "weight"),
-        *("match_start", "match_end"),
+        *("source", "title", "heading", "place", "chunk", "start", "end", "text"),
+        *("score", "weight", "match_start", "match_end", "stale", "also"),
     ]
     assert passage["source"] == str(stored / "bridge.txt")
     part = passage["text"][passage["match_start"] : passage["match_end"]]
@@ -85,7 +85,7 @@ def test_many_questions(mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch)
     assert [row["question"] for row in rows] == [QUESTION, "Who won the poetry prize?"]
     assert [Path(row["source"]).name for row in rows] == ["bridge.txt", "prize.md"]
     pipe(monkeypatch, QUESTION)
-    assert mac("search", "-", "-k", "1").out.startswith(f"> {QUESTION}\nbridge.txt[0:55]  ")
+    assert mac("search", "-", "-k", "1").out.startswith(f"> {QUESTION}\nbridge.txt, line 1  ")
     pipe(monkeypatch, f"{'why so ' * 9000}\n{QUESTION}\n")
     ran = mac("search", "-", "--json", "-k", "1")
     assert (ran.code, len(ran.json)) == (1, 1)

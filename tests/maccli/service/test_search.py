@@ -57,8 +57,8 @@ def test_only_within_tags(stored: Session) -> None:
 def test_as_json(stored: Session) -> None:
     record = search(stored, "Who opened the bridge?", k=1)[0].as_dict()
     assert list(record) == [
-        *("source", "title", "chunk", "start", "end", "text"),
-        *("score", "weight", "match_start", "match_end"),
+        *("source", "title", "heading", "place", "chunk", "start", "end", "text"),
+        *("score", "weight", "match_start", "match_end", "stale", "also"),
     ]
     assert record["weight"] == 1.0
 

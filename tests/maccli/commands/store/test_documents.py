@@ -60,7 +60,7 @@ def test_without_a_store_every_command_says_the_same(
 
 def test_store_show_and_stats(mac: Mac, stored: Path) -> None:
     shown = mac("store", "show", "bridge.txt").out
-    assert "[0:55] 10 tokens" in shown and "Varnholt is small." in shown
+    assert "line 1: 10 tokens" in shown and "Varnholt is small." in shown
     assert mac("store", "show", str(stored / "bridge.txt")).out == shown
     unknown = mac("store", "show", "zebra.txt")
     assert (unknown.code, unknown.out) == (1, "")

@@ -81,7 +81,7 @@ def test_dropped_chunks_are_told(mac: Mac, stored: Path) -> None:
     assert "pruned       3\n" in mac("store", "stats").out
     gone = next(d["source"] for d in mac("store", "ls", "--json").json if d["pruned"])
     shown = mac("store", "show", gone).out
-    assert "] pruned\n" in shown and "1 chunk (1 pruned)" in shown
+    assert "line 1: pruned\n" in shown and "1 chunk (1 pruned)" in shown
     assert mac("ingest", *TEXTS).out.startswith("4 documents: 4 unchanged.")
     nothing = mac("store", "prune", "--strategy", "random", "--to", "5")
     assert nothing.out.startswith("Nothing to do: 1 modulation (")
@@ -180,7 +180,10 @@ def test_answers_are_counted_and_decide_what_stays(session: Session) -> None:
 def test_the_output_of_ask_is_the_same(mac: Mac, stored: Path) -> None:
     mac("store", "prune", "--to", "2", "-q")
     answer = mac("ask", "Who opened the bridge of small Varnholt?", "-k", "1", "--json").json
-    assert list(answer["sources"][0]) == ["source", "chunk", "start", "end", "weight", "text"]
+    assert list(answer["sources"][0]) == [
+        *("source", "title", "heading", "place", "chunk", "start", "end"),
+        *("weight", "text", "stale", "also"),
+    ]
     assert [source["weight"] for source in answer["sources"]] == [1.0, 0.0]
     human = mac("ask", "Who opened the bridge of small Varnholt?", "-k", "1").out
     assert "bridge.txt" in human and "bridges.txt" not in human
