@@ -19,6 +19,7 @@ from store.errors import (
     StoreNotFoundError,
     StoreVersionError,
 )
+from store.index import search
 from store.labels import Labels, Within
 from store.records import (
     ChunkRow,
@@ -50,4 +51,5 @@ __all__ = [
     "StoreVersionError",
     "StoredModulation",
     "Within",
+    "search",
 ]

@@ -114,6 +114,8 @@ def _from_sqlite(error: sqlite3.Error, path: Path) -> StoreError:
         return StoreError(f"No space left on the disk of the store {path}", hint=_FULL_HINT)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return forbidden(path)
+    if text.endswith("because it is a view"):  # of an older store (`schema.present`)
+        return forbidden(path)
     if code == sqlite3.SQLITE_NOTADB:
         return corrupt(path, "index.db is not a database")
     if code == sqlite3.SQLITE_CORRUPT:

@@ -130,7 +130,8 @@ class Document:
 class ChunkRow:
     """A stored chunk. `position` counts from 0; `bytes` is its modulation's size on disk.
 
-    `context` is what the model read before the text, `marks` say where the parts of the text stand.
+    `context` is what the model read before the text, `marks` say where the parts of the text stand;
+    `stale` is the document's.
 
     Where a prune has merged modulations, `sharing` other chunks have the same one, and `bytes` is
     this chunk's part of it. A `pruned` chunk was dropped: it is never found, and has no modulation.
@@ -150,6 +151,7 @@ class ChunkRow:
     sharing: int = 0
     context: str = ""
     marks: tuple[Mark, ...] = ()
+    stale: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

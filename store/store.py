@@ -20,7 +20,7 @@ from store.errors import ChunksGoneError, StoreError, corrupt, translated
 from store.index import chunks, documents, keys, live_keys, search
 from store.index.chunks import any_taken
 from store.index.connection import INDEX_NAME, NEAR_NAME, pragma, reading, synchronous, writing
-from store.index.incoming import check_positions, check_storable, encode, storable
+from store.index.incoming import check_positions, check_storable, encode, shown, storable
 from store.index.opening import ExpectedIdentity, Identity, check_unchanged, open_index
 from store.labels import EVERYTHING, NO_CHANGE, Labels, Within
 from store.records import ChunkRow, Document, KeptChunk, NewChunk, Stats, StoredModulation
@@ -485,7 +485,7 @@ class Store:
 
         `put` and `rename` take that away. Returns whether there is such a document.
         """
-        check_storable(source, reason or "")
+        reason = reason and shown(reason)
         old = self.document(source)
         if old is None or old.stale == reason:
             return old is not None

@@ -91,7 +91,9 @@ def complete_checkpoints(
 
 
 def _absolute(_: click.Context, __: click.Parameter, value: str | None) -> Path | None:
-    """Return a folder as an absolute path."""
+    """Return a folder as an absolute path; an empty one is not the current folder."""
+    if value == "":
+        raise click.BadParameter("the path of a folder must not be empty.")
     return None if value is None else Path(value).expanduser().absolute()
 
 

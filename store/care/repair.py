@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from store.care.verify import Kind, verify
 from store.errors import translated
-from store.index import chunks, documents, keys
+from store.index import documents, keys
+from store.index.chunks import delete, text_hash
 from store.index.connection import synchronous, writing
+from store.index.incoming import UNREADABLE
+from store.marks import decode
 from store.pruning import records
 
 if TYPE_CHECKING:
@@ -48,7 +51,8 @@ def repair(
     kinds: set[Kind] = set()
     damaged: dict[str, None] = {}
     sums: dict[str, None] = {}
-    chunks: list[int] = []
+    measured: list[int] = []
+    lost: list[int] = []
     reindex = False
     for problem in verify(store, advance):
         kinds.add(problem.kind)
@@ -57,9 +61,10 @@ def repair(
             continue
         if problem.remedy == "ingest":
             damaged[problem.source] = None
+            lost += [problem.chunk] if problem.chunk is not None else []
         else:
             sums[problem.source] = None
-            chunks += [problem.chunk] if problem.chunk is not None else []
+            measured += [problem.chunk] if problem.chunk is not None else []
     if not kinds:
         return []
     connection = store.connection
@@ -73,7 +78,9 @@ def repair(
             connection.execute(
                 f"DELETE FROM {table} WHERE {column} NOT IN (SELECT id FROM {parent})"
             )
-        for chunk_id in chunks:
+        for chunk_id in lost:
+            _forget_marks(store, chunk_id)
+        for chunk_id in measured:
             _measure(store, chunk_id)
         for source in sums:
             _count_again(store, source)
@@ -92,7 +99,22 @@ def _measure(store: Store, chunk_id: int) -> None:
         store.connection.execute(
             "UPDATE chunks SET tokens = ? WHERE id = ?", (store.codec.tokens(row[0]), chunk_id)
         )
+    query = "SELECT text FROM chunks WHERE id = ?"
+    (text,) = store.connection.execute(query, (chunk_id,)).fetchone()
+    store.connection.execute(
+        "UPDATE chunks SET text_hash = ? WHERE id = ?", (text_hash(text), chunk_id)
+    )
     records.resize(store.connection, [chunk_id])
+
+
+def _forget_marks(store: Store, chunk_id: int) -> None:
+    """Take away a damaged chunk's marks if they keep it from being read; it stays damaged."""
+    query = "SELECT marks FROM chunks WHERE id = ?"
+    row = store.connection.execute(query, (chunk_id,)).fetchone()
+    try:
+        decode(row[0] if row else "")
+    except UNREADABLE:
+        store.connection.execute("UPDATE chunks SET marks = '' WHERE id = ?", (chunk_id,))
 
 
 def _count_again(store: Store, source: str) -> None:
@@ -109,5 +131,5 @@ def _mark(store: Store, source: str) -> None:
 def _remove(store: Store, source: str) -> None:
     document = documents.find(store.connection, source)
     if document is not None:
-        keys.discard(store.connection, chunks.delete(store.connection, document.id))
+        keys.discard(store.connection, delete(store.connection, document.id))
         documents.delete(store.connection, document.id)

@@ -7,7 +7,7 @@ that of one modulation and one row of keys, however large the store is.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from store.errors import translated
 from store.index import keys
-from store.index.chunks import digest
-from store.index.connection import by_id, reading, writing
+from store.index.chunks import digest, text_hash
+from store.index.connection import by_id, pragma, reading, writing
+from store.index.schema import VERSION
 from store.pruning.records import SIZE
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ _TOTALS = """
 """
 _CHUNKS = f"""
     SELECT chunks.id, source, position, pruned IS NULL AND chunks.merged_id IS NULL,
-        chunks.tokens, coalesce(chunks.bytes <> {SIZE}, false), text, data, digest
+        chunks.tokens, coalesce(chunks.bytes <> {SIZE}, false), text, context,
+        marks, text_hash, data, digest
     FROM chunks LEFT JOIN documents ON documents.id = document_id
     LEFT JOIN modulations ON chunk_id = chunks.id ORDER BY chunks.id
 """
@@ -150,29 +152,36 @@ def _check_totals(connection: sqlite3.Connection) -> Iterator[Problem]:
 
 def _check_chunks(store: Store, advance: Advance) -> Iterator[Problem]:
     """Check the text, the modulation and the sizes of every chunk."""
+    version = pragma(store.connection, "user_version")
     for row in store.connection.execute(_CHUNKS):
-        chunk_id, source, position, unshared, tokens, wrong_size, text, blob, stored = row
+        chunk_id, source, position, unshared, tokens, wrong_size, *words, hashed, blob, stored = row
+        words = list(map(str, words))
         where = f"{source}, chunk {position}"
         advance(1)
-        what = _damage(store, unshared, text, blob, stored)
+        what = _damage(store, unshared, words, blob, stored)
         if what:
             yield Problem("modulation", f"{where}: {what}", "ingest", source, chunk_id)
         elif wrong_size or (blob is not None and store.codec.tokens(blob) != tokens):
             message = f"{where}: its sizes are not those of its modulation"
             yield Problem("totals", message, "repair", source, chunk_id)
+        elif hashed != text_hash(words[0]) and version == VERSION:
+            message = f"{where}: it is not found as a copy of its text"
+            yield Problem("totals", message, "repair", source, chunk_id)
 
 
-def _damage(store: Store, unshared: bool, text: Any, blob: Any, stored: Any) -> str | None:
-    """Return what is wrong with a chunk's text or the modulation that was made for it."""
+def _damage(
+    store: Store, unshared: bool, words: Sequence[str], blob: Any, stored: Any
+) -> str | None:
+    """Return what is wrong with a chunk's text, context and marks, or with its own modulation."""
     from store.modulations.codec import BlobError
 
     if blob is None and not unshared:  # a prune replaced it, and can no longer be undone
-        if stored == digest(text, None):
+        if stored == digest(None, *words):
             return None
         return "its text, or the modulation that undoing a prune needs, is lost"
     if not isinstance(blob, bytes):
         return "its modulation is missing"
-    if stored == digest(text, blob):
+    if stored == digest(blob, *words):
         # It is what was written. Decoding it too would take longer, and add nothing.
         return None
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from store.errors import ChunksGoneError, DamagedRowError
 from store.index.connection import by_id, now
-from store.index.incoming import stored_marks
+from store.index.incoming import UNREADABLE, stored_marks
 from store.labels import Within
 from store.marks import decode
 from store.records import ChunkRow, KeptChunk, NewChunk
@@ -18,20 +18,20 @@ _CHUNK = (
     'SELECT chunks.id, document_id, source, title, position, start, "end", text, chunks.tokens, '
     "chunks.bytes, chunks.pruned IS NOT NULL, (SELECT count(*) FROM chunks AS other WHERE "
     "other.merged_id = chunks.merged_id AND other.id <> chunks.id AND other.pruned IS NULL), "
-    "context, marks FROM chunks JOIN documents ON documents.id = document_id"
+    "context, marks, stale FROM chunks JOIN documents ON documents.id = document_id"
 )
 
 
-def digest(text: str, blob: bytes | None, context: str = "", marks: str = "") -> bytes:
+def digest(blob: bytes | None, text: str, context: str, marks: str) -> bytes:
     """Return the BLAKE2b digest, 16 bytes, of a chunk and of its own modulation's blob.
 
     Args:
-        text: of the chunk.
         blob: its row in `modulations`; None if it has none (any more).
-        context: of the chunk.
-        marks: of the chunk, as they are stored.
+        text: of the chunk.
+        context: what the model read before it.
+        marks: as they are stored.
     """
-    if not (context or marks):  # as chunks were stored before they had any
+    if not (context or marks):  # the digest that chunks had before there were any
         hashed = hashlib.blake2b(text.encode() + b"\0", digest_size=16)
     else:
         hashed = hashlib.blake2b(digest_size=16, person=b"with context")
@@ -62,10 +62,10 @@ def by_ids(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, Chun
 
 
 def _chunk(row: tuple[Any, ...]) -> ChunkRow:
-    *values, pruned, sharing, context, marks = row
+    *values, pruned, sharing, context, marks, stale = row
     try:
-        values += [bool(pruned), sharing, context, decode(marks)]
-    except (ValueError, ArithmeticError, RecursionError) as error:
+        values += [bool(pruned), sharing, context, decode(marks), stale]
+    except UNREADABLE as error:
         raise DamagedRowError(f"the marks of chunk {row[0]} cannot be read") from error
     return ChunkRow(*values)
 
@@ -126,7 +126,7 @@ def write(
             "end": chunk.end,
             "tokens": len(chunk.scales),
             "bytes": len(blob),
-            "digest": digest(chunk.text, blob, chunk.context, marks),
+            "digest": digest(blob, chunk.text, chunk.context, marks),
             "text": chunk.text,
             "context": chunk.context,
             "marks": marks,
@@ -196,8 +196,8 @@ def _mark_anew(connection: sqlite3.Connection, chunk: KeptChunk) -> None:
         return
     query = "SELECT data FROM modulations WHERE chunk_id = ?"
     (blob,) = connection.execute(query, (chunk.id,)).fetchone() or (None,)
-    if stored == digest(chunk.text, blob, chunk.context, old):
-        stored = digest(chunk.text, blob, chunk.context, marks)
+    if stored == digest(blob, chunk.text, chunk.context, old):
+        stored = digest(blob, chunk.text, chunk.context, marks)
     connection.execute(
         "UPDATE chunks SET marks = ?, digest = ? WHERE id = ?", (marks, stored, chunk.id)
     )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_CONTEXT = 1 << 16
 MAX_MARKS = 1 << 20
 """Characters of what is stored beside a chunk's text."""
+UNREADABLE = (ValueError, ArithmeticError, RecursionError)
+"""What `store.marks.decode` may raise for something that nobody encoded."""
 _MAX_WORDS = 500
 # What ends a line, steers a terminal or turns the direction of writing, and halves of characters.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -77,32 +79,39 @@ def stored_marks(marks: Sequence[Mark], text: str) -> str:
     """Return marks as they are stored, their words short and without control characters.
 
     Raises:
-        ValueError: they do not stand in the text, in the order of their starts.
+        ValueError: as for `check_marks`.
     """
-    cleaned = [
-        replace(mark, heading=_shown(mark.heading), place=_shown(mark.place)) for mark in marks
-    ]
-    stored = marking.encode(cleaned)
-    check_marks(cleaned, stored, text)
+    if not marks:
+        return ""
+    stored = marking.encode(
+        replace(mark, heading=shown(mark.heading), place=shown(mark.place)) for mark in marks
+    )
+    check_marks(stored, text)
     return stored
 
 
-def check_marks(marks: Sequence[Mark], stored: str, text: str) -> None:
-    """Check what `stored_marks` returns.
+def check_marks(stored: str, text: str) -> None:
+    """Check that `stored` is what `stored_marks` may return.
 
     Raises:
-        ValueError: these are not marks of the text.
+        ValueError: it cannot be read, is too long, does not stand in the text in the order of
+            starts, or holds control characters.
     """
+    if len(stored) > MAX_MARKS:
+        raise ValueError(f"its marks have more than {MAX_MARKS:,} characters")
+    try:
+        marks = marking.decode(stored)
+    except UNREADABLE as error:
+        raise ValueError("its marks cannot be read") from error
     starts = [mark.start for mark in marks]
     if starts != sorted(starts) or (starts and not 0 <= starts[0] <= starts[-1] <= len(text)):
         raise ValueError("its marks do not stand in its text")
-    if len(stored) > MAX_MARKS or any(
-        words != _shown(words) for mark in marks for words in (mark.heading, mark.place)
-    ):
-        raise ValueError("its marks are too long, or hold control characters")
+    words = {words for mark in marks for words in (mark.heading, mark.place)}
+    if marking.encode(marks) != stored or words != set(map(shown, words)):
+        raise ValueError("its marks are not as a store writes them")
 
 
-def _shown(words: str) -> str:
-    """Return a heading or place as it may be shown: on one line, and not too long."""
+def shown(words: str) -> str:
+    """Return a heading, a place or a reason as it may be shown: on one line, not too long."""
     clean = _CONTROL.sub(" ", words)
     return clean if len(clean) <= _MAX_WORDS else clean[: _MAX_WORDS - 1] + "…"

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.errors import FingerprintMismatchError, StoreError, StoreVersionError, corrupt
+from store.errors import FingerprintMismatchError, StoreError, corrupt
 from store.index import schema
 from store.index.connection import check_folder, connect, not_found, now, use_wal, writing
 
@@ -54,13 +54,9 @@ def open_index(
         version = schema.version(connection, path)
         if version == 0 and not create:
             raise not_found(path)
-        if version < schema.VERSION:
-            if not writable:
-                raise StoreVersionError(
-                    f"The store {path} has the older schema version {version} and cannot be "
-                    "upgraded without permission to write",
-                    hint="Run any command on it once with that permission.",
-                )
+        if not writable:
+            schema.present(connection)
+        elif version < schema.VERSION:
             use_wal(connection, timeout)
             _migrate(connection, expected if create else None)
         schema.check_tables(connection, path)

@@ -8,6 +8,8 @@ one that was released.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,6 +144,14 @@ CREATE TRIGGER chunks_fts_update AFTER UPDATE OF text, context ON chunks BEGIN
     INSERT INTO chunks_fts (rowid, text, context) VALUES (new.id, new.text, new.context);
 END;
 """
+# In the connection's own schema; a name without a schema means these before those of the file.
+_PRESENTED = {
+    1: (
+        "CREATE TEMP VIEW chunks AS "
+        "SELECT *, '' AS context, '' AS marks, NULL AS text_hash FROM main.chunks",
+        "CREATE TEMP VIEW documents AS SELECT *, NULL AS stale FROM main.documents",
+    )
+}
 _TOKENIZER = "porter unicode61 remove_diacritics 2"
 
 
@@ -255,6 +265,23 @@ def version(connection: sqlite3.Connection, path: Path) -> int:
             hint="Upgrade this program, or choose another folder for the store.",
         )
     return number
+
+
+def present(connection: sqlite3.Connection) -> None:
+    """Let a database of an older version, which cannot be migrated, be read as one of this."""
+    for statement in _PRESENTED.get(pragma(connection, "user_version"), ()):
+        connection.execute(statement)
+
+
+@contextmanager
+def plain(connection: sqlite3.Connection) -> Iterator[None]:
+    """Take back in this block what `present` did: SQLite copies no table whose name is a view's."""
+    for name in ("chunks", "documents"):
+        connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
+    try:
+        yield
+    finally:
+        present(connection)
 
 
 def check_tables(connection: sqlite3.Connection, path: Path) -> None:

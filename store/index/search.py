@@ -7,17 +7,23 @@ import re
 import sqlite3
 import unicodedata
 from collections.abc import Sequence
+from itertools import product
 
 from store.index.chunks import any_dropped
 from store.labels import Within
 
 MAX_TERMS = 64
+WEIGHTS = (1.0, 1.0)
+"""What a word counts for in BM25 in a chunk's text, and in what stands before it."""
 SAMPLE = 20_000
 """Chunks, the newest, in which words are counted: the time does not grow with the store."""
 _MAX_LENGTH = 64
 # Beyond this a question is a document: its beginning and end say enough.
 _MAX_CHARACTERS = 100_000
 
+# Final sigma and long s, which FTS5 takes for sigma and s; Python's `lower` does not.
+_SAME = str.maketrans("\u03c2\u017f", "\u03c3s")
+_MAX_DOUBLE_S = 2
 # Letters and digits as FTS5's unicode61 sees them, and diacritics that are separate characters.
 _WORD = re.compile("[^\\W_](?:[^\\W_]|[\u0300-\u036f])*")
 _CONTRACTION = re.compile("(?:n['’]t|['’](?:s|d|m|ll|re|ve))(?![^\\W_])", re.IGNORECASE)  # noqa: RUF001
@@ -38,19 +44,47 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 def terms(text: str) -> list[str]:
     """Return the distinct content words of `text` in order of appearance, at most `MAX_TERMS`.
 
+    They are in lower case as FTS5 has it: "Straße" keeps its ß.
+
     Stop words count only if there is nothing else. Of too many words the longest are kept, as the
     rarer ones.
     """
     if len(text) > _MAX_CHARACTERS:
         half = _MAX_CHARACTERS // 2
         text = f"{text[:half]} {text[-half:]}"
-    text = _CONTRACTION.sub(" ", unicodedata.normalize("NFC", text)).casefold()
-    distinct = dict.fromkeys(word for word in _WORD.findall(text) if len(word) <= _MAX_LENGTH)
-    words = [word for word in distinct if word not in STOP_WORDS] or list(distinct)
+    text = _CONTRACTION.sub(" ", unicodedata.normalize("NFC", text))
+    distinct: dict[str, str] = {}
+    for word in _WORD.findall(text):
+        if len(word) <= _MAX_LENGTH:
+            distinct.setdefault(_folded(word), _composed(word.lower()).translate(_SAME))
+    words = [word for fold, word in distinct.items() if fold not in STOP_WORDS]
+    words = words or list(distinct.values())
     if len(words) > MAX_TERMS:
         longest = set(sorted(words, key=len, reverse=True)[:MAX_TERMS])
         words = [word for word in words if word in longest]
     return words
+
+
+def spellings(term: str) -> list[str]:
+    """Return a term and how else it is written where letters stand for others: ß for ss, ﬁ for fi.
+
+    FTS5 folds most letters itself, but no letter into two.
+    """
+    folded = _folded(term)
+    parts = folded.split("ss", _MAX_DOUBLE_S)
+    written = [
+        "".join(part + joint for part, joint in zip(parts, (*joints, ""), strict=True))
+        for joints in product(("ss", "ß"), repeat=len(parts) - 1)
+    ]
+    return list(dict.fromkeys([term, *written]))
+
+
+def _folded(word: str) -> str:
+    return _composed(word.casefold())
+
+
+def _composed(word: str) -> str:
+    return unicodedata.normalize("NFC", word)
 
 
 def match_expression(text: str) -> str | None:
@@ -58,8 +92,12 @@ def match_expression(text: str) -> str | None:
 
     Every word is quoted, so none of them can be taken for FTS5 syntax. None if there are no words.
     """
-    words = terms(text)
-    return " OR ".join(f'"{word}"' for word in words) or None
+    return " OR ".join(map(_matching, terms(text))) or None
+
+
+def _matching(term: str) -> str:
+    """Return an FTS5 expression that matches a term."""
+    return " OR ".join(f'"{spelling}"' for spelling in spellings(term))
 
 
 def best(
@@ -81,9 +119,9 @@ def best(
             f"WHERE chunks.id = chunks_fts.rowid AND pruned IS NULL AND {condition}) "
         )
     return connection.execute(
-        f"SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? {chosen}"
+        f"SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? AND rank MATCH ? {chosen}"
         "ORDER BY rank, rowid LIMIT ?",
-        (expression, *values, limit),
+        (expression, f"bm25{WEIGHTS}", *values, limit),
     ).fetchall()
 
 
@@ -100,16 +138,16 @@ def coverage(connection: sqlite3.Connection, text: str, ids: Sequence[int]) -> l
     ).fetchone()
     covered, total = dict.fromkeys(ids, 0.0), 0.0
     places = ",".join(map(str, map(int, ids)))
-    for word in terms(text):
+    for word in map(_matching, terms(text)):
         (having,) = connection.execute(
             f"SELECT count(*) FROM chunks_fts WHERE {sampled} AND chunks_fts MATCH ?3",
-            (newest, SAMPLE, f'"{word}"'),
+            (newest, SAMPLE, word),
         ).fetchone()
         weight = math.log((chunks + 1) / (having + 0.5)) ** 2
         total += weight
         for (chunk_id,) in connection.execute(
             f"SELECT rowid FROM chunks_fts WHERE rowid IN ({places}) AND chunks_fts MATCH ?",
-            (f'"{word}"',),
+            (word,),
         ):
             covered[chunk_id] += weight
     return [covered[chunk_id] / total if total else 0.0 for chunk_id in ids]

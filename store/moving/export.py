@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.errors import StoreError, corrupt, translated
-from store.index import keys
+from store.index import keys, schema
 from store.index.chunks import digest
 from store.index.connection import (
     INDEX_NAME,
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from store.store import Store
 
 _CHUNKS = """
-    SELECT source, position, merged_id IS NULL AND pruned IS NULL, text, data, digest
+    SELECT source, position, merged_id IS NULL AND pruned IS NULL, digest, data,
+        text, context, marks
     FROM chunks JOIN documents ON documents.id = document_id
     LEFT JOIN modulations ON chunk_id = chunks.id
 """
@@ -97,16 +98,18 @@ def _write(store: Store, path: Path) -> None:
     _remove(path)  # left by a process that was killed
     pages, size = (pragma(store.connection, name) for name in ("page_count", "page_size"))
     require_space(path.parent, pages * size)
-    store.connection.execute("VACUUM INTO ?", (str(path),))
+    with schema.plain(store.connection):
+        store.connection.execute("VACUUM INTO ?", (str(path),))
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        schema.present(connection)
         _check(store, connection)
     sync_file(path)
 
 
 def _check(store: Store, connection: sqlite3.Connection) -> None:
     """Raise `StoreCorruptError` if a text, a modulation or a key is not what was once written."""
-    for source, position, unshared, text, blob, stored in connection.execute(_CHUNKS):
-        if stored != digest(text, blob) or (unshared and blob is None):
+    for source, position, unshared, stored, blob, *words in connection.execute(_CHUNKS):
+        if stored != digest(blob, *words) or (unshared and blob is None):
             raise corrupt(
                 store.path, f"{source}, chunk {position}: its text or modulation is damaged"
             )

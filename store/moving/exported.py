@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from store.index import chunks, keys
+from store.index.incoming import MAX_CONTEXT, check_marks, shown
 from store.labels import Labels
 from store.moving.untrusted import damaged, guarded, open_checked, quoted
 
@@ -38,8 +39,9 @@ COLUMNS = (
     "date",
     "added_at",
     "updated_at",
+    "stale",
 )
-_OPTIONAL = ("title", "date")
+_OPTIONAL = ("title", "date", "stale")
 # Everything that tells two states of a document apart, but for sizes on disk.
 STATE = (
     f"SELECT {', '.join(COLUMNS)}, chunks, tokens, text_bytes, "
@@ -51,7 +53,7 @@ STATE = (
 )
 _CHUNKS = (
     'SELECT chunks.id, position, start, "end", tokens, pruned IS NOT NULL, chunks.merged_id, '
-    "digest, text, modulations.data, members.data FROM chunks "
+    "digest, text, context, marks, modulations.data, members.data FROM chunks "
     "LEFT JOIN modulations ON modulations.chunk_id = chunks.id "
     "LEFT JOIN members ON members.chunk_id = chunks.id AND members.merged_id = chunks.merged_id "
     "WHERE document_id = ? ORDER BY position"
@@ -70,6 +72,8 @@ class ExportedChunk(NamedTuple):
     end: int
     tokens: int
     text: str
+    context: str
+    marks: str
     key: NDArray[np.float16] | None
     blob: bytes | None
     merged_id: int | None
@@ -126,6 +130,8 @@ class Export:
                 good = isinstance(value, str) or (value is None and name in _OPTIONAL)
             if good and name.endswith("_at"):
                 good = _is_time(value)
+            if good and name == "stale" and value is not None:
+                good = value == shown(value)
             if not good:
                 raise damaged(self.name, f"{name} of {quoted(state[0])} is {quoted(value)}")
         return values
@@ -183,30 +189,37 @@ class Export:
     def _chunk(self, chunk_id: int, row: Sequence[Any]) -> ExportedChunk:
         from store.modulations.codec import MAX_TOKENS, BlobError
 
-        position, start, end, tokens, dropped, merged_id, digest, text, blob, member = row
+        *place, dropped, merged_id, digest, text, context, marks, blob, member = row
+        position, start, end, tokens = place
         if not isinstance(text, str) or not (isinstance(blob, bytes) or blob is None):
             raise _RefusedError("it has no text")
         if not (_whole(start) and _whole(end) and start <= end):
             raise _RefusedError(f"it goes from {quoted(start)} to {quoted(end)}")
         if not (_whole(tokens) and 1 <= tokens <= MAX_TOKENS):
             raise _RefusedError(f"it has {quoted(tokens)} tokens")
-        if digest != chunks.digest(text, blob):
+        if not isinstance(context, str) or len(context) > MAX_CONTEXT:
+            raise _RefusedError(f"what stands before it is {quoted(context)}")
+        try:
+            check_marks(marks if isinstance(marks, str) else "?", text)
+        except ValueError as error:
+            raise _RefusedError(str(error)) from error
+        if digest != chunks.digest(blob, text, context, marks):
             raise _RefusedError("its text or modulation is not the one that was written")
-        place = (position, start, end, tokens, text)
+        known = (position, start, end, tokens, text, context, marks)
         if dropped:
-            return ExportedChunk(*place, None, None, None, None)
+            return ExportedChunk(*known, None, None, None, None)
         try:
             key = self._key(chunk_id)
             if merged_id is not None:
                 self._check_member(merged_id, member, tokens)
-                return ExportedChunk(*place, key, None, merged_id, member)
+                return ExportedChunk(*known, key, None, merged_id, member)
             if blob is None:
                 raise _RefusedError("its modulation is missing")
             if len(self._codec.decode(blob)[0]) != tokens:
                 raise _RefusedError("its modulation is of another length")
         except BlobError as error:
             raise _RefusedError(f"its modulation is damaged: {error}") from error
-        return ExportedChunk(*place, key, blob, None, None)
+        return ExportedChunk(*known, key, blob, None, None)
 
     def _check_member(self, merged_id: int, member: Any, tokens: int) -> None:
         from store.modulations.shared import decode_member

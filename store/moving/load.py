@@ -158,22 +158,22 @@ class _Incoming:
         live: list[tuple[int, NDArray[np.float16]]] = []
         for chunk in self._export.chunks(document_id, state):
             merged_id = None if chunk.merged_id is None else self._place(chunk.merged_id)
-            cursor = connection.execute(
-                'INSERT INTO chunks (document_id, position, start, "end", text, tokens, bytes, '
-                "merged_id, pruned, digest) VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
-                (
-                    new_id,
-                    chunk.position,
-                    chunk.start,
-                    chunk.end,
-                    chunk.text,
-                    chunk.tokens,
-                    merged_id,
-                    0 if chunk.key is None else None,  # by a prune that cannot be undone
-                    chunks.digest(chunk.text, chunk.blob),
-                ),
-            )
-            chunk_id = int(cursor.lastrowid or 0)
+            row = {
+                "document_id": new_id,
+                "position": chunk.position,
+                "start": chunk.start,
+                "end": chunk.end,
+                "tokens": chunk.tokens,
+                "bytes": 0,
+                "merged_id": merged_id,
+                "pruned": 0 if chunk.key is None else None,  # by a prune that cannot be undone
+                "digest": chunks.digest(chunk.blob, chunk.text, chunk.context, chunk.marks),
+                "text": chunk.text,
+                "context": chunk.context,
+                "marks": chunk.marks,
+                "text_hash": chunks.text_hash(chunk.text),
+            }
+            chunk_id = chunks.insert(connection, row)
             ids.append(chunk_id)
             if chunk.key is not None:
                 live.append((chunk_id, chunk.key))

@@ -46,8 +46,10 @@ _ADOPT = (
     "DELETE FROM main.key_blocks",
     "DELETE FROM main.dead_keys",
     "DELETE FROM main.prunes",  # every chunk has a modulation of its own again
-    'INSERT INTO main.chunks (id, document_id, position, start, "end", text, tokens, bytes, digest)'
-    ' SELECT :base + c.id, d.id, position, start, "end", text, c.tokens, c.bytes, digest '
+    'INSERT INTO main.chunks (id, document_id, position, start, "end", text, context, marks, '
+    "text_hash, tokens, bytes, digest) "
+    'SELECT :base + c.id, d.id, position, start, "end", text, context, marks, text_hash, '
+    "c.tokens, c.bytes, digest "
     "FROM draft.chunks AS c JOIN draft.documents AS rebuilt ON rebuilt.id = c.document_id "
     "JOIN main.documents AS d USING (source) ORDER BY c.id",
     "INSERT INTO main.modulations (chunk_id, data) SELECT :base + chunk_id, data "

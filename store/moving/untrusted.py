@@ -1,7 +1,7 @@
 """Is a file an export at all? Its header, its schema and its pages, before any row is read.
 
 The file is opened read-only, by a connection that runs no code of the file (no views, triggers or
-functions), and must have exactly the tables, indexes and triggers of a new store.
+functions), and must have exactly the tables, indexes and triggers of a store of its version.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from store.errors import ExportFormatError, StoreCorruptError, StoreError, corrupt
 from store.index import schema
+from store.index.connection import pragma
 from store.index.opening import Identity, read_identity
 
 _MAGIC = b"SQLite format 3\0"
@@ -65,6 +66,8 @@ def open_checked(file: Path) -> Iterator[tuple[str, int, sqlite3.Connection, Ide
                 ((line, *_),) = connection.execute(f"PRAGMA integrity_check({table})").fetchmany(1)
                 if line != "ok":
                     raise damaged(name, str(line))
+            schema.present(connection)
+            connection.execute("PRAGMA query_only = ON")
             identity = _read_identity(name, connection, file)
         yield name, size, connection, identity
 
@@ -104,7 +107,7 @@ def _check_header(name: str, header: bytes, size: int) -> None:
             f"{name} is the database of a store in use, not an export",
             hint="Export the store it belongs to: mac store export FILE",
         )
-    if version != schema.VERSION or encoding != 1:
+    if version < 1 or encoding != 1:
         raise damaged(name, "its header is not that of a store")
     if size != pages * (65536 if page == 1 else page):
         raise damaged(name, "it is cut short, or something was added to it")
@@ -118,19 +121,19 @@ def _restrict(connection: sqlite3.Connection) -> None:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    for setting in ("trusted_schema = OFF", "cell_size_check = ON"):
+        connection.execute(f"PRAGMA {setting}")
 
 
 def _check_schema(name: str, connection: sqlite3.Connection) -> None:
-    """Make sure that the tables, indexes and triggers are those of a new store, and no others."""
+    """Make sure that the tables, indexes and triggers are those of a store, and no others."""
     objects = frozenset(
         (kind, title, table, _normal(sql))
         for kind, title, table, sql in connection.execute(
             "SELECT type, name, tbl_name, sql FROM sqlite_master"
         )
     )
-    wanted = _new_schema()
+    wanted = _schema_of(pragma(connection, "user_version"))
     for kind, title, *_ in sorted(map(_texts, objects - wanted)):
         raise damaged(name, f"its {printable(kind)} {quoted(title)} is not a store's")
     for kind, title, *_ in sorted(map(_texts, wanted - objects)):
@@ -143,13 +146,13 @@ def _texts(values: Sequence[Any]) -> tuple[str, ...]:
 
 
 @cache
-def _new_schema() -> frozenset[tuple[str, str, str, str | None]]:
-    """Return type, name, table and SQL of everything that a new store's database consists of."""
+def _schema_of(version: int) -> frozenset[tuple[str, str, str, str | None]]:
+    """Return type, name, table and SQL of everything that a store of this version consists of."""
     from sqlite_utils import Database
 
     database = Database(memory=True, execute_plugins=False)
     with closing(database.conn):
-        schema.migrate(database)
+        schema.migrate(database, version)
         rows = database.conn.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")
         return frozenset((kind, name, table, _normal(sql)) for kind, name, table, sql in rows)
 

@@ -199,16 +199,16 @@ def _digest_texts(connection: sqlite3.Connection) -> None:
     A digest that is wrong stays wrong: nothing may hide damage.
     """
     rows = connection.execute(
-        "SELECT id, text, data, digest FROM chunks JOIN modulations ON chunk_id = id "
-        "WHERE merged_id IS NOT NULL OR pruned IS NOT NULL"
+        "SELECT id, text, context, marks, data, digest FROM chunks "
+        "JOIN modulations ON chunk_id = id WHERE merged_id IS NOT NULL OR pruned IS NOT NULL"
     )
     while batch := rows.fetchmany(500):
         connection.executemany(
             "UPDATE chunks SET digest = ? WHERE id = ?",
             [
-                (digest(text, None), chunk_id)
-                for chunk_id, text, data, stored in batch
-                if stored == digest(text, data)
+                (digest(None, *words), chunk_id)
+                for chunk_id, *words, data, stored in batch
+                if stored == digest(data, *words)
             ],
         )
 

@@ -7,6 +7,8 @@ found, and an index is a matter of speed alone.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,7 +71,7 @@ def verify(
             "Nothing was repaired: there is no terminal to ask on whether to remove documents.",
             yes,
         )
-    with options.open_mac(out, store) as mac:
+    with _no_repair_helps(), options.open_mac(out, store) as mac:
         opened = mac.require_store()
         chunks = opened.stats().chunks
         damaged = _repair(out, opened, chunks, drop_damaged) if repair else []
@@ -158,6 +160,18 @@ def _cores() -> int:
     limit = os.environ.get("OMP_NUM_THREADS", "")
     cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
     return int(limit) if limit.isdecimal() and int(limit) else cores or 1
+
+
+@contextmanager
+def _no_repair_helps() -> Iterator[None]:
+    """Let an error that ends `verify` advise something else than `verify --repair`."""
+    from store.errors import StoreCorruptError
+
+    try:
+        yield
+    except StoreCorruptError as error:
+        error.hint = _ADVICE["restore"]
+        raise
 
 
 def _repair(out: Output, store: Store, chunks: int, drop: bool) -> list[str]:

@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,11 @@ from tests.store.samples import IDENTITY, put, verify
 
 
 def sql(path, *statements):
-    connection = sqlite3.connect(path / "index.db", isolation_level=None)
-    try:
+    """Execute statements, and return the rows of the last one."""
+    with closing(sqlite3.connect(path / "index.db", isolation_level=None)) as connection:
         for statement in statements:
-            connection.execute(statement)
-    finally:
-        connection.close()
+            rows = connection.execute(statement).fetchall()
+    return rows
 
 
 def test_no_store(path):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from store.index.search import MAX_TERMS, match_expression, terms
+from store.index.search import MAX_TERMS, match_expression, spellings, terms
 from tests.store.samples import chunk
 
 TEXTS = [
@@ -97,6 +97,7 @@ def test_operators_do_not_hide_words(searched, words):
         ("Who won the 2024 World Cup?", ["won", "2024", "world", "cup"]),
         ("Don't they know it's Ibori’s?", ["know", "ibori"]),
         ("cat Cat CAT dog", ["cat", "dog"]),
+        ("Straße STRASSE", ["straße"]),
         ("snake_case under_scores", ["snake", "case", "scores"]),
         ("vitamin C and D", ["vitamin", "c", "d"]),
         ("who is it", ["who", "is", "it"]),
@@ -107,6 +108,50 @@ def test_operators_do_not_hide_words(searched, words):
 )
 def test_terms(text, expected):
     assert terms(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("Die Straße ist lang.", "Straße"),
+        ("Die Straße ist lang.", "STRASSE"),
+        ("Die Strasse ist lang.", "straße"),
+        ("DIE STRAẞE", "Strasse"),
+        ("Wasserstraßen", "WASSERSTRASSEN"),
+        ("im Gaſthof", "Gasthof"),
+        ("im Gasthof", "Gaſthof"),
+        ("İstanbul", "istanbul"),
+        ("istanbul", "İSTANBUL"),
+        ("ο δρόμος", "ΔΡΌΜΟΣ"),
+        ("Ο ΔΡΌΜΟΣ", "δρόμος"),
+        ("the finance office", "ﬁnance"),
+        ("the ﬁnance office", "ﬁnance"),
+    ],
+)
+def test_words_are_compared_letter_by_letter(store, text, query):
+    store.put("doc", content_hash="", chunking="", chunks=[chunk(1, text)])
+    assert [found for found, _ in store.search(query)] == [1]
+    assert store.coverage(query, [1]) == [1.0]
+
+
+def test_a_word_counts_once_however_it_is_written(store):
+    texts = ["the class", "the klass"]
+    store.put(
+        "doc",
+        content_hash="",
+        chunking="",
+        chunks=[chunk(n, text, position=n) for n, text in enumerate(texts)],
+    )
+    [(_, first)], [(_, second)] = store.search("class"), store.search("klass")
+    assert first == second
+    assert spellings("wasserstrasse") == [
+        "wasserstrasse",
+        "wasserstraße",
+        "waßerstrasse",
+        "waßerstraße",
+    ]
+    assert len(spellings("ss" * 30)) == 4
+    assert spellings("word") == ["word"]
 
 
 def test_many_words_are_bounded():

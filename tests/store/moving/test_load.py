@@ -340,7 +340,8 @@ def test_claims_cost_no_memory(file, tmp_path):
         (text,) = connection.execute("SELECT text FROM chunks WHERE id = 1").fetchone()
         connection.execute("UPDATE modulations SET data = ? WHERE chunk_id = 1", (blob,))
         connection.execute(
-            "UPDATE chunks SET digest = ?, tokens = 65536 WHERE id = 1", (digest(text, blob),)
+            "UPDATE chunks SET digest = ?, tokens = 65536 WHERE id = 1",
+            (digest(blob, text, "", ""),),
         )
     tracemalloc.start()
     try:
