@@ -10,9 +10,17 @@ from typing import Literal, NamedTuple
 from xml.etree.ElementTree import Element
 
 from maccli.reading.draft import Draft, one_line
-from maccli.reading.encodings import Empty, Refused
+from maccli.reading.encodings import Refused
 from maccli.reading.parts import drawing
-from maccli.reading.parts.blocks import Block, Cell, in_one_line, table, write
+from maccli.reading.parts.blocks import (
+    Block,
+    Cell,
+    checked,
+    first_heading,
+    in_one_line,
+    table,
+    write,
+)
 from maccli.reading.parts.drawing import ALTERNATIVES, CHART, DIAGRAM, MATH, REL, A
 from maccli.reading.parts.package import Package, Relation, integer
 
@@ -52,10 +60,7 @@ def read(data: bytes, name: str) -> Draft:
         _Reader(package, draft).read()
     except RecursionError as error:
         raise Refused(f"is a damaged {_NAME}: its parts are nested without end") from error
-    if not draft.text.strip():
-        pictures = any(part.startswith("ppt/media/") for part in package.names())
-        raise Empty("has no text in it" + (", only pictures" if pictures else ""))
-    return draft
+    return checked(draft, pictures=bool(package.names("ppt/media/")))
 
 
 class _Reader:
@@ -76,7 +81,6 @@ class _Reader:
             raise self._package.other()
         self._relations = related
         authors = self._authors()
-        title = None
         for number, entry in enumerate(root.iter(f"{P}sldId"), start=1):
             relation = related.get(entry.get(f"{REL}id", ""))
             self._draft.place(f"slide {number}", fresh=True)
@@ -89,10 +93,8 @@ class _Reader:
                 continue
             self._relations = self._package.relations(relation.target)
             blocks = self._slide(slide)
-            headings = (block.text for block in blocks if block.kind == "heading")
-            title = title or next(headings, None)
             write(self._draft, [*blocks, *self._notes(), *self._comments(authors)])
-        self._draft.title = self._package.title() or (one_line(title) if title else None)
+        self._draft.title = self._package.title() or first_heading(self._draft)
 
     def _slide(self, slide: Element) -> list[Block]:
         shapes = [shape for tree in slide.iter(f"{P}spTree") for shape in self._shapes(tree)]

@@ -12,9 +12,17 @@ from typing import Literal
 from xml.etree.ElementTree import Element
 
 from maccli.reading.draft import Draft, one_line
-from maccli.reading.encodings import Empty, Refused
+from maccli.reading.encodings import Refused
 from maccli.reading.parts import drawing
-from maccli.reading.parts.blocks import Block, Cell, in_one_line, table, write
+from maccli.reading.parts.blocks import (
+    Block,
+    Cell,
+    checked,
+    first_heading,
+    in_one_line,
+    table,
+    write,
+)
 from maccli.reading.parts.drawing import ALTERNATIVES, MATH, A
 from maccli.reading.parts.numbering import Numbering, Styles, W, is_on, value
 from maccli.reading.parts.package import Package, integer
@@ -54,10 +62,7 @@ def read(data: bytes, name: str) -> Draft:
         _Reader(package, draft).read()
     except RecursionError as error:
         raise Refused(f"is a damaged {_NAME}: its parts are nested without end") from error
-    if not draft.text.strip():
-        pictures = any(part.startswith("word/media/") for part in package.names())
-        raise Empty("has no text in it" + (", only pictures" if pictures else ""))
-    return draft
+    return checked(draft, pictures=bool(package.names("word/media/")))
 
 
 class _Reader:
@@ -76,19 +81,18 @@ class _Reader:
         self._aside: list[Block] = []  # comments and boxes, to stand after their paragraph
         self._fields: list[bool] = []  # of each open field, whether its result has begun
         self._carried = ""  # text of a paragraph whose end was deleted
-        self._title: str | None = None
 
     def read(self) -> None:
         """Fill the draft."""
         draft = self._draft
         self._edges("header")
-        for element in self._package.children(self._part, f"{W}body"):
-            write(draft, self._titled(self._block(element)))
+        for _, element in self._package.children(self._part, f"{W}body"):
+            write(draft, self._block(element))
         write(draft, self._flush())
         self._edges("footer")
         self._write_notes()
         write(draft, [self._comment(id) for id in list(self._comments)])
-        draft.title = self._package.title() or self._title
+        draft.title = self._package.title() or first_heading(draft)
 
     def _roots(self, kind: str) -> Iterator[tuple[str, Element]]:
         """Yield the parts of a kind that can be read: their names and root elements."""
@@ -135,12 +139,6 @@ class _Reader:
         author = one_line(element.get(f"{W}author", ""))
         text = in_one_line(self._blocks(element))
         return Block(f"Comment{f' by {author}' if author else ''}: {text}" if text else "")
-
-    def _titled(self, blocks: Iterable[Block]) -> Iterator[Block]:
-        for block in blocks:
-            if block.kind == "heading" and self._title is None:
-                self._title = one_line(block.text)
-            yield block
 
     def _blocks(self, element: Iterable[Element]) -> list[Block]:
         """Return the blocks of a cell, a note, a box."""

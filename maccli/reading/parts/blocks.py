@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from maccli.reading.draft import Draft, one_line
+from maccli.reading.encodings import Empty, Refused
 
 _MAX_REPEATED = 80  # a merged cell with more characters is not repeated in every row
 _MAX_CELL = 1000  # a table with a longer cell is there for the layout
@@ -57,6 +58,29 @@ def write(draft: Draft, blocks: Iterable[Block]) -> None:
             draft.table(block.rows, header=block.header)
         else:
             draft.paragraph(block.text)
+
+
+def checked(draft: Draft, pictures: bool = False) -> Draft:
+    """Return a draft that has text.
+
+    Args:
+        draft: all that was read.
+        pictures: whether there are pictures in the file.
+
+    Raises:
+        Empty: there is no text.
+        Refused: there is none, and a remark says why.
+    """
+    if draft.text.strip():
+        return draft
+    if draft.remarks:
+        raise Refused(f"has no text that can be read: {draft.remarks[0]}")
+    raise Empty("has no text in it" + (", only pictures" if pictures else ""))
+
+
+def first_heading(draft: Draft) -> str | None:
+    """Return a draft's first heading; None if it has none."""
+    return next((mark.heading for mark in draft.marks if mark.heading), None)
 
 
 def in_one_line(blocks: Iterable[Block]) -> str:

@@ -134,7 +134,7 @@ class Numbering:
         def count(match: re.Match[str]) -> str:
             at = int(match[1]) - 1
             # A level above that was passed over counts as begun.
-            return _in_format(max(counts[at], levels[at].start), levels[at].format)
+            return in_format(max(counts[at], levels[at].start), levels[at].format)
 
         return re.sub(r"%([1-9])", count, level.pattern).strip()
 
@@ -170,7 +170,7 @@ def is_on(element: Element | None, tag: str) -> bool:
     return found is not None and found.get(_VAL, "1") not in ("0", "false", "off")
 
 
-def _in_format(count: int, kind: str) -> str:
+def in_format(count: int, kind: str) -> str:
     """Return a number in one of Word's formats; the rarer ones become plain."""
     if kind in ("lowerLetter", "upperLetter") and count > 0:
         text = chr(ord("a") + (count - 1) % 26) * ((count - 1) // 26 % 10 + 1)

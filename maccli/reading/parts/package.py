@@ -114,32 +114,36 @@ class Package:
         except (ElementTree.ParseError, ValueError, LookupError) as error:
             raise self._no_xml(name, error) from error
 
-    def children(self, name: str, parent: str) -> Iterator[Element]:
-        """Yield the children of one of a part's elements one by one, and forget each afterwards.
+    def children(self, name: str, *parents: str) -> Iterator[tuple[Element, Element]]:
+        """Yield the children of some of a part's elements one by one, and forget each afterwards.
 
         Args:
             name: of the part.
-            parent: the tag of the element whose children are wanted, itself a child of the root.
+            parents: the tags of the elements whose children are wanted.
+
+        Yields:
+            The element, and its child.
 
         Raises:
-            Refused: see `tree`.
+            Refused: see `tree`; or the part is of another kind: its root has another namespace.
         """
-        depth, found = 0, None
+        depth, level, found = 0, 0, None
         try:
             for event, element in ElementTree.iterparse(
                 io.BytesIO(self.read(name)), ("start", "end")
             ):
                 if event == "start":
                     depth += 1
-                    if depth == 1 and element.tag.partition("}")[0] != parent.partition("}")[0]:
+                    if depth == 1 and not parents[0].startswith(element.tag.partition("}")[0]):
                         raise self.other()
-                    found = element if depth == 2 and element.tag == parent else found
+                    if found is None and element.tag in parents:
+                        level, found = depth, element
                     continue
                 depth -= 1
-                if depth == 2 and found is not None:
-                    yield element
-                    found.clear()
-                elif depth == 1:
+                if found is not None and depth == level:
+                    yield found, element
+                    del found[:]
+                elif depth < level:
                     found = None
         except (ElementTree.ParseError, ValueError, LookupError) as error:
             raise self._no_xml(name, error) from error
