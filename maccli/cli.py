@@ -82,7 +82,9 @@ def run(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.possibilities:
             del error.possibilities[1:]  # the nearest one says it best
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(output.clean(said.getvalue()), nl=False, err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.error("Interrupted.")

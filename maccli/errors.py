@@ -169,6 +169,8 @@ def _explain_os_error(error: OSError, hint: str | None) -> MacError:
         return MacError(_first_line(error), hint)
     where = error.filename
     reason = error.strerror or os.strerror(error.errno)
+    if where is None and isinstance(error, FileNotFoundError):  # only getcwd() names no file
+        return MacError("The current folder does not exist any more.", "Go to another one: cd")
     if where is None:
         return MacError(reason, hint)
     if isinstance(error, PermissionError):

@@ -20,8 +20,8 @@ import click
 from models.memory.protocol import Progress
 
 _LINE_ENDS = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-# What a terminal obeys, but for the ends of lines and tabs.
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+# What a terminal obeys, but for the ends of lines and tabs, and what cannot be written at all.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 # What changes the direction of text or cannot be seen. Persian, Hindi and emoji need the joiners.
 _INVISIBLE = re.compile(
     r"[\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"

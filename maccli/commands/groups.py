@@ -27,6 +27,15 @@ _SYNONYMS = {
 }
 
 
+class Text(click.types.StringParamType):
+    """A text on the command line. What is not UTF-8 in it is replaced, as it is in a pipe."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        text: str = super().convert(value, param, ctx)
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 class SettingOption(click.Option):
     """An option for a setting: its default stands in config.toml under the parameter's name."""
 
@@ -56,10 +65,13 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command `cmd_name`; None if there is none."""
-        if cmd_name not in self.lazy:
-            return super().get_command(ctx, cmd_name)
-        module, attribute = self.lazy[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
+        command = super().get_command(ctx, cmd_name)
+        if cmd_name in self.lazy:
+            module, attribute = self.lazy[cmd_name].split(":")
+            command = getattr(importlib.import_module(module), attribute)
+        for parameter in command.params if command else ():
+            if parameter.type is click.STRING and not isinstance(parameter, SettingOption):
+                parameter.type = Text()
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

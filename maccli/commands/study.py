@@ -218,7 +218,7 @@ def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
 
 
 @study.command("own-documents")
-@click.argument("paths", nargs=-1, required=True)
+@click.argument("paths", nargs=-1, required=True, type=click.Path())
 @options.number(
     "--questions",
     "wanted",

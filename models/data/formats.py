@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from models.data.published import (
 )
 from models.errors import DataError
 
+_HALF = re.compile("[\ud800-\udfff]")  # of a surrogate pair, as JSON may escape it alone
 _MAX_LINE = 16 * 1024 * 1024  # characters; more than any question with its document has
 _LINE_FIELDS = "a line needs doc, question and answers (a list of strings)"
 _DOCUMENT_FIELDS = "a line needs doc or text"
@@ -68,7 +70,7 @@ def _json_rows(lines: TextIO, path: Path, hint: str) -> Iterator[tuple[int, str,
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not JSON ({error})", hint) from error
         yield number, where, row
 
@@ -226,13 +228,13 @@ def _text(row: object, key: str, where: str, hint: str) -> str:
     value = row.get(key) if isinstance(row, Mapping) else None
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{where}: {key!r} is missing or empty", hint)
-    return value.strip()
+    return _repaired(value).strip()
 
 
 def _optional(row: Mapping[str, Any], key: str, where: str) -> str | None:
     value = row.get(key)
     if value is None or isinstance(value, str):
-        return value or None
+        return _repaired(value or "") or None
     if isinstance(value, int):  # numbered ids
         return str(value)
     raise DataError(f"{where}: {key!r} must be text, got {value!r:.40}")
@@ -245,7 +247,11 @@ def _answers(values: object, where: str) -> tuple[str, ...]:
     texts = list(values)
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f"{where}: an answer is not text", _LINE_FIELDS)
-    return tuple(dict.fromkeys(text.strip() for text in texts if text.strip()))
+    return tuple(dict.fromkeys(_repaired(text).strip() for text in texts if text.strip()))
+
+
+def _repaired(text: str) -> str:
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _digest(text: str) -> str:

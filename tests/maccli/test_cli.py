@@ -339,3 +339,82 @@ def test_colors_are_for_terminals_that_want_them(
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
+
+
+# what the terminal must not obey, and what is not UTF-8
+
+
+def obeyed(text: str) -> set[str]:
+    return {c for c in text if not c.isprintable() and c != "\n"}
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[31m \x9b2J\u202e\u200b\x7f"
+
+
+def test_no_command_writes_what_a_terminal_would_obey(
+    mac: Mac, work: Path, memory: FakeMemory
+) -> None:
+    folder = work / f"d{HOSTILE.replace('/', '')}"
+    folder.mkdir()
+    (folder / f"a{HOSTILE}\n.md").write_text(f"# Title {HOSTILE}\n\nThe bridge of {HOSTILE} Ulm.\n")
+    (folder / f"b{HOSTILE}\n.md").write_bytes(bytes(range(256)) * 9)
+    name = str(folder / f"a{HOSTILE}\n.md")
+    for args, code in (
+        (("ingest", str(folder), "-v"), 0),
+        (("ingest", str(folder), "-v", "--tag", f"t{HOSTILE}"), 2),
+        (("ingest", str(folder), "-v", "--tag", "t\u202ex"), 0),
+        (("ingest", f"{folder}/none"), 1),
+        (("ingest", str(folder), f"--{HOSTILE}"), 2),
+        (("store", "ls"), 0),
+        (("store", "show", name), 0),
+        (("store", "rm", name, "--dry-run"), 0),
+        (("store", "rm", HOSTILE, "--yes"), 1),
+        (("ask", f"Where is the bridge of Ulm? {HOSTILE}", "-v"), 0),
+        (("search", f"bridge of Ulm {HOSTILE}"), 0),
+        (("search", "bridge of Ulm", "--json"), 0),
+        (("ask", "bridge of Ulm", "-m", HOSTILE), 1),
+        (("ask", "-k", HOSTILE, "x"), 2),
+        ((HOSTILE,), 2),
+    ):
+        ran = mac(*args)
+        assert (ran.code, obeyed(ran.out + ran.err)) == (code, set()), args
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+def test_texts_that_are_not_utf8_are_read_as_in_a_pipe(
+    mac: Mac, work: Path, memory: FakeMemory
+) -> None:
+    (work / "a.txt").write_text("The bridge was opened by Ida Brandt.")
+    assert mac("ingest", "a.txt", "--tag", NOT_UTF8, "--name", NOT_UTF8).code == 0
+    (row,) = mac("store", "ls", "--json").json
+    assert (row["source"], row["tags"]) == ("caf\ufffd", ["caf\ufffd"])
+    for args in (("ask", "--tag", NOT_UTF8), ("ask",), ("search",)):
+        ran = mac(*args, f"Who opened the bridge? {NOT_UTF8}")
+        assert (ran.code, ran.err) == (0, "")
+    answer = mac("ask", f"Who opened the bridge? {NOT_UTF8}", "--json").json
+    assert answer["question"] == "Who opened the bridge? caf\ufffd"
+    for args in (("store", "ls", NOT_UTF8), ("store", "show", NOT_UTF8), ("store", "rm", NOT_UTF8)):
+        assert "bug" not in mac(*args).err
+    assert mac("ingest", "a.txt", "--encoding", NOT_UTF8).code == 1
+
+
+def test_a_current_folder_that_was_removed(
+    mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stored / "gone").mkdir()
+    monkeypatch.chdir(stored / "gone")
+    (stored / "gone").rmdir()
+    ran = mac("ask", "Who opened the bridge?")
+    assert (ran.code, ran.err) == (0, "")
+    assert f"{stored}/bridge.txt" in ran.out
+    assert mac("search", "bridge").code == mac("store", "ls").code == 0
+    assert mac("store", "show", f"{stored}/bridge.txt").code == 0
+    assert mac("ingest", f"{stored}/bridge.txt").code == 0
+    for args in (("ingest", "a.txt"), ("store", "ls", "--store", "x"), ("store", "show", "x")):
+        ran = mac(*args)
+        assert ran.code == 1 and len(ran.err.splitlines()) <= 2 and "bug" not in ran.err
+    assert mac("store", "ls", "--store", "x").err.startswith(
+        "Error: The current folder does not exist any more.\n"
+    )

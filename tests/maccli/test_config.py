@@ -51,6 +51,8 @@ def test_the_home_folder_moves_everything(tmp_path: Path, monkeypatch: pytest.Mo
         ("model = 3", "model must be a string, not 3"),
         ("retriever = 'magic'", "retriever must be one of hybrid, dense, bm25, not 'magic'"),
         ("k = = 1", "Invalid value"),
+        ("exclude = '*.log'", r"exclude must be a list of strings, not '\*.log'"),
+        ("exclude = ['*.log', 3]", "exclude must be a list of strings, not "),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(file: Path, content: str, message: str) -> None:
@@ -75,6 +77,26 @@ def test_writing_leaves_other_lines_alone(file: Path, value: str) -> None:
     config.write({"model": value})
     assert tomllib.loads(file.read_text()) == {"k": 4, "model": value}
     assert file.read_text().startswith("# mine\nk = 4  # four\n")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(file: Path) -> None:
+    file.write_text("k = 3\n", "utf-8-sig")
+    assert config.resolve("k") == config.Resolved(3, "config.toml")
+    config.write({"model": "x"})
+    assert config.resolve("k").value == 3 and config.resolve("model").value == "x"
+
+
+def test_a_list_of_patterns(
+    mac: Callable[..., Ran], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert config.patterns("exclude") == ()
+    file.write_text("exclude = ['*.log', 'my drafts/']")
+    assert config.patterns("exclude") == ("*.log", "my drafts/")
+    assert "*.log my drafts/" in mac("config", "show").out
+    shown = {row["name"]: row["value"] for row in mac("config", "show", "--json").json["settings"]}
+    assert shown["exclude"] == ["*.log", "my drafts/"]
+    monkeypatch.setenv("MAC_EXCLUDE", "a b:*.c")
+    assert config.patterns("exclude") == ("a b", "*.c")
 
 
 def test_the_file_is_read_once_until_it_changes(

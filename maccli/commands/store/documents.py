@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ def matching(mac: Mac, name: str) -> list[Document]:
     """
     if (exact := mac.document(name)) is not None:
         return [exact]
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")  # as names are stored
     if any(character in name for character in "*?["):
         return [
             document

@@ -14,7 +14,13 @@ from maccli.reading.files import displayed
 
 
 @click.command()
-@click.argument("documents", nargs=-1, required=True, shell_complete=options.complete_documents)
+@click.argument(
+    "documents",
+    nargs=-1,
+    required=True,
+    type=click.Path(),
+    shell_complete=options.complete_documents,
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before removing documents.")
 @options.apply(options.store_option, options.quiet_option)

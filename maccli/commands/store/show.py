@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("document", shell_complete=options.complete_documents)
+@click.argument("document", type=click.Path(), shell_complete=options.complete_documents)
 @options.apply(options.store_option, options.json_option)
 def show(document: str, store: Path | None, as_json: bool) -> None:
     """Show one document and the chunks it was cut into.

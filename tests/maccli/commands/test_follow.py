@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from maccli.commands import follow
 from maccli.service import watch
+from maccli.service.report import Report
+from store.errors import FingerprintMismatchError, StoreBusyError, StoreVersionError
 
 from ..conftest import FakeMemory, Ran
 
@@ -179,6 +185,99 @@ def test_interrupted_at_work(mac: Mac, watched: Path, memory: FakeMemory) -> Non
     ran = mac("ingest", "--watch", "docs")
     assert ran.code == 130
     assert ran.err.startswith("Warning: interrupted; 0 documents kept; run the same command")
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, *failures: BaseException) -> list[float]:
+    """The next calls of `sync` fail; return the pauses that are made meanwhile."""
+    from maccli.service import sync
+
+    pauses: list[float] = []
+    left, real = list(failures), sync.sync
+
+    def fail(*args: Any, **options: Any) -> Report:
+        if left:
+            raise left.pop(0)
+        return real(*args, **options)
+
+    monkeypatch.setattr(sync, "sync", fail)
+    monkeypatch.setattr("time.sleep", pauses.append)
+    return pauses
+
+
+def test_what_may_pass_is_told_once_and_tried_again(
+    mac: Mac, watched: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = [StoreBusyError("Another process is writing")] * 5
+    full = [OSError(errno.ENOSPC, "No space left on device"), sqlite3.OperationalError("odd")]
+    pauses = failing(monkeypatch, *busy, *full)
+    scripted(monkeypatch, end=KeyboardInterrupt)
+    ran = mac("ingest", "--watch", "docs")
+    assert ran.code == 0 and ran.out.startswith("1 document: 1 added.")
+    assert ran.err.splitlines() == [
+        "Error: Another process is writing; trying again until it works",
+        "Error: The disk is full; trying again until it works",
+        "Error: odd; trying again until it works",
+        "It works again.",
+        "Following; Ctrl-C ends it.",
+        "Stopped.",
+    ]
+    assert pauses == [1, 2, 4, 5, 5, 32, 60]
+
+
+@pytest.mark.parametrize(
+    "error", [FingerprintMismatchError("Other"), StoreVersionError("Newer"), KeyError("a bug")]
+)
+def test_what_cannot_pass_ends_it(
+    mac: Mac,
+    watched: Path,
+    memory: FakeMemory,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    pauses = failing(monkeypatch, error)
+    scripted(monkeypatch, end=KeyboardInterrupt)
+    assert mac("ingest", "--watch", "docs").code == 1
+    assert pauses == []
+
+
+def test_ctrl_c_ends_the_wait(
+    mac: Mac, watched: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    failing(monkeypatch, StoreBusyError("Busy"))
+    monkeypatch.setattr("time.sleep", interrupt)
+    scripted(monkeypatch, end=AssertionError)
+    ran = mac("ingest", "--watch", "docs")
+    assert ran.code == 0 and ran.err.splitlines()[-1] == "Stopped."
+
+
+def test_a_change_is_taken_up_when_the_store_is_no_longer_busy(
+    mac: Mac, watched: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MAC_STORE", str(tmp_path / "store"))
+    monkeypatch.setattr(follow, "PATIENCE", 0.0)
+    connections: list[sqlite3.Connection] = []
+
+    def lock() -> None:
+        connection = sqlite3.connect(tmp_path / "store" / "index.db", isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        connections.append(connection)
+        (watched / "b.txt").write_text("Another one.")
+
+    def unlock(_: float) -> None:
+        connections.pop().close()
+
+    monkeypatch.setattr("time.sleep", unlock)
+    scripted(monkeypatch, lock, end=KeyboardInterrupt)
+    ran = mac("ingest", "--watch", "docs")
+    assert ran.code == 0 and connections == []
+    assert [line.split(". ")[0] for line in ran.out.splitlines()] == [
+        "1 document: 1 added",
+        "2 documents: 1 added, 1 unchanged",
+    ]
+    assert ran.err.count("trying again until it works") == 1
 
 
 def test_without_the_library_there_is_a_hint(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from maccli import cli
+from maccli.reading import items, loaders
+from maccli.reading.encodings import Refused
 from maccli.service import amortizing
 
 from ..conftest import FakeMemory, Ran, pipe
@@ -110,3 +117,205 @@ def test_a_document_that_is_finished_later(
     assert mac("ingest", "book.txt").code == 0
     assert mac("store", "ls", "--json").json[0]["partial"] is False
     assert "to finish" not in mac("store", "ls").out + mac("store", "stats").out
+
+
+# one bad file
+
+
+def break_on(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A reader that has a fault, which one file brings to light."""
+    real = loaders.load
+
+    def load(path: Path, encoding: str | None = None) -> loaders.Loaded:
+        if path.name == name:
+            raise KeyError("colspan")
+        return real(path, encoding)
+
+    monkeypatch.setattr(loaders, "load", load)
+
+
+def test_a_fault_of_ours_is_told_and_stops_nothing(
+    mac: Mac, docs: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_on(monkeypatch, "b.txt")
+    for command in (("ingest", "docs"), ("ingest", "--sync", "docs")):
+        ran = mac(*command)
+        assert ran.code == 1
+        assert "2 added" in ran.out or "2 unchanged" in ran.out
+        assert ran.err == (
+            "Error: docs/b.txt: bug in mac: KeyError: 'colspan' (run with -v for the traceback)\n"
+        )
+
+
+def test_the_traceback_of_a_fault_is_shown_with_v(
+    work: Path,
+    memory: FakeMemory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (work / "b.txt").write_text("Some text.")
+    break_on(monkeypatch, "b.txt")
+    assert cli.run(["ingest", "b.txt", "-v"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "Error: b.txt: bug in mac: KeyError: 'colspan'"
+    assert told[1] == "Traceback (most recent call last):"
+    assert told[-1] == "KeyError: 'colspan'"
+
+
+def test_a_document_that_cannot_be_read_any_more_is_told(
+    mac: Mac, work: Path, memory: FakeMemory
+) -> None:
+    (work / "a.txt").write_text("One sentence.")
+    mac("ingest", "a.txt")
+    (work / "a.txt").write_bytes(bytes(range(256)) * 9)
+    ran = mac("ingest", "a.txt")
+    assert ran.code == 1
+    assert ran.err == (
+        "Error: a.txt: cannot be read any more (is a binary file); the store holds its older text\n"
+    )
+    (work / "a.txt").write_text("")
+    assert mac("ingest", ".").err == ("Error: a.txt: is empty; the store holds its older text\n")
+    assert mac("store", "ls", "--json").json[0]["stale"] == "is empty"
+    (work / "a.txt").write_text("One sentence.")
+    assert mac("ingest", "a.txt", "--dry-run").code == 0
+    assert mac("store", "ls", "--json").json[0]["stale"] == "is empty"
+    assert mac("ingest", "a.txt").out.startswith("1 document: 1 unchanged.")
+    assert mac("store", "ls", "--json").json[0]["stale"] is None
+
+
+def test_what_cannot_be_read_in_a_folder_is_named_without_alarm(
+    mac: Mac, docs: Path, memory: FakeMemory
+) -> None:
+    (docs / "broken").symlink_to("nowhere")
+    os.mkfifo(docs / "pipe")
+    ran = mac("ingest", "docs")
+    assert ran.code == 0
+    assert sorted(ran.err.splitlines()) == [
+        "Skipped docs/broken: links to nothing",
+        "Skipped docs/pipe: is not a regular file; use - to read from a pipe",
+    ]
+    ran = mac("ingest", "docs/broken", "docs/pipe")
+    assert (ran.code, ran.err.count("Error: ")) == (1, 2)
+
+
+# which files
+
+
+def test_exclusions_add_to_those_of_the_config_file(
+    mac: Mac, docs: Path, memory: FakeMemory, tmp_path: Path
+) -> None:
+    (tmp_path / "mac-home").mkdir(exist_ok=True)
+    (tmp_path / "mac-home" / "config.toml").write_text("exclude = ['b.*']")
+    assert mac("ingest", "docs", "--exclude", "deep").out.startswith("1 document: 1 added.")
+    assert mac("ingest", "docs/b.txt", "--exclude", "*").out.startswith("1 document: 1 added.")
+    assert mac("ingest", "docs", "--exclude", "!b.txt").out.startswith(
+        "3 documents: 1 added, 2 unchanged."
+    )
+    dry = mac("ingest", "--sync", "docs", "--exclude", "a.txt", "--dry-run")
+    assert dry.out.splitlines()[:2] == [
+        "Would remove docs/a.txt: is excluded now",
+        "Would remove docs/b.txt: is excluded now",
+    ]
+
+
+def test_a_document_is_found_by_every_path_to_its_file(
+    mac: Mac, docs: Path, memory: FakeMemory
+) -> None:
+    (docs / "link.txt").symlink_to("a.txt")
+    assert mac("ingest", "docs/link.txt").out.startswith("1 document: 1 added.")
+    assert mac("ingest", "docs").out.startswith("3 documents: 2 added, 1 unchanged.")
+    for name in ("docs/link.txt", "docs/../docs/a.txt", str(docs / "link.txt")):
+        assert mac("store", "show", name, "--json").json["source"] == str(docs / "a.txt")
+    assert mac("store", "rm", "docs/link.txt", "--yes").code == 0
+    assert len(mac("store", "ls", "--json").json) == 2
+
+
+def test_names_that_are_no_text(mac: Mac, work: Path, memory: FakeMemory) -> None:
+    odd = os.fsdecode(b"caf\xe9.txt")
+    (work / odd).write_text("The pier of Cor is old.")
+    (work / "caf\\xe9.txt").write_text("The pier of Hov is new.")
+    assert mac("ingest", ".").out.startswith("2 documents: 2 added.")
+    assert mac("ingest", "--sync", ".").out.startswith("2 documents: 2 unchanged.")
+    names = [row["source"] for row in mac("store", "ls", "--json").json]
+    assert sorted(map(os.path.basename, names)) == ["caf\\x5cxe9.txt", "caf\\xe9.txt"]
+    for name in (odd, "caf\\xe9.txt"):
+        (piece,) = mac("store", "show", name, "--json").json["pieces"]
+        assert piece["text"] == (work / name).read_text()
+
+
+@pytest.mark.parametrize("args", [(), ("--sync",)])
+def test_a_name_must_not_be_empty(
+    mac: Mac, work: Path, memory: FakeMemory, args: tuple[str, ...]
+) -> None:
+    (work / "a.txt").write_text("One sentence.")
+    assert mac("ingest", "a.txt", "--name", "", *args).code == 2
+
+
+def test_the_help_names_the_formats(mac: Mac) -> None:
+    shown = " ".join(mac("ingest", "-h").out.split())
+    assert loaders.FORMATS in shown
+
+
+# pages of the web
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """As `maccli.reading.web.fetch` returns it."""
+
+    data: bytes
+    name: str
+    url: str
+    media_type: str = "text/html"
+    encoding: str | None = None
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fetched]:
+    """The pages that there are."""
+    pages: dict[str, Fetched] = {}
+
+    def fetch(url: str) -> Fetched:
+        if url not in pages:
+            raise Refused("cannot be fetched: 404 Not Found")
+        return pages[url]
+
+    monkeypatch.setitem(sys.modules, "maccli.reading.web", SimpleNamespace(fetch=fetch))
+    monkeypatch.setattr("maccli.reading.web", sys.modules["maccli.reading.web"], raising=False)
+    return pages
+
+
+URL, FINAL = "http://example.com/old", "https://example.com/new"
+
+
+def test_a_page_is_a_document_by_its_final_url(
+    mac: Mac, memory: FakeMemory, web: dict[str, Fetched]
+) -> None:
+    web[URL] = Fetched(b"<title>T</title><p>Some text.", "new.html", FINAL)
+    ran = mac("ingest", URL, "http://example.com/none")
+    assert ran.code == 1 and ran.out.startswith("2 documents: 1 added, 1 failed.")
+    assert ran.err == "Error: http://example.com/none: cannot be fetched: 404 Not Found\n"
+    assert mac("store", "show", FINAL, "--json").json["pieces"][0]["text"] == "Some text."
+    assert mac("ingest", URL).out.startswith("1 document: 1 unchanged.")
+    web[URL] = Fetched(b"<p>Other text.", "new.html", FINAL)
+    assert mac("ingest", URL, "--name", "page").out.startswith("1 document: 1 added.")
+    assert mac("ingest", URL).out.startswith("1 document: 1 updated.")
+
+
+def test_a_dry_run_fetches_nothing(mac: Mac, memory: FakeMemory, web: dict[str, Fetched]) -> None:
+    ran = mac("ingest", URL, "--dry-run")
+    assert ran.code == 0
+    assert ran.out.startswith(f"Would add {URL}\n")
+    assert ran.err == f"Warning: {URL} is not fetched in a dry run\n"
+
+
+@pytest.mark.parametrize("option", ["--sync", "--watch"])
+def test_pages_cannot_be_followed(mac: Mac, memory: FakeMemory, option: str) -> None:
+    ran = mac("ingest", option, URL)
+    assert ran.code == 2
+    assert f"{option} takes folders; {URL} is not a folder." in ran.err
+
+
+def test_a_file_may_have_a_name_like_a_url(work: Path) -> None:
+    (work / "https:" / "x").mkdir(parents=True)
+    assert not items.is_url("https://x") and items.is_url("HTTPS://example.com")

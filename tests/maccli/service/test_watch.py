@@ -88,7 +88,7 @@ def test_what_a_walk_passes_by_and_the_store_are_no_news(docs: Path) -> None:
         (docs / name).write_text("noise")
     assert (docs / "a.txt").read_text()  # as every sync does
     assert not seen.wait(0.6)
-    (docs / "new.txt").write_text("news")
+    (docs / "deep" / ".gitignore").write_text("*.log")  # on which the files depend
     assert seen.wait(20)
     waiting.join()
 

@@ -97,6 +97,16 @@ def test_the_least_a_line_needs(lines: Write) -> None:
     assert first.split is None
 
 
+def test_a_half_of_a_surrogate_pair_is_replaced(lines: Write) -> None:
+    row = {name: f"{text} \ud83d" for name, text in LINE.items() if isinstance(text, str)}
+    (example,) = read(lines({**row, "answers": ["Ida \udc00", "\U0001f600"]}))
+    assert example.document == f"{LINE['doc']} \ufffd"
+    assert example.answers == ("Ida \ufffd", "\U0001f600")
+    for text in (example.id, example.source, example.document_id, example.title, example.question):
+        assert text is not None and text.endswith(" \ufffd")
+    assert example.document.encode()
+
+
 def test_a_split_leaves_out_the_others_but_not_the_unknown(lines: Write) -> None:
     path = lines(LINE, {**LINE, "id": "b", "split": "dev"}, {**LINE, "id": "c", "split": None})
     assert [e.id for e in read(path, "dev")] == ["b", "c"]
