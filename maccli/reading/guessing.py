@@ -45,6 +45,10 @@ _MORE = {
     "shift_jis": "cp932",
     "utf-8": "ascii",
 }
+_WESTERN_WORDS = (
+    "de la le les el en que un una une des du et est il di per che non een het van ja ei on os com"
+)
+_EASTERN_WORDS = "na nie do je se v w z za az nem bir ve ir ar su i u s o k"
 _COMMON_CHINESE = frozenset("，。、的一是不了在人有")  # noqa: RUF001
 
 
@@ -96,10 +100,15 @@ def _latin(sample: bytes, detected: str) -> list[str]:
             )
     best = max(shares.values())
     good = [name for name, share in shares.items() if share >= max(0.95, best - 0.02)]
-    # Few Lithuanian letters look Italian, and the other way round; Italian is more usual.
-    if detected in good and not (detected in {"cp1257", "iso8859-13"} and "cp1252" in good):
-        good = [detected]
-    return good[:1]
+    if detected not in good or "cp1252" not in good:
+        return [detected] if detected in good else good[:1]
+    # Few letters can be Italian and Lithuanian, say; then the small words tell, Western first.
+    words = Counter(sample.decode("cp1252", "browser").lower().split())
+    western = sum(words[word] for word in _WESTERN_WORDS.split())
+    eastern = sum(words[word] for word in _EASTERN_WORDS.split())
+    same = sample.decode(detected, "browser") == sample.decode("cp1252", "browser")
+    baltic = detected in {"cp1257", "iso8859-13"}
+    return ["cp1252" if same or baltic or western > eastern else detected]
 
 
 def utf16(data: bytes) -> str | None:

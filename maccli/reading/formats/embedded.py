@@ -11,8 +11,11 @@ _DATA_URI = re.compile(
     # One with words in it, such as data:text/plain,hello, is left.
     r"(?:;base64,[\w+/=%-]*|,[^\s\"'<>()\[\]\\]{100,})"
 )
-_ESCAPED = r"(?:[A-Za-z0-9+/_-]|\\[nr/])"
-_RUN = re.compile(rf"(?<![A-Za-z0-9+/_-]){_ESCAPED}{{{_LONG},}}={{0,2}}")
+_BASE64 = r"A-Za-z0-9+/_\-"
+# Line breaks in it may be written as \\n; looking ahead makes short words cheap.
+_RUN = re.compile(
+    rf"(?<![{_BASE64}])(?=[{_BASE64}\\]{{{_LONG}}})[{_BASE64}]*+(?:\\[nr/][{_BASE64}]*+)*+={{0,2}}"
+)
 # A line of wrapped base64, perhaps in quotes, behind signs of a comment or a quotation.
 _WRAPPED = re.compile(r"(\W{0,40}?(?:[bru]?[\"'])?)([A-Za-z0-9+/]{40,}={0,2})(\W{0,10})$")
 _LAST = re.compile(r"(\W{0,40}?(?:[bru]?[\"'])?)([A-Za-z0-9+/]{1,}={0,2})(\W{0,10})$")
@@ -27,7 +30,7 @@ def without_data(text: str) -> tuple[str, list[str]]:
 
     def cut(match: re.Match[str]) -> str:
         nonlocal count
-        if not match[0].startswith("data:") and not _is_base64(match[0]):
+        if match.re is _RUN and (len(match[0]) < _LONG or not _is_base64(match[0])):
             return match[0]
         count += 1
         return _WORD
@@ -80,7 +83,9 @@ def _without_wrapped(text: str) -> tuple[str, int]:
 
 
 def _wrapped(line: str) -> re.Match[str] | None:
-    return _WRAPPED.match(line) if 40 <= len(line) <= 1000 else None
+    if not 40 <= len(line) <= 1000 or " " in line[-30:].rstrip():
+        return None
+    return _WRAPPED.match(line)
 
 
 def _is_odd(word: str) -> bool:

@@ -17,7 +17,7 @@ from store.marks import Mark
 _MARKDOWN = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"})
 _FENCE = re.compile(r"(?:[ ]{0,3}>)*[ ]*(`{3,}|~{3,})([^`]*)$")
 _ATX = re.compile(r"[ ]{0,3}(#{1,6})([ \t].*|)$")
-_SETEXT = re.compile(r"[ ]{0,3}(=+|-+)[ \t]*$")
+_SETEXT = re.compile(r"[ ]{0,3}(={2,}|-{2,})[ \t]*$")
 _HTML_HEADING = re.compile(r"\s{0,3}<h([1-6])\b[^>]*>(.*)</h\1>\s*$", re.IGNORECASE)
 _NO_PARAGRAPH = re.compile(r"\s*(?:[-*+]\s|[>|<]|\d{1,9}[.)]\s|#{1,6}\s|\[[^\]]+\]:)| {4}|\t")
 _RULE = re.compile(r"[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
@@ -139,19 +139,22 @@ def _scan(lines: Sequence[str], first: int) -> tuple[list[Heading], list[tuple[i
             comment = "-->" not in line
             paragraph = 0
             continue
-        if opening := _FENCE.match(line):
+        sign = line.lstrip()[:1]
+        if not sign:
+            paragraph = 0
+        elif sign in "`~>" and (opening := _FENCE.match(line)):
             fence, paragraph = opening[1], 0
-        elif atx := _ATX.match(line):
+        elif sign == "#" and (atx := _ATX.match(line)):
             title = atx[2].strip()
             bare = title.rstrip("#")
             _add(headings, number - 1, len(atx[1]), title if bare[-1:].strip() else bare)
             paragraph = 0
-        elif len(line) < 1000 and (html := _HTML_HEADING.match(line)):
+        elif sign == "<" and len(line) < 1000 and (html := _HTML_HEADING.match(line)):
             _add(headings, number - 1, int(html[1]), html[2])
             paragraph = 0
-        elif 0 < paragraph <= 2 and (under := _SETEXT.match(line)) and len(under[1]) > 1:
+        elif sign in "=-" and 0 < paragraph <= 2 and _SETEXT.match(line):
             title = " ".join(lines[number - 1 - paragraph : number - 1])
-            _add(headings, number - 1 - paragraph, 1 if under[1][0] == "=" else 2, title)
+            _add(headings, number - 1 - paragraph, 1 if sign == "=" else 2, title)
             paragraph = 0
         elif "|" in line and number < len(lines) and _is_rule(lines[number], line):
             end = number + 1
@@ -159,8 +162,6 @@ def _scan(lines: Sequence[str], first: int) -> tuple[list[Heading], list[tuple[i
                 end += 1
             tables.append((number - 1, end))
             number, paragraph = end, 0
-        elif not line.strip():
-            paragraph = 0
         else:
             # A line across the page may stand below an item: three lines are too many for a title.
             paragraph = 3 if _NO_PARAGRAPH.match(line) else paragraph + 1

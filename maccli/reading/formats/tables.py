@@ -24,6 +24,12 @@ class _Object(list[tuple[str, Any]]):
     """A JSON object, all of its keys kept."""
 
 
+# Numbers stay as they are written.
+_parse = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=str, parse_float=str, parse_constant=str
+).decode
+
+
 def read(text: str, name: str) -> Draft:
     """Return a table line for line, each with its row; other JSON stays as it is.
 
@@ -35,8 +41,8 @@ def read(text: str, name: str) -> Draft:
     if suffix == ".json":
         return _json(text, name)
     draft = Draft()
-    text, cut = without_data(text)
-    draft.remarks += cut
+    text, remarks = without_data(text)
+    draft.remarks += remarks
     if suffix in {".jsonl", ".ndjson"}:
         draft.verbatim("\n".join(map(_json_line, text.split("\n"))), [Mark(0, "", "line 1")])
         return draft
@@ -89,8 +95,12 @@ def _rows(text: str, begin: int, delimiter: str) -> Iterator[list[str]]:
     def parse(quoted: bool) -> Iterator[list[str]]:
         lines = io.StringIO(text, newline="")
         lines.seek(begin)
-        quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-        return csv.reader(lines, delimiter=delimiter, quoting=quoting, skipinitialspace=True)
+        return csv.reader(
+            lines,
+            delimiter=delimiter,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            skipinitialspace=True,
+        )
 
     quotes = text.count('"')
     most = 0 if quotes % 2 else _TORN
@@ -127,30 +137,21 @@ def _delimiter(text: str, suffix: str) -> tuple[str, int]:
 
 def _json(text: str, name: str) -> Draft:
     """Return a list of flat objects as rows, and anything else as it is."""
-    rows: list[str] | None = None
+    bare, remarks = without_data(text)
     try:
-        found = _parse(text)
+        found = _parse(bare)
     except (ValueError, RecursionError):
         lines = [line for line in text.split("\n") if line.strip()]
         if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines):
             return read(text, f"{name}.jsonl")
-    else:
-        if isinstance(found, list) and found and all(map(_is_flat, found)):
-            rows = [_line(item) for item in found]
-    if rows is None:
+        found = None
+    if not isinstance(found, list) or not found or not all(map(_is_flat, found)):
         return markup.read(text, name)
     draft = Draft()
-    cut = [without_data(row) for row in rows]
-    draft.remarks += dict.fromkeys(remark for _, remarks in cut for remark in remarks)
-    _fill(draft, ((number, row) for number, (row, _) in enumerate(cut, 1) if row))
+    draft.remarks += remarks
+    rows = map(_line, found)
+    _fill(draft, ((number, row) for number, row in enumerate(rows, 1) if row))
     return draft
-
-
-def _parse(text: str) -> Any:
-    # Numbers stay as they are written.
-    return json.loads(
-        text, object_pairs_hook=_Object, parse_int=str, parse_float=str, parse_constant=str
-    )
 
 
 def _is_flat(item: Any, deep: bool = True) -> bool:
