@@ -94,6 +94,24 @@ def test_without_a_store_there_is_one_clear_line(
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.parametrize("flags", [(), ("--repair",)])
+def test_what_a_repair_cannot_open_is_not_to_be_repaired(
+    mac: Mac, stored: Path, folder: Path, flags: tuple[str, ...]
+) -> None:
+    (folder / "index.db").write_bytes(b"nothing of the kind " * 1000)
+    ran = mac("store", "verify", *flags)
+    assert ran.code == 1 and "is damaged" in ran.err
+    assert ran.err.endswith(
+        "\nHint: Restore the folder from a backup, or ingest the documents into another store.\n"
+    )
+
+
+def test_an_empty_path_is_no_store(mac: Mac, stored: Path) -> None:
+    for command in (("store", "ls"), ("ingest", "bridge.txt"), ("ask", "Who?")):
+        ran = mac(*command, "--store", "")
+        assert ran.code == 2 and "the path of a folder must not be empty" in ran.err
+
+
 def test_vacuum(mac: Mac, stored: Path) -> None:
     assert mac("store", "rm", "prize.md", "--yes").code == 0
     ran = mac("store", "vacuum", "--dry-run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -15,6 +16,7 @@ import pytest
 from ...conftest import Ran
 
 Mac = Callable[..., Ran]
+ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -87,6 +89,21 @@ def test_a_file_that_is_no_export(mac: Mac, stored: Path, tmp_path: Path) -> Non
     ran = mac("store", "import", "cut.mac", *other)
     assert (ran.code, ran.out) == (1, "") and "cut.mac" in ran.err
     assert len(ran.err.splitlines()) <= 2
+
+
+def test_an_export_whose_reader_goes_away_ends_quietly(stored: Path) -> None:
+    code = "from maccli.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "store", "export", "-"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.read(6) == b"SQLite"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
 
 
 def test_an_export_that_fails_leaves_no_file(
