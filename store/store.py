@@ -483,7 +483,7 @@ class Store:
     def mark_stale(self, source: str, reason: str | None) -> bool:
         """Say why a document's file cannot be read any more (None: it can), in one transaction.
 
-        `put` and `rename` take that away. Returns whether there is such a document.
+        `put`, `extend` and `rename` take that away. Returns whether there is such a document.
         """
         reason = reason and shown(reason)
         old = self.document(source)

@@ -158,7 +158,7 @@ def count_more(
     )
     connection.execute(
         "UPDATE documents SET chunks = chunks + ?, tokens = tokens + ?, bytes = bytes + ?, "
-        "text_bytes = text_bytes + ?, updated_at = ? WHERE id = ?",
+        "text_bytes = text_bytes + ?, updated_at = ?, stale = NULL WHERE id = ?",
         (*sums, now(), document_id),
     )
 

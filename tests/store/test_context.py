@@ -98,7 +98,8 @@ def test_a_kept_chunk_takes_other_marks_and_keeps_its_context(filled):
 def test_what_extends_a_document_has_them_too(store):
     made = [chunk(n, f"part {n}", n, f"context {n}", MARKS) for n in range(2)]
     store.put("guide", content_hash="1", chunking="c1", chunks=made[:1], expected=2)
-    store.extend("guide", content_hash="1", chunks=made[1:])
+    store.mark_stale("guide", "is damaged")
+    assert store.extend("guide", content_hash="1", chunks=made[1:]).stale is None
     assert stored(store) == [("context 0", MARKS), ("context 1", MARKS)]
     assert list(problems_of(store)) == []
 
