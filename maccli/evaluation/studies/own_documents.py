@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from maccli import config
 from maccli.errors import MacError
 from maccli.evaluation.evaluation import Shared
 from maccli.evaluation.plan import Plan
 from maccli.reading import files, loaders
-from maccli.reading.encodings import Refused
+from maccli.reading.items import why_not
 from maccli.service.document import content_hash
 from models.evaluation.questions import METHOD, SOURCE, QuestionMaker
 from models.text.chunking import split
@@ -45,17 +46,15 @@ class OwnFiles:
         """
         texts: dict[str, str] = {}
         skipped: list[str] = []
-        for item in files.find(folders):
+        for item in files.find(folders, config.patterns("exclude")):
             if isinstance(item, files.Unusable):
                 skipped.append(f"{item.path}: {item.reason}")
                 continue
             name = files.displayed(item.source)
             try:
                 texts[name] = loaders.load(item.path).text
-            except Refused as error:
-                skipped.append(f"{name}: {error}")
-            except OSError as error:
-                skipped.append(f"{name}: {error.strerror or error}")
+            except Exception as error:  # whatever it is, the others are read all the same
+                skipped.append(f"{name}: {why_not(error)[0]}")
         if not texts:
             raise MacError(
                 f"There is nothing to read in {', '.join(folders)}.",
