@@ -5,64 +5,29 @@ modulation. This module knows nothing of tokenizers or tensors: the caller hands
 counts tokens. Everything here is linear in the length of the text, whatever the text is made of.
 """
 
-# ruff: noqa: RUF001 - the punctuation of other languages is meant as it stands
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
 
-VERSION = "sentence-1"
+from models.text.layout import Kind, Lists, blocks
+from models.text.sentences import HEADING, sentences, skip_space
+
+__all__ = ["VERSION", "Chunk", "CountTokens", "sentences", "split"]
+
+VERSION = "sentence-2"
 """Names these rules; stored with every document, so that a change of rules is noticed."""
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# Never the last word of a sentence (compared in lower case, without the final dot).
-_TITLES = _words(
-    "mr mrs ms mx messrs mme mlle dr prof rev hon gen col maj capt lt sgt cpl adm cmdr gov sen "
-    "rep pres supt st mt ft sr sra srta hr fr e.g i.e cf vs viz approx ca al resp incl excl esp "
-    "bzw z.b d.h u.a vgl"
-)
-# Not the last word where a number follows: "No. 5", "Jan. 3", "pp. 12-15".
-_BEFORE_NUMBER = _words(
-    "no nos nr p pp vol vols fig figs eq eqs sec sect ch art par para tab pt op ed eds est c "
-    "circa jan feb mar apr jun jul aug sep sept oct nov dec"
-)
-# May be the last word: they end a sentence when a word follows that usually begins one.
-_EITHER = _words(
-    "inc ltd co corp llc jr sr bros dept univ etc a.m p.m ave blvd rd assn jan feb mar apr jun "
-    "jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun"
-)
-_STARTERS = _words(
-    "the a an this that these those he she it they we i you his her its their our my in on at "
-    "by for from with after before when while where as if but and so however although though "
-    "since because there here what who why how one some many most all no both each other "
-    "another during under over then now not yet according also meanwhile moreover"
-)
-
-_OPENERS = "\"'“‘(«[*_"
-_CLOSERS = "\"'”’»)]}›*_"
-_STRUCTURE = re.compile(
-    rf"""
-    (?P<gap>(?<!\s)\s{{64,}}+)  # a wide hole in the text: nothing spans it
-    | (?P<heading>^[ ]{{0,3}}\#{{1,6}}[ \t][^\n]*+)  # Markdown heading: a sentence of its own
-    | (?P<blank>\n(?=[ \t\r\f\v]*+(?:\n|\#{{1,6}}[ \t])))  # then a blank line, a heading
-    | (?P<item>\n(?=[ \t]*+(?:[-*+•][ \t]|\d{{1,3}}[.)][ \t])))  # then a list item
-    | (?P<wide>[。！？｡؟۔।॥።։။។]++[」』”’）》〉]*+)  # need no space after them
-    | (?P<stop>[.!?…]++[{re.escape(_CLOSERS)}]*+)
-    """,
-    re.VERBOSE | re.MULTILINE,
-)
-_HEADING = re.compile(r"#{1,6}[ \t]")
+_WIDE = 64
+"""A chunk ends where so much space stands in the text."""
 _BLANK_LINE = re.compile(r"\n[ \t\r\f\v]*+\n")
-_SPACES = re.compile(r"\s*+")
 _UP_TO_LAST_SPACE = re.compile(r".*\s", re.DOTALL)
-_WORD = re.compile(r"\w+")
+_COLONS = ":\N{FULLWIDTH COLON}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,41 +41,28 @@ class Chunk:
     lead: str = ""  # the line that introduces the list in whose middle it begins
 
 
-@dataclass(frozen=True, slots=True)
+class _Begins(IntEnum):
+    """What begins with a unit."""
+
+    NOTHING = 0
+    PARAGRAPH = 1
+    PART = 2
+
+
+@dataclass(slots=True)
 class _Unit:
-    """The smallest thing packed: a sentence, or a piece of one that is too long for a chunk."""
+    """The smallest thing packed.
+
+    It is a sentence, a row or a block of code; or a piece of one that is too long for a chunk.
+    """
 
     start: int
     end: int
     tokens: int
-    paragraph: bool  # a paragraph begins here
-    heading: bool
-    torn: bool  # a wide gap stands before it: it must begin a chunk
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Return the spans (start, end) of the sentences of `text`, without the space around them.
-
-    A blank line, a Markdown heading and a list item end a sentence as a full stop does.
-    """
-    spans: list[tuple[int, int]] = []
-    start = 0
-
-    def close(end: int) -> None:
-        nonlocal start
-        begin = _skip_space(text, start, end)
-        if begin < end:
-            spans.append((begin, begin + len(text[begin:end].rstrip())))
-        start = end
-
-    for match in _STRUCTURE.finditer(text):
-        if match.lastgroup == "heading":
-            close(match.start())
-            close(match.end())
-        elif match.lastgroup != "stop" or _ends_sentence(text, match, start):
-            close(match.end())
-    close(len(text))
-    return spans
+    begins: _Begins = _Begins.NOTHING
+    lead: str = ""  # what introduces the list that it is in
+    introduces: bool = False  # what follows: no chunk should end with it
+    torn: bool = False  # a wide gap stands before it: it must begin a chunk
 
 
 def split(
@@ -118,9 +70,11 @@ def split(
 ) -> list[Chunk]:
     """Split `text` into chunks of at most `max_tokens` tokens, covering everything but space.
 
-    Whole sentences are packed greedily. A chunk that is at least half full rather ends at a
-    paragraph break than in the middle of the next paragraph. Only a sentence longer than
-    `max_tokens` is cut: between words, else anywhere; a single character is never cut, so only its
+    Whole sentences, rows of tables and blocks of code are packed greedily. A chunk that is at least
+    a quarter full rather ends where a part of the document does (a heading begins one, too) than in
+    the middle of the next part, one that is half full likewise with paragraphs. Headings, and lines
+    that introduce something, stay with what follows. Only what is longer than `max_tokens` is cut:
+    at line ends, else between words, else anywhere; a single character is never cut, so only its
     chunk can exceed `max_tokens`.
 
     Args:
@@ -136,7 +90,7 @@ def split(
     """
     if max_tokens < 1:
         raise ValueError(f"max_tokens must be at least 1, not {max_tokens}")
-    units = _units(text, count_tokens, max_tokens)
+    units = _units(text, count_tokens, max_tokens, breaks)
     pending = _pack(units, max_tokens)
     done: list[Chunk] = []
     # The counts of sentences do not add up exactly to that of their chunk: halve what is too long.
@@ -146,7 +100,7 @@ def split(
         too_long: list[list[_Unit]] = []
         for group, (start, end), tokens in zip(pending, spans, counts, strict=True):
             if tokens <= max_tokens or end - start == 1:
-                done.append(Chunk(start, end, text[start:end], tokens))
+                done.append(Chunk(start, end, text[start:end], tokens, group[0].lead))
             else:
                 too_long.extend(_halves(text, group))
         pending = too_long
@@ -154,106 +108,130 @@ def split(
     return done
 
 
-def _skip_space(text: str, start: int, end: int) -> int:
-    match = _SPACES.match(text, start, end)
-    return match.end() if match else start
-
-
-def _ends_sentence(text: str, match: re.Match[str], sentence_start: int) -> bool:
-    """Return whether the full stop, question or exclamation mark of `match` ends a sentence."""
-    end = match.end()
-    if end < len(text) and not text[end].isspace():
-        return False  # 3.5, example.com, "e.g.," and the like
-    following = _following_word(text, end)
-    marks = match.group().rstrip(_CLOSERS)
-    if marks != ".":
-        # "Stop!" he said; and then ... nothing
-        quoted = len(marks) < len(match.group()) or marks[-1] in ".…"
-        return not (quoted and following[:1].islower())
-    if len(marks) < len(match.group()) and following[:1].islower():
-        return False
-    # A window: no abbreviation is longer, and a "word" may be megabytes long.
-    before = text[max(sentence_start, match.start() - 24) : match.start()]
-    word = before.rsplit(None, 1)[-1].lstrip(_OPENERS) if before.strip() else ""
-    lower = word.lower()
-    begins_sentence = following.lower() in _STARTERS and following[:1].isupper()
-    if lower in _TITLES:
-        return False
-    if lower in _BEFORE_NUMBER and following[:1].isdigit():
-        return False
-    if len(word) == 1 and word.isalpha():
-        # An initial, but not "plan B." and not "Louis I." before a usual beginning of a sentence
-        return begins_sentence or (word.islower() and following[:1].isupper())
-    if lower in _EITHER or re.fullmatch(r"(?:\w\.)+\w", word):
-        return not following or begins_sentence
-    if word.isdigit() and len(word) <= 3:
-        # "1." at the beginning of a sentence numbers it
-        return bool(text[_skip_space(text, sentence_start, match.start()) : match.start()] != word)
-    return True
-
-
-def _following_word(text: str, position: int) -> str:
-    """Return the first word after `position` (at most 16 characters), opening quotes skipped."""
-    window = text[position : position + 64].lstrip().lstrip(_OPENERS)
-    match = _WORD.match(window)
-    return match.group()[:16] if match else ""
-
-
-def _units(text: str, count_tokens: CountTokens, max_tokens: int) -> list[_Unit]:
-    """Return the sentences of `text` with their tokens, cut into pieces where they are too long."""
-    spans: list[tuple[int, int]] = []
-    for start, end in sentences(text):
-        # Hardly a sentence of so many characters fits: cut it unseen, so that no tokenizer gets a
-        # megabyte at once. (Its pieces are packed together again, so nothing is lost if it does.)
-        if end - start > 8 * max_tokens:
-            spans.extend(_cut(text, start, end, max(1, max_tokens // 2)))
-        else:
-            spans.append((start, end))
-    counts = _count(text, spans, count_tokens)
-    while any(
-        n > max_tokens and end - start > 1 for (start, end), n in zip(spans, counts, strict=True)
-    ):
-        finer: list[tuple[int, int]] = []
-        for (start, end), tokens in zip(spans, counts, strict=True):
-            fits = tokens <= max_tokens or end - start == 1
-            size = min(max(1, max_tokens // 2), (end - start + 1) // 2)
-            finer.extend([(start, end)] if fits else _cut(text, start, end, size))
-        spans = finer
-        counts = _count(text, spans, count_tokens)
+def _units(
+    text: str, count_tokens: CountTokens, max_tokens: int, breaks: Sequence[int]
+) -> list[_Unit]:
+    """Return the units of `text`; each fits into a chunk if it can."""
     units: list[_Unit] = []
-    previous = 0
-    for (start, end), tokens in zip(spans, counts, strict=True):
-        heading = _HEADING.match(text, start) is not None
-        after_heading = bool(units) and units[-1].heading  # it belongs to its heading
-        blank = not after_heading and _BLANK_LINE.search(text, previous, start) is not None
-        units.append(_Unit(start, end, tokens, heading or blank, heading, start - previous >= 64))
-        previous = end
+    lists = Lists()
+    previous, ahead = 0, 0  # the end of the last unit, and the first of the breaks after it
+    before: Kind = "text"
+    for start, end, kind, tokens in _counted(text, count_tokens, max_tokens, breaks):
+        gap, unit = text[previous:start], text[start:end]
+        lead = lists.follow(gap if units else f"\n{gap}", unit, kind)
+        if lists.begins:
+            units[-1].introduces = True
+        heading = kind == "text" and HEADING.match(unit) is not None
+        part = heading
+        while ahead < len(breaks) and breaks[ahead] <= start:
+            part, ahead = True, ahead + 1
+        begins = _Begins.NOTHING
+        if not (units and units[-1].introduces):  # else it belongs to that
+            blank = _BLANK_LINE.search(gap) is not None
+            begins = _Begins.PART if part else _Begins(blank)
+        fence = kind == "code" and before != "code" and "\n" not in unit
+        introduces = heading or fence or unit[-1] in _COLONS
+        units.append(_Unit(start, end, tokens, begins, lead, introduces, len(gap) >= _WIDE))
+        previous, before = end, kind
     return units
 
 
-def _count(text: str, spans: list[tuple[int, int]], count_tokens: CountTokens) -> list[int]:
-    """Count the tokens of each span with the space before it: so it stands inside a chunk."""
-    if not spans:
-        return []
+def _spans(text: str, breaks: Sequence[int]) -> Iterator[tuple[int, int, Kind]]:
+    """Yield the sentences, rows and blocks of code of `text`; none goes on after a break."""
+    ahead = 0
+    for first, last, kind in blocks(text):
+        for start, end in sentences(text, first, last) if kind == "text" else [(first, last)]:
+            bounds = [start]
+            while ahead < len(breaks) and breaks[ahead] < end:
+                if breaks[ahead] > start:
+                    bounds.append(breaks[ahead])
+                ahead += 1
+            for part in pairwise([*bounds, end]):
+                begin, stop = _strip(text, *part)
+                if begin < stop:
+                    yield begin, stop, kind
+
+
+def _counted(
+    text: str, count_tokens: CountTokens, max_tokens: int, breaks: Sequence[int]
+) -> list[tuple[int, int, Kind, int]]:
+    """Return the spans of `text` with their tokens, cut into pieces where they are too long."""
+    # Hardly anything of so many characters fits: it is cut unseen, so that no tokenizer gets a
+    # megabyte at once. (The pieces are packed together again, so nothing is lost.)
+    spans: list[tuple[int, int, Kind, int | None]] = [
+        (*piece, kind, None)
+        for start, end, kind in _spans(text, breaks)
+        for piece in _bounded(text, start, end, max_tokens)
+    ]
+    while True:
+        counts = iter(count_tokens(_uncounted(text, spans)))
+        finer: list[tuple[int, int, Kind, int | None]] = []
+        done = True
+        for start, end, kind, known in spans:
+            tokens = next(counts) if known is None else known
+            if tokens <= max_tokens or end - start == 1:
+                finer.append((start, end, kind, tokens))
+                continue
+            done = False
+            size = min(max(1, max_tokens // 2), (end - start + 1) // 2)
+            pieces = _lines(text, start, end)
+            if len(pieces) == 1:
+                pieces = _cut(text, start, end, size)
+            finer.extend((*piece, kind, None) for piece in pieces)
+        spans = finer
+        if done:
+            return [(start, end, kind, tokens or 0) for start, end, kind, tokens in spans]
+
+
+def _uncounted(text: str, spans: Sequence[tuple[int, int, Kind, int | None]]) -> list[str]:
+    """Return what is to be counted, with the space before it: so it stands inside a chunk."""
     pieces: list[str] = []
-    previous = spans[0][0]
-    for start, end in spans:
-        pieces.append(text[start if start - previous >= 64 else previous : end])
+    previous = spans[0][0] if spans else 0
+    for start, end, _, known in spans:
+        if known is None:
+            pieces.append(text[start if start - previous >= _WIDE else previous : end])
         previous = end
-    return count_tokens(pieces)
+    return pieces
+
+
+def _bounded(text: str, start: int, end: int, max_tokens: int) -> list[tuple[int, int]]:
+    """Return pieces of text[start:end] that are no longer than what might fit; usually one."""
+    pieces = _lines(text, start, end) if end - start > 8 * max_tokens else [(start, end)]
+    return [
+        piece
+        for first, last in pieces
+        for piece in (
+            _cut(text, first, last, max(1, max_tokens // 2))
+            if last - first > 8 * max_tokens
+            else [(first, last)]
+        )
+    ]
+
+
+def _lines(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Return the lines of text[start:end], without the space around them."""
+    ends = [start + match.end() for match in re.finditer("\n", text[start:end])]
+    lines = [_strip(text, *line) for line in zip([start, *ends], [*ends, end], strict=True)]
+    return [line for line in lines if line[0] < line[1]]
+
+
+def _strip(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the span of text[start:end] without the space around it; it may be empty."""
+    start = skip_space(text, start, end)
+    return start, start + len(text[start:end].rstrip())
 
 
 def _cut(text: str, start: int, end: int, size: int) -> list[tuple[int, int]]:
     """Cut text[start:end] into pieces of at most `size` characters, between words if possible."""
     pieces: list[tuple[int, int]] = []
-    position = _skip_space(text, start, end)
+    position = skip_space(text, start, end)
     while position < end:
         stop = min(position + size, end)
         if stop < end and not text[stop].isspace():
             space = _UP_TO_LAST_SPACE.match(text, position, stop)
             stop = space.end() if space else stop
         pieces.append((position, position + len(text[position:stop].rstrip())))
-        position = _skip_space(text, stop, end)
+        position = skip_space(text, stop, end)
     return pieces
 
 
@@ -263,14 +241,11 @@ def _pack(units: list[_Unit], max_tokens: int) -> list[list[_Unit]]:
     group: list[_Unit] = []
     tokens = 0
     for unit in units:
-        if group and (unit.torn or tokens + unit.tokens > max_tokens):
-            at = len(group) if unit.torn or unit.paragraph else _best_break(group, max_tokens)
+        while group and (unit.torn or tokens + unit.tokens > max_tokens):
+            at = len(group) if unit.torn else _best_end(group, unit, max_tokens)
             groups.append(group[:at])
             group = group[at:]
             tokens = sum(u.tokens for u in group)
-            if group and tokens + unit.tokens > max_tokens:
-                groups.append(group)
-                group, tokens = [], 0
         group.append(unit)
         tokens += unit.tokens
     if group:
@@ -278,15 +253,22 @@ def _pack(units: list[_Unit], max_tokens: int) -> list[list[_Unit]]:
     return groups
 
 
-def _best_break(group: list[_Unit], max_tokens: int) -> int:
-    """Return where to end a full group: at its last paragraph break past half of `max_tokens`."""
+def _best_end(group: Sequence[_Unit], following: _Unit, max_tokens: int) -> int:
+    """Return how many units of a full group make a chunk, at least one."""
+    units = [*group, following]
     tokens = sum(unit.tokens for unit in group)
-    for at in range(len(group) - 1, 0, -1):
-        tokens -= group[at].tokens
-        if group[at].paragraph and 2 * tokens >= max_tokens:
+    paragraph = len(group) if following.begins else 0
+    for at in range(len(group), 0, -1):
+        if units[at].begins == _Begins.PART and 4 * tokens >= max_tokens:
             return at
+        if units[at].begins and 2 * tokens >= max_tokens:
+            paragraph = paragraph or at
+        tokens -= units[at - 1].tokens
+    at = paragraph or len(group)
     # Rather a shorter chunk than a heading without its text.
-    return len(group) - 1 if len(group) > 1 and group[-1].heading else len(group)
+    while at > 1 and group[at - 1].introduces:
+        at -= 1
+    return len(group) if group[at - 1].introduces else at
 
 
 def _halves(text: str, group: list[_Unit]) -> list[list[_Unit]]:
@@ -296,4 +278,4 @@ def _halves(text: str, group: list[_Unit]) -> list[list[_Unit]]:
         return [group[:middle], group[middle:]]
     unit = group[0]
     pieces = _cut(text, unit.start, unit.end, (unit.end - unit.start + 1) // 2)
-    return [[_Unit(start, end, 0, False, False, False)] for start, end in pieces]
+    return [[_Unit(start, end, 0, lead=unit.lead)] for start, end in pieces]

@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from models.text.chunking import Chunk, sentences, split
 
+LINES = ["```", "~~~~", "- a", "  - b:", "1. c", "a: b", "a: b; c: d.", "| a |", "a\tb"]
+LINES += ["x:", "# h", "", "", "A b. C d.", "---", "word " * 9]
+
 
 def words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
@@ -54,6 +57,8 @@ def shown(text: str) -> list[str]:
         ("hard\nwrapped line. next\none.", ["hard\nwrapped line.", "next\none."]),
         ("It ended in 1999. Then 2000 came.", ["It ended in 1999.", "Then 2000 came."]),
         ("first\r\n\r\nsecond", ["first", "second"]),
+        ("Rules:\n(a) one\nb) two\n– three", ["Rules:", "(a) one", "b) two", "– three"]),
+        ("Nach § 7 Abs. 3 gilt das. Ja.", ["Nach § 7 Abs. 3 gilt das.", "Ja."]),
         ("  \n\t ", []),
         ("", []),
     ],
@@ -136,10 +141,14 @@ def test_max_tokens_below_one_is_refused() -> None:
 
 
 @given(
-    st.text(alphabet="ab .!?\n#-1。\"'", max_size=200) | st.text(max_size=60), st.integers(1, 30)
+    st.text(alphabet="ab .!?\n#-1。\"'", max_size=200)
+    | st.lists(st.sampled_from(LINES), max_size=20).map("\n".join)
+    | st.text(max_size=60),
+    st.integers(1, 30),
+    st.lists(st.integers(0, 200), max_size=5).map(sorted),
 )
-def test_chunks_cover_the_text_in_order(text: str, max_tokens: int) -> None:
-    chunks = split(text, octets, max_tokens)
+def test_chunks_cover_the_text_in_order(text: str, max_tokens: int, breaks: list[int]) -> None:
+    chunks = split(text, octets, max_tokens, breaks)
     position = 0
     for chunk in chunks:
         assert chunk.text == text[chunk.start : chunk.end] == chunk.text.strip() != ""
@@ -150,7 +159,12 @@ def test_chunks_cover_the_text_in_order(text: str, max_tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["x", "word ", ".", ". ", " ", "\n", "a.", "# ", "。", "\n \n", "Mr. ", '."']
+    "unit",
+    [
+        *["x", "word ", ".", ". ", " ", "\n", "a.", "# ", "。", "\n \n", "Mr. ", '."'],
+        *["```\n", "````\n```\n", "~~~\n\n", "- a\n", "a: b\n", "| a |\n", "a\tb\n", "a:\n"],
+        *["; ", "a: b; ", "a\n---\n\n", "\t- a\n\n", "```\na\n```\n"],
+    ],
 )
 def test_work_is_linear(unit: str) -> None:
     """Twenty times the text means about twenty times the executed lines and counted characters."""
