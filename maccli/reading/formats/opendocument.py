@@ -19,6 +19,7 @@ from maccli.reading.parts.blocks import (
     in_one_line,
     table,
     write,
+    write_edges,
 )
 from maccli.reading.parts.odf import DRAW, OFFICE, SHOW, STYLE, SVG, TABLE, TEXT
 from maccli.reading.parts.package import DC, Package, integer, protected, usable_title
@@ -84,7 +85,7 @@ class _Reader:
                     kind = edge.tag.removeprefix(STYLE).partition("-")[0]
                     if kind in edges:
                         edges[kind][in_one_line(self._blocks(edge))] = None
-        self._write_edges(edges["header"])
+        write_edges(draft, edges["header"])
         parents = (
             *(f"{OFFICE}automatic-styles", f"{OFFICE}text", f"{OFFICE}drawing"),
             *(f"{OFFICE}presentation", f"{TABLE}table"),
@@ -108,15 +109,10 @@ class _Reader:
             else:
                 write(draft, self._block(element))
         self._end(sheet)
-        self._write_edges(edges["footer"])
+        write_edges(draft, edges["footer"])
         for number, note in enumerate(self._notes, start=1):
             draft.paragraph(f"Note {number}: {note}")
         draft.title = self._meta() or first_heading(draft)
-
-    def _write_edges(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            if any(map(str.isalpha, line)):  # not a page's number alone
-                self._draft.paragraph(line)
 
     def _end(self, sheet: odf.Sheet | None) -> None:
         if sheet is not None:

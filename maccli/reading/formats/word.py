@@ -22,6 +22,7 @@ from maccli.reading.parts.blocks import (
     in_one_line,
     table,
     write,
+    write_edges,
 )
 from maccli.reading.parts.drawing import ALTERNATIVES, MATH, A
 from maccli.reading.parts.numbering import Numbering, Styles, W, is_on, value
@@ -118,9 +119,7 @@ class _Reader:
             self._relations = self._package.relations(part)
             lines[in_one_line(self._blocks(root))] = None
         self._relations = main
-        for line in lines:
-            if any(map(str.isalpha, line)):  # not a page's number alone
-                self._draft.paragraph(line)
+        write_edges(self._draft, lines)
 
     def _write_notes(self) -> None:
         written = 0

@@ -60,6 +60,13 @@ def write(draft: Draft, blocks: Iterable[Block]) -> None:
             draft.paragraph(block.text)
 
 
+def write_edges(draft: Draft, lines: Iterable[str]) -> None:
+    """Add the lines of headers or footers to a draft, but for numbers of pages alone."""
+    for line in lines:
+        if any(map(str.isalpha, line)):
+            draft.paragraph(line)
+
+
 def checked(draft: Draft, pictures: bool = False) -> Draft:
     """Return a draft that has text.
 

@@ -50,10 +50,8 @@ class Styles:
             own: the paragraph's own properties.
         """
         for properties, name in self._chain(style, own):
-            if name.lower() in _TITLES:
-                return 0
-            if named := _HEADING.fullmatch(name):
-                return int(named[2])
+            if (named := heading_level(name)) is not None:
+                return named
             outline = value(properties, "outlineLvl")
             if outline:
                 level = integer(outline, _LEVELS)
@@ -156,6 +154,12 @@ class Numbering:
                         value(level, "lvlText"),
                     )
         return kind if item is not None else "", levels
+
+
+def heading_level(style: str) -> int | None:
+    """Return the level of the headings of a style, 0 for the document's title; None for text."""
+    found = _HEADING.fullmatch(style.strip())
+    return int(found[2]) if found else 0 if style.strip().lower() in _TITLES else None
 
 
 def value(element: Element | None, tag: str) -> str:
