@@ -151,7 +151,7 @@ class Draft:
 
         for index, row in enumerate(cells):
             names = cells[top] if top is not None and index > top else []
-            line = row_line(names, row) if index != top else ""
+            line = row_line(names, row) if index != top else names_line(row, cells[index + 1 :])
             if not line:
                 close()
                 continue
@@ -223,11 +223,11 @@ def header_row(rows: Sequence[Sequence[str]], header: bool | None = None) -> int
     Args:
         rows: the cells, each on one line.
         header: whether there is such a row; None finds it out: names are words, all different, and
-            none comes again in the column below. A title alone in a row above is passed over.
+            none comes again in the column below. Titles, alone in a row above, are passed over.
     """
     filled = [index for index, row in enumerate(rows) if any(row)]
-    while len(filled) > 2 and _width(rows[filled[0]]) == 1 < _width(rows[filled[1]]):
-        filled.pop(0)
+    wide = next((at for at, index in enumerate(filled) if sum(map(bool, rows[index])) > 1), 0)
+    filled = filled[wide:] if len(filled) > wide + 1 else filled  # titles stand above
     if len(filled) < 2 or header is False:
         return None
     if header:
@@ -247,10 +247,6 @@ def header_row(rows: Sequence[Sequence[str]], header: bool | None = None) -> int
     return filled[0] if distinct or (clear and len(names) > 1) else None
 
 
-def _width(row: Sequence[str]) -> int:
-    return sum(map(bool, row))
-
-
 def row_line(names: Sequence[str], cells: Sequence[str]) -> str:
     """Return a row as a line that can be read alone: "Team: Maple Leafs; Location: TOR"."""
     if not names and len(cells) == 2 and all(cells):
@@ -263,7 +259,14 @@ def row_line(names: Sequence[str], cells: Sequence[str]) -> str:
     return "; ".join(named)
 
 
+def names_line(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return the row of names as a line, if one of them stands in no row; "" if all do."""
+    used = {column for row in rows for column, cell in enumerate(row) if cell}
+    unused = any(name and column not in used for column, name in enumerate(names))
+    return "; ".join(filter(None, names)) if unused else ""
+
+
 def _is_data(cell: str) -> bool:
     """Return whether a cell holds a number, an amount or a date rather than a name."""
     digits = sum(character.isdigit() for character in cell)
-    return 2 * digits >= len(cell) and _AMOUNT.match(cell) is not None
+    return 2 * digits >= len(cell.strip("€$£¥% ")) and _AMOUNT.match(cell) is not None

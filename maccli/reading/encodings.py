@@ -33,6 +33,7 @@ _CODECS = {
     "utf-16le": "utf-16-le",
 }
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_PYTHONS = frozenset({"ascii", "us-ascii", "utf-16"})  # to browsers cp1252 and utf-16-le
 _NO_TEXT = frozenset({"undefined", "idna", "punycode"})  # Python's, but of no file
 
 
@@ -123,10 +124,13 @@ def _decode(data: bytes, encoding: str | None, markup: bool) -> Decoded:
 
 
 def _as_told(data: bytes, label: str) -> Decoded:
-    """Decode as the user says; ASCII is no other name of cp1252 then."""
+    """Decode as the user says, by the names of browsers and of Python."""
     try:
-        browsers = None if label.lower() in {"ascii", "us-ascii"} else codec_of(label)
-        name = browsers or codecs.lookup(label).name
+        if label.lower() in _PYTHONS:
+            name = codecs.lookup(label).name
+        else:
+            name = codec_of(label) or codecs.lookup(label).name
+            name = codec_of(name) or name  # "latin-1" is a name that only Python knows
         if name in _NO_TEXT:
             raise LookupError(name)
         text = data.decode(name, "browser" if name.startswith("cp125") else "strict")
@@ -145,7 +149,8 @@ def _declared(data: bytes, markup: bool) -> str | None:
         found = next(filter(None, (pattern.search(head) for pattern in _DECLARED)), None)
     else:
         found = _CODING.search(head)
-    return codec_of(found[1].decode("ascii", "replace")) if found else None
+    name = codec_of(found[1].decode("ascii", "replace")) if found else None
+    return None if name and name.startswith("utf") else name  # that has been tried
 
 
 def _refuse_control(data: bytes) -> None:
@@ -187,7 +192,8 @@ def _guess(data: bytes) -> Decoded:
 def _guessed(data: bytes, name: str) -> Decoded:
     text = data.decode(name, "browser" if name.startswith("cp125") else "strict")
     odd = sum("\x80" <= character < "\xa0" for character in text[: guessing.SAMPLE])
-    if odd * 20 > len(text):
+    tiny = len(data) < 4 and not any(byte < 0x80 for byte in data)
+    if odd * 20 > len(text) or tiny:
         raise Binary("is a binary file, or in an encoding that cannot be told (try --encoding)")
     name = codecs.lookup(name).name
     return Decoded(text, name, [f"is not UTF-8; read as {name} (else use --encoding)"])

@@ -74,9 +74,10 @@ def _codec(name: str) -> str:
     """Return the codec that reads an encoding and what is often taken for it; "ascii" if none."""
     try:
         name = codecs.lookup(name).name
-    except LookupError:
+        ascii_inside = b"a b\n".decode(name) == "a b\n"
+    except (LookupError, UnicodeDecodeError):
         return "ascii"
-    return _MORE.get(name, name)
+    return _MORE.get(name, name) if ascii_inside else "ascii"  # no file comes from a mainframe
 
 
 def _latin(sample: bytes, detected: str) -> list[str]:
@@ -86,8 +87,8 @@ def _latin(sample: bytes, detected: str) -> list[str]:
     """
     high = len(sample) - len(sample.translate(None, _HIGH))
     low = len(sample) - len(sample.translate(None, _ASCII_LETTERS))
-    if high > 0.35 * (high + low):
-        return []  # letters of such languages are ASCII for the most part
+    if high > 0.35 * (high + low) and high + low > 16:
+        return []  # the letters of such languages are ASCII for the most part
     shares: dict[str, float] = {}
     for names, signs, alphabets in _ALPHABETS:
         for name in names:

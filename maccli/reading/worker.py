@@ -190,6 +190,7 @@ if hasattr(os, "register_at_fork"):
 
 def main(target: str) -> None:
     """Read files, until there are no more: the other side of `Worker`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)

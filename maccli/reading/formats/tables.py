@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
-from maccli.reading.draft import Draft, header_row, one_line, row_line
+from maccli.reading.draft import Draft, header_row, names_line, one_line, row_line
 from maccli.reading.formats import markup
 from maccli.reading.formats.embedded import without_data
 from store.marks import Mark
@@ -72,11 +72,12 @@ def _csv(text: str, suffix: str) -> Iterator[tuple[int, str]]:
     names = top[header] if header is not None else []
     prefixes = [f"{name}: " if name else "" for name in names]
     for index, row in enumerate(top):
-        if index != header:
-            above = header is None or index < header
-            line = row_line([] if above else names, row)
-            if line:
-                yield index + 1, line
+        if index == header:
+            line = names_line(row, top[index + 1 :])
+        else:
+            line = row_line([] if header is None or index < header else names, row)
+        if line:
+            yield index + 1, line
     for number, row in enumerate(rows, len(top) + 1):
         if len(row) > len(prefixes):
             prefixes += [""] * (len(row) - len(prefixes))
