@@ -47,7 +47,7 @@ class LazyModulations:
 
     def __init__(self, model: AnyMemory) -> None:
         self._model = model
-        self._amortized: dict[str, StoredModulation] = {}
+        self._amortized: dict[tuple[str, str], StoredModulation] = {}
         self.seconds = 0.0
 
     def embed(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
@@ -61,13 +61,14 @@ class LazyModulations:
         Raises:
             StoreError: the store cannot be read, or a chunk is not in it.
         """
-        texts = [row.text for row in store.chunk_rows(ids)]
-        if new := [text for text in dict.fromkeys(texts) if text not in self._amortized]:
+        wanted = [(row.text, row.context) for row in store.chunk_rows(ids)]
+        if new := [each for each in dict.fromkeys(wanted) if each not in self._amortized]:
             begun = time.perf_counter()
-            for text, m in zip(new, self._model.amortize(new), strict=True):
-                self._amortized[text] = StoredModulation(m.latents, m.scales)
+            texts, contexts = zip(*new, strict=True)
+            for each, m in zip(new, self._model.amortize(texts, contexts), strict=True):
+                self._amortized[each] = StoredModulation(m.latents, m.scales)
             self.seconds += time.perf_counter() - begun
-        return [self._amortized[text] for text in texts]
+        return [self._amortized[each] for each in wanted]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +223,7 @@ class EvaluationStore:
         begun = time.perf_counter()
         for ids, _ in self.store.keys(_EMBEDDED):
             rows = self.store.chunk_rows(ids.tolist())
-            self.model.encoder.encode([row.text for row in rows])
+            self.model.keys([row.text for row in rows], [row.context for row in rows])
             progress.advance(len(rows))
         return time.perf_counter() - begun
 

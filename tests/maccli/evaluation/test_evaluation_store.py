@@ -45,7 +45,12 @@ def selected(
 def test_filling_again_amortizes_only_what_is_new(filled: EvaluationStore) -> None:
     seen: list[str] = []
     real = filled.model.amortize
-    filled.model.amortize = lambda texts: seen.extend(texts) or real(texts)  # type: ignore
+
+    def amortize(texts: Any, contexts: Any = ()) -> Any:
+        seen.extend(texts)
+        return real(texts, contexts)
+
+    filled.model.amortize = amortize  # type: ignore[method-assign]
     spent = filled.fill({**TEXTS, "d1": "Another text.", "new": "A new text."})
     assert sorted(seen) == ["A new text.", "Another text."]
     assert (spent.documents, list(filled.chunks_of)) == (2, [*TEXTS, "new"])

@@ -63,8 +63,8 @@ def test_answers_are_those_of_a_store_that_was_amortized_whole(stores: Any, name
     for store in stores:
         amortized: list[str] = []
         real = store.model.amortize
-        store.model.amortize = lambda texts, seen=amortized, do=real: (
-            seen.extend(texts) or do(texts)
+        store.model.amortize = lambda texts, contexts=(), seen=amortized, do=real: (
+            seen.extend(texts) or do(texts, contexts)
         )
         store.fill(TEXTS)
 
