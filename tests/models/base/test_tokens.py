@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.base.tokens import TextTokenizer, readable
+from models.memory.stream import GeneratedAnswer
 from models.paper.reading import TokenReader
 from models.weights.pinned import DEFAULT_ENCODER, DEFAULT_LM
 from models.weights.resolve import resolve
@@ -123,6 +125,17 @@ def test_a_question_is_a_message_in_the_chat_template(lm: BaseLM) -> None:
     message = [{"role": "user", "content": "Who?"}]
     expected = tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)
     assert lm.text.chat("Who?") == expected["input_ids"]
+
+
+def test_an_answer_ends_at_the_end_token_and_not_at_its_text(
+    lm: BaseLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = lm.tokenize(["It says <|im_end|>, and more."])[0]
+    steps = iter([*([token] for token in said), [lm.eos_id], [said[0]]])
+    monkeypatch.setattr("models.base.decode._steps", lambda *_: steps)
+    answer = GeneratedAnswer(lm, said, 50, nullcontext(), ())
+    assert "".join(answer) == "It says <|im_end|>, and more."
+    assert next(steps) == [said[0]]
 
 
 @pytest.mark.real
