@@ -90,7 +90,12 @@ def load(item: FileItem | Piped | Page, encoding: str | None) -> tuple[str, Load
     from maccli.reading import web  # which needs some time to import
 
     page = web.fetch(item.url)
-    return page.url, loaders.from_bytes(page.data, page.name, encoding or page.encoding)
+    try:
+        return page.url, loaders.from_bytes(page.data, page.name, encoding or page.encoding)
+    except Refused:
+        if encoding is not None or page.encoding is None:
+            raise
+    return page.url, loaders.from_bytes(page.data, page.name)  # the server was wrong
 
 
 def why_not(error: Exception) -> tuple[str, str | None]:

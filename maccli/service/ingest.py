@@ -140,6 +140,9 @@ class _Ingest:
                 source, loaded = load(item, self._settings.encoding)
             except Exception as error:  # whatever it is, the others are read all the same
                 reason, trace = why_not(error)
+                if isinstance(item, Page):  # that it cannot be fetched does not make it another one
+                    self._end(Outcome(source, "failed", reason, trace=trace))
+                    continue
                 empty = isinstance(error, Empty)
                 self._refuse(source, reason, item.size, walked=walked, empty=empty, trace=trace)
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,6 +157,10 @@ def load_model(
     path: Path, *, device: str, progress: Transfer | None, tell: Tell | None
 ) -> LoadedModel:
     """Load a checkpoint of any stack; see `models.stacks.load_model`."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:  # it was removed; transformers looks at it when it is imported
+        os.chdir(path)
     from models import stacks
 
     silence_libraries()

@@ -418,3 +418,14 @@ def test_a_current_folder_that_was_removed(
     assert mac("store", "ls", "--store", "x").err.startswith(
         "Error: The current folder does not exist any more.\n"
     )
+
+
+def test_libraries_find_a_current_folder_if_it_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.stacks.load_model", lambda *_, **__: os.getcwd())
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    found: object = session.load_model(tmp_path, device="cpu", progress=None, tell=None)
+    assert found == str(tmp_path)

@@ -300,6 +300,21 @@ def test_a_page_is_a_document_by_its_final_url(
     web[URL] = Fetched(b"<p>Other text.", "new.html", FINAL)
     assert mac("ingest", URL, "--name", "page").out.startswith("1 document: 1 added.")
     assert mac("ingest", URL).out.startswith("1 document: 1 updated.")
+    web.clear()
+    ran = mac("ingest", FINAL)
+    assert (ran.code, ran.err) == (1, f"Error: {FINAL}: cannot be fetched: 404 Not Found\n")
+    assert mac("store", "show", FINAL, "--json").json["stale"] is None
+
+
+def test_a_server_that_is_wrong_about_the_encoding(
+    mac: Mac, memory: FakeMemory, web: dict[str, Fetched]
+) -> None:
+    web[URL] = Fetched("<p>Öl für Köln".encode("cp1252"), "new.html", FINAL, encoding="utf-8")
+    assert mac("ingest", URL).code == 0
+    assert mac("store", "show", FINAL, "--json").json["pieces"][0]["text"] == "Öl für Köln"
+    ran = mac("ingest", URL, "--encoding", "utf-8")
+    assert ran.code == 1
+    assert ran.err.startswith(f"Error: {URL}: ") and ran.err.count("\n") == 1
 
 
 def test_a_dry_run_fetches_nothing(mac: Mac, memory: FakeMemory, web: dict[str, Fetched]) -> None:
