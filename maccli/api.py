@@ -201,9 +201,9 @@ class Mac:
                 progress=progress,
                 tell=on_outcome,
             )
-        items = items_of(names, name, exclude)
-        if name == "":
+        if name is not None and not name.strip():
             raise MacError("A name must not be empty.", exit_code=USAGE)
+        items = items_of(names, name, exclude)
         if name is not None and len(items) != 1:
             raise MacError(f"A name is for one document, not for {len(items)}.", exit_code=USAGE)
         on_size(sum(item.size for item in items))

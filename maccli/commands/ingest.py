@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 @click.option("--sync", is_flag=True, help="Follow folders: remove what is gone from them, too.")
 @click.option("--watch", is_flag=True, help="Sync again after every change, until Ctrl-C.")
 @click.option(
-    "-r", "--recursive", is_flag=True, expose_value=False, help="Nothing: folders are taken whole."
+    "-r",
+    "--recursive",
+    is_flag=True,
+    expose_value=False,
+    help="For habit: folders are always taken whole.",
 )
 @click.option(
     "--exclude",

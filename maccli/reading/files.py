@@ -61,10 +61,10 @@ class Unusable:
 def find(paths: Sequence[str], exclude: Sequence[str] = ()) -> list[FileItem | Unusable]:
     """Return the files that `paths` (files, globs, folders) mean, each once, in a stable order.
 
-    A folder is taken with everything in it, a glob with all that fits. A path that exists is taken
-    as it is, even if it looks like a glob. Unless they are named themselves, hidden files and
-    folders and those of version control are skipped, and what `Ignoring` leaves out. Nothing is
-    read.
+    A folder is taken with everything in it, a glob with all that fits; a link to a folder elsewhere
+    is only told of. A path that exists is taken as it is, even if it looks like a glob. Unless they
+    are named themselves, hidden files and folders and those of version control are skipped, and
+    what `Ignoring` leaves out. Nothing is read.
 
     Args:
         paths: what the user named.
@@ -207,6 +207,11 @@ def _walk(folder: str, rules: Ignoring | None = None) -> Iterator[FileItem | Unu
     failures: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=failures.append):
         folders[:] = sorted(name for name in folders if _is_met(parent, name, rules, folder=True))
+        for path in (os.path.join(parent, name) for name in folders):
+            if os.path.islink(path) and not is_below(os.path.realpath(path) + os.sep, folder):
+                yield Unusable(
+                    printable(path), "links to a folder; name it to take it", walked=True
+                )
         for name in sorted(names):
             if _is_met(parent, name, rules):
                 yield _look(os.path.join(parent, name), walked=True)

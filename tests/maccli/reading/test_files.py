@@ -191,6 +191,18 @@ def test_a_link_that_leads_out_of_the_folder_is_a_document_of_it(tree: Path) -> 
     ]
 
 
+def test_a_link_to_a_folder_elsewhere_is_named(tree: Path) -> None:
+    (tree / "elsewhere").mkdir()
+    (tree / "elsewhere" / "x.txt").write_text("x")
+    (tree / "docs" / "sub" / "more").symlink_to(tree / "elsewhere", target_is_directory=True)
+    (unusable,) = [item for item in find(["docs"]) if isinstance(item, Unusable)]
+    assert unusable == Unusable(
+        f"{tree}/docs/sub/more", "links to a folder; name it to take it", walked=True
+    )
+    assert names(find(["docs/sub/more"])) == ["elsewhere/x.txt"]
+    assert [i for i in find(["docs"], ["more"]) if isinstance(i, Unusable)] == []
+
+
 def test_hard_links_are_two_documents(tree: Path) -> None:
     os.link(tree / "docs" / "b.txt", tree / "docs" / "sub" / "b.txt")
     assert len(find(["docs"])) == 5
