@@ -1,0 +1,1 @@
+"""What stands on the pages of a PDF: its words, lines, paragraphs, form fields and notes."""
