@@ -21,6 +21,7 @@ from maccli.reading.parts.blocks import (
     write,
     write_edges,
 )
+from maccli.reading.parts.grid import Room
 from maccli.reading.parts.odf import DRAW, OFFICE, SHOW, STYLE, SVG, TABLE, TEXT
 from maccli.reading.parts.package import DC, Package, integer, protected, usable_title
 
@@ -91,6 +92,7 @@ class _Reader:
             *(f"{OFFICE}presentation", f"{TABLE}table"),
         )
         sheet: odf.Sheet | None = None
+        room = Room()
         pages = 0
         for parent, element in self._package.children("content.xml", *parents):
             if parent.tag == f"{OFFICE}automatic-styles":
@@ -99,7 +101,7 @@ class _Reader:
             elif parent.tag == f"{TABLE}table":  # in a spreadsheet; others are children of a text
                 if sheet is None or sheet.element is not parent:
                     self._end(sheet)
-                    sheet = odf.Sheet(parent, lambda child: self._blocks((child,)))
+                    sheet = odf.Sheet(parent, room, lambda child: self._blocks((child,)))
                 sheet.add(element)
             elif element.tag == f"{DRAW}page":
                 pages += 1

@@ -12,7 +12,7 @@ from maccli.reading.encodings import Refused
 from maccli.reading.formats import opendocument
 from maccli.reading.parts.blocks import checked
 from maccli.reading.parts.drawing import REL, A
-from maccli.reading.parts.grid import MAX_CHARACTERS, in_words, write_sheet
+from maccli.reading.parts.grid import Room, in_words, no_room, write_sheet
 from maccli.reading.parts.package import OLE, Package, integer, ole_refusal, protected
 
 if TYPE_CHECKING:
@@ -61,13 +61,14 @@ def read(data: bytes, name: str) -> Draft:
     except Exception as error:  # a damaged file can raise nearly anything in there
         raise Refused(_in_short(error)) from error
     parts = _parts(package) if package else {}
+    room = Room()
     for title in book.sheet_names:
         part = parts.get(title, "")
         try:
             xml = package.read(part) if package and part.endswith(".xml") else b""
             if reason := _spread(xml):
                 raise Refused(reason)
-            rows, first = _rows(book.get_sheet_by_name(title), draft)
+            rows, first = _rows(book.get_sheet_by_name(title), draft, room)
             aside = list(_aside(package, part)) if package and part else []
         except Exception as error:  # as above
             draft.remarks.append(f'sheet "{title}" is left out: it {_in_short(error)}')
@@ -81,20 +82,17 @@ def read(data: bytes, name: str) -> Draft:
     return checked(draft)
 
 
-def _rows(sheet: CalamineSheet, draft: Draft) -> tuple[list[list[str]], int]:
+def _rows(sheet: CalamineSheet, draft: Draft, room: Room) -> tuple[list[list[str]], int]:
     """Return the cells of a sheet, from the first row that has any, and that row's number."""
     rows: list[list[str]] = []
-    size, start = 0, sheet.start or (0, 0)
+    start = sheet.start or (0, 0)
+    room.begin()
     for index, values in enumerate(sheet.iter_rows()):
         if index < start[0]:
             continue
         row = [value if isinstance(value, str) else in_words(value) for value in values]
-        size += sum(map(len, row))
-        if size > MAX_CHARACTERS:
-            draft.remarks.append(
-                f'sheet "{sheet.name}" is left out from row {index + 1} on: it holds more than '
-                f"{MAX_CHARACTERS // 10**6} million characters"
-            )
+        if not room.take(row):
+            draft.remarks.append(no_room(sheet.name, index + 1))
             break
         rows.append(row if any(row) else [])
     left_to_fill = _MAX_FILLED

@@ -10,9 +10,39 @@ from maccli.reading.draft import Draft, header_row
 MAX_CHARACTERS = 50_000_000
 """Rows beyond so much text are left out: one document of that size takes hours to ingest."""
 
+_HEAD = 10  # rows among which the longest is taken for the names of the columns
 _MAX_GAP = 100  # empty rows within a table
 Row = Sequence[str]
 Value = int | float | str | bool | datetime.time | datetime.date | datetime.timedelta
+
+
+class Room:
+    """The room for text that is left in a document."""
+
+    def __init__(self) -> None:
+        self._left = MAX_CHARACTERS
+        self._names = self._rows = 0
+
+    def begin(self) -> None:
+        """Begin a sheet."""
+        self._names = self._rows = 0
+
+    def take(self, row: Row, times: int = 1) -> bool:
+        """Take the room of a row that stands there so often; False if there is not so much left."""
+        size = sum(len(cell) + 2 for cell in row if cell)
+        self._rows += 1
+        if self._rows <= _HEAD:
+            self._names = max(self._names, size)
+        self._left -= (size + self._names) * times
+        return self._left >= 0
+
+
+def no_room(name: str, row: int) -> str:
+    """Return the remark on a sheet that is left out from a row on."""
+    return (
+        f'sheet "{name}" is left out from row {row} on: a document of more than '
+        f"{MAX_CHARACTERS // 10**6} million characters is too much"
+    )
 
 
 def write_sheet(draft: Draft, name: str, rows: Sequence[Row], first: int) -> None:

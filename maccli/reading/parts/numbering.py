@@ -12,6 +12,7 @@ from maccli.reading.parts.package import integer
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _VAL = f"{W}val"
 _LEVELS = 9
+_MAX_CHAIN = 30
 _HEADING = re.compile(
     # The names of the style in the languages of Word; its id is made of the name's letters.
     r"(heading|berschrift|überschrift|titre|ttulo|título|titolo|kop|rubrik|overskrift|otsikko"
@@ -78,12 +79,11 @@ class Styles:
     def _chain(self, style: str, own: Element | None) -> Iterator[tuple[Element | None, str]]:
         """Yield a paragraph's properties, its style's, and those of the styles this is based on."""
         yield own, ""
-        seen = set[str]()
-        while style and style not in seen:
-            seen.add(style)
+        for _ in range(_MAX_CHAIN):  # styles can be based on each other in a circle
             found = self._styles.get(style)
             if found is None:
-                yield None, style
+                if style:
+                    yield None, style
                 return
             yield found.find(f"{W}pPr"), value(found, "name")
             style = value(found, "basedOn")

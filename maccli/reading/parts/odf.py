@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from maccli.reading.draft import Draft, one_line
 from maccli.reading.parts.blocks import Block, in_one_line
-from maccli.reading.parts.grid import MAX_CHARACTERS, in_words, write_sheet
+from maccli.reading.parts.grid import Room, in_words, no_room, write_sheet
 from maccli.reading.parts.numbering import in_format
 from maccli.reading.parts.package import integer
 
@@ -43,19 +43,24 @@ class Sheet:
         aside: comments and shapes, to stand after the rows.
     """
 
-    def __init__(self, element: Element, blocks: Callable[[Element], list[Block]]) -> None:
+    def __init__(
+        self, element: Element, room: Room, blocks: Callable[[Element], list[Block]]
+    ) -> None:
         """Begin a sheet.
 
         Args:
             element: the table.
+            room: in the document.
             blocks: reads what is in an element.
         """
         self.element = element
         self.aside: list[Block] = []
+        room.begin()
         self._blocks = blocks
         self._name = element.get(f"{TABLE}name", "")
         self._rows: list[list[str]] = []
-        self._blank = self._size = 0
+        self._room = room
+        self._blank = 0
         self._full = 0  # the first row that is left out
 
     def add(self, element: Element) -> None:
@@ -69,8 +74,7 @@ class Sheet:
             if not any(cells):
                 self._blank += again
                 continue
-            self._size += sum(map(len, cells)) * again
-            if self._size > MAX_CHARACTERS or number + again > _MAX_ROWS:
+            if self._full or not self._room.take(cells, again) or number + again > _MAX_ROWS:
                 self._full = self._full or number
             else:
                 self._rows += [[]] * self._blank + [cells] * again
@@ -80,10 +84,7 @@ class Sheet:
         """Add the sheet to a draft."""
         write_sheet(draft, self._name, self._rows, 1)
         if self._full:
-            draft.remarks.append(
-                f'sheet "{self._name}" is left out from row {self._full} on: it holds more than '
-                f"{MAX_CHARACTERS // 10**6} million characters"
-            )
+            draft.remarks.append(no_room(self._name, self._full))
 
     def _cells(self, row: Element, number: int) -> list[str]:
         texts: list[str] = []

@@ -222,10 +222,14 @@ def test_very_many_empty_rows_cost_nothing():
 
 
 def test_rows_beyond_the_limit_are_left_out_and_said_so(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sheets, "MAX_CHARACTERS", 30)
-    draft = read(*[[f"row {number}", number] for number in range(10, 20)])
-    assert draft.text.splitlines()[-1] == "row 12: 12"
-    assert "from row 4 on" in draft.remarks[0]
+    monkeypatch.setattr(grid, "MAX_CHARACTERS", 75)
+    page = rows(*[[f"row {number}", number] for number in range(10, 20)])
+    draft = sheets.read(xlsx({"One": page, "Two": page}), "a.xlsx")
+    assert draft.text.splitlines()[-1] == "row 12: 12"  # a row takes 12, and as much for names
+    assert [remark.partition(":")[0] for remark in draft.remarks] == [
+        'sheet "One" is left out from row 4 on',
+        'sheet "Two" is left out from row 1 on',
+    ]
 
 
 def test_what_is_no_workbook_is_refused_by_name():
