@@ -1,0 +1,1 @@
+"""What a mail says: its headers, texts, quotations and invitations."""
