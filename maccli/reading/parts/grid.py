@@ -10,7 +10,6 @@ from maccli.reading.draft import Draft, header_row
 MAX_CHARACTERS = 50_000_000
 """Rows beyond so much text are left out: one document of that size takes hours to ingest."""
 
-_HEAD = 10  # rows among which the longest is taken for the names of the columns
 _MAX_GAP = 100  # empty rows within a table
 Row = Sequence[str]
 Value = int | float | str | bool | datetime.time | datetime.date | datetime.timedelta
@@ -21,18 +20,17 @@ class Room:
 
     def __init__(self) -> None:
         self._left = MAX_CHARACTERS
-        self._names = self._rows = 0
+        self._names = 0
 
     def begin(self) -> None:
         """Begin a sheet."""
-        self._names = self._rows = 0
+        self._names = 0
 
     def take(self, row: Row, times: int = 1) -> bool:
         """Take the room of a row that stands there so often; False if there is not so much left."""
         size = sum(len(cell) + 2 for cell in row if cell)
-        self._rows += 1
-        if self._rows <= _HEAD:
-            self._names = max(self._names, size)
+        if not self._names and sum(map(bool, row)) > 1:
+            self._names = size  # of the columns, likely, which will stand in every row
         self._left -= (size + self._names) * times
         return self._left >= 0
 
