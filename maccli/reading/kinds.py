@@ -59,16 +59,18 @@ SLIDES = _parsed(
     "PowerPoint",
     "slides.read",
     f"{_OFFICE}presentationml.presentation",
-    *(".pptx", ".pptm", ".ppsx", ".ppsm", ".potx"),
+    *(".pptx", ".pptm", ".ppsx", ".ppsm", ".potx", ".potm"),
 )
 SHEETS = _parsed(
     "Excel",
     "sheets.read",
     f"{_OFFICE}spreadsheetml.sheet",
-    *(".xlsx", ".xlsm", ".xlsb", ".xltx", ".xls"),
+    *(".xlsx", ".xlsm", ".xlsb", ".xltx", ".xltm", ".xls"),
 )
 _OPEN = "application/vnd.oasis.opendocument."
 OPEN_TEXT = _parsed("OpenDocument", "opendocument.read", f"{_OPEN}text", ".odt", ".ott")
+OPEN_SLIDES = _parsed("OpenDocument", "opendocument.read", f"{_OPEN}presentation", ".odp", ".otp")
+OPEN_DRAWING = _parsed("OpenDocument", "opendocument.read", f"{_OPEN}graphics", ".odg", ".otg")
 OPEN_SHEETS = _parsed("OpenDocument", "sheets.read", f"{_OPEN}spreadsheet", ".ods", ".ots")
 RTF = _parsed("RTF", "rtf.read", "application/rtf", ".rtf")
 EPUB = _parsed("EPUB", "epub.read", "application/epub+zip", ".epub")
@@ -91,6 +93,8 @@ KINDS = (
     PDF,
     WORD,
     OPEN_TEXT,
+    OPEN_SLIDES,
+    OPEN_DRAWING,
     OPEN_SHEETS,
     RTF,
     SLIDES,
@@ -126,6 +130,8 @@ _MAIN = {
 _MIME = {
     "application/epub+zip": EPUB,
     f"{_OPEN}text": OPEN_TEXT,
+    f"{_OPEN}presentation": OPEN_SLIDES,
+    f"{_OPEN}graphics": OPEN_DRAWING,
     f"{_OPEN}spreadsheet": OPEN_SHEETS,
 }
 _ENTRIES = (
