@@ -229,13 +229,10 @@ def _tables(
 
 
 def _table(top: list[str], body: list[list[str]], known: bool) -> Iterator[Block]:
-    """Return one part of a table; names of columns without any text are not lost."""
+    """Return one part of a table."""
     if not body:
         yield Block("table", rows=[top], header=False)
     elif not top:
         yield Block("table", rows=body, header=False if known else None)
     else:
-        below = {column for line in body for column, cell in enumerate(line) if cell}
-        if any(name and column not in below for column, name in enumerate(top)):
-            yield Block("paragraph", "; ".join(filter(None, top)))
         yield Block("table", rows=[top, *body], header=True)
