@@ -15,9 +15,17 @@ from maccli.reading.pages.layout import SOFT, Line, Word
 _LIGATURE = re.compile("[\ufb00-\ufb06\ufb13-\ufb17]")
 _BOLD = re.compile(rb"bold|black|heavy|semibold|demi", re.IGNORECASE)
 _CONTROL = re.compile("[\0-\x1f\x7f-\xa0]+")
-_BULLET = "\u2022"
-_BULLETS = {0xF0B7, 0xF0A7, 0xF0D8, 0xF076, 0xF0FC, 0xF0A8, 0xF06E, 0xF0B2, 0xF02D}
-_NOTHING = {0x200B, 0x200C, 0x2060, 0xFEFF, 0xAD}  # invisible in the middle of a line
+_HYPHEN = "\x02"  # PDFium's sign for a hyphen at the end of a line
+_NO_CHARACTER = re.compile("[\x02\ufffe]")
+_UNKNOWN = re.compile("[\0\x01\x03-\x08\x0b\x0c\x0e-\x1f\ufffd]")
+_WORD = re.compile(f"[^\\s\0-\x1f\x7f-\x9f\ufffe\uffff]+{_HYPHEN}?|{_HYPHEN}")
+_LETTERS: dict[int, str | None] = {
+    **dict.fromkeys((0x200B, 0x200C, 0x2060, 0xFEFF, 0xAD)),  # invisible in the middle of a line
+    **dict.fromkeys(  # bullets in the fonts Symbol and Wingdings
+        (0xF0B7, 0xF0A7, 0xF0D8, 0xF076, 0xF0FC, 0xF0A8, 0xF06E, 0xF0B2, 0xF02D), "\u2022"
+    ),
+    ord(_HYPHEN): SOFT,
+}
 _HEAVY = 600
 
 
@@ -30,6 +38,7 @@ class _Style:
         self._name = ctypes.create_string_buffer(256)
         self._matrix = raw.FS_MATRIX()
         self.size, self.bold, self.turn = 1.0, False, 0
+        self.is_nameless = False  # its font does not say which characters it shows
         self.cosine, self.sine = 1.0, 0.0
 
     def at(self, index: int) -> None:
@@ -46,6 +55,7 @@ class _Style:
         self.turn = round(math.degrees(math.atan2(matrix.b, matrix.a))) % 360
         self.cosine = math.cos(math.radians(self.turn))
         self.sine = math.sin(math.radians(self.turn))
+        self.is_nameless = raw.FPDFText_HasUnicodeMapError(self._page, index) == 1
         self._name.raw = bytes(256)
         raw.FPDFText_GetFontInfo(self._page, index, self._name, 255, None)
         heavy = raw.FPDFText_GetFontWeight(self._page, index) >= _HEAVY
@@ -59,55 +69,50 @@ def words_of(page: pdfium.PdfTextPage) -> tuple[list[Word], int]:
     end of a line becomes `layout.SOFT`.
     """
     handle = page.raw
+    text = _characters(page)
+    unknown = len(_UNKNOWN.findall(text))
     words: list[Word] = []
-    letters: list[str] = []
     style, box, x, y = _Style(page), raw.FS_RECTF(), ctypes.c_double(), ctypes.c_double()
-    start = last = unknown = 0
-
-    def close() -> None:
-        nonlocal unknown
-        if not letters:
-            return
-        text = _whole("".join(letters))
-        letters.clear()
-        style.at(start)
-        unknown += len(text) if raw.FPDFText_HasUnicodeMapError(handle, start) == 1 else 0
+    for match in _WORD.finditer(text):
+        word = _whole(match[0])
+        if not word:
+            continue
+        style.at(match.start())
+        unknown += len(word) if style.is_nameless else 0
         ends = []
-        for index in (last, start):
-            raw.FPDFText_GetCharOrigin(handle, index, x, y)
-            along = x.value * style.cosine + y.value * style.sine
-            ends += [along, along + style.size / 2]
+        for index in {match.end() - 1, match.start()}:
             if style.turn % 90 == 0:
                 raw.FPDFText_GetLooseCharBox(handle, index, box)
-                ends[-2:] = [
+                ends += [
                     box.left * style.cosine + box.bottom * style.sine,
                     box.right * style.cosine + box.top * style.sine,
                 ]
+            else:
+                raw.FPDFText_GetCharOrigin(handle, index, x, y)
+                along = x.value * style.cosine + y.value * style.sine
+                ends += [along, along + style.size / 2]
+        raw.FPDFText_GetCharOrigin(handle, match.start(), x, y)
         base = y.value * style.cosine - x.value * style.sine
-        words.append(Word(text, min(ends), max(ends), base, style.size, style.bold, style.turn))
-
-    for index in range(raw.FPDFText_CountChars(handle)):
-        code = raw.FPDFText_GetUnicode(handle, index)
-        is_hyphen = code == 2 and raw.FPDFText_IsHyphen(handle, index) == 1
-        if code == 0 or code == 0xFFFD or (code < 32 and code not in (9, 10, 13) and not is_hyphen):
-            unknown += 1
-        if code in _NOTHING:
-            continue
-        character = _BULLET if code in _BULLETS else SOFT if is_hyphen else chr(code)
-        if (code < 33 and not is_hyphen) or 0x7F <= code < 0xA0 or code in (0xFFFE, 0xFFFF):
-            close()
-            continue
-        if character.isspace():
-            close()
-            continue
-        if not letters:
-            start = index
-        letters.append(character)
-        last = index
-        if is_hyphen:
-            close()
-    close()
+        words.append(Word(word, min(ends), max(ends), base, style.size, style.bold, style.turn))
     return words, unknown
+
+
+def _characters(page: pdfium.PdfTextPage) -> str:
+    """Return the characters of a page, one for each that PDFium counts; hyphens as `_HYPHEN`."""
+    handle = page.raw
+    count = raw.FPDFText_CountChars(handle)
+    buffer = (ctypes.c_ushort * (count + 1))()
+    written = raw.FPDFText_GetText(handle, 0, count, buffer) - 1
+    units = bytes(buffer)[: 2 * count]
+    text = units.decode("utf-16-le", "replace")
+    if written != count or len(text) != count or "\ufffd" in text:  # some count otherwise
+        codes = [raw.FPDFText_GetUnicode(handle, index) for index in range(count)]
+        text = "".join(map(chr, codes)).replace(_HYPHEN, "\ufffe")
+    letters = list(text.replace(_HYPHEN, "\ufffe"))
+    for match in _NO_CHARACTER.finditer(text):
+        is_hyphen = raw.FPDFText_IsHyphen(handle, match.start()) == 1
+        letters[match.start()] = _HYPHEN if is_hyphen else "\0"
+    return "".join(letters)
 
 
 def lines_of(page: pdfium.PdfTextPage) -> list[Line]:
@@ -122,8 +127,9 @@ def lines_of(page: pdfium.PdfTextPage) -> list[Line]:
 
 
 def _whole(text: str) -> str:
-    """Return a word without ligatures, and with characters outside the first 65,536 whole."""
-    if text.isascii():
+    """Return a word without ligatures and invisible characters, and without halves of any."""
+    if text.isascii() and text[-1:] != _HYPHEN:
         return text
+    text = text.translate(_LETTERS)
     text = _LIGATURE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
