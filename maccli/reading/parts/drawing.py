@@ -80,7 +80,7 @@ def graphic(package: Package, relation: Relation | None, remarks: list[str]) -> 
 def chart(root: Element) -> list[Block]:
     """Return a chart's title, and its values as a table: a row for each category."""
     title = " ".join(part.text or "" for part in root.findall(f".//{CHART}title//{A}t"))
-    names, columns, categories = [], list[dict[int, str]](), dict[int, str]()
+    names, columns, categories = list[str](), list[dict[int, str]](), dict[int, str]()
     for series in root.iter(f"{CHART}ser"):
         for tag in ("cat", "xVal"):
             categories |= _points(series.find(f"{CHART}{tag}"))
