@@ -15,8 +15,12 @@ from maccli.reading.mails.quoting import QUOTED
 
 _PROSE = 60  # characters outside of links, from which on a menu may be a text
 _SPACE = re.compile(r"\s+")
+_SPACES = re.compile(r" {2,}")
+_LINE_END = re.compile(r" *\n *")
+_LINES = re.compile(r"\n{3,}")
 _TAG = re.compile(r"<(/?)([^\s>]+)([^>]*)>|[^<]+")
 _ATTRIBUTE = re.compile(r'\s(=?[^\s=>/]*)="([^"]*)"')
+_NONE: dict[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -89,8 +93,10 @@ class Page:
                 if not hidden:
                     self._text(unescape(match[0]))
             elif not closing:
-                found = _ATTRIBUTE.findall(rest) if rest else ()
-                attributes = {name: unescape(value) for name, value in found}
+                attributes = _NONE
+                if rest:
+                    found = _ATTRIBUTE.findall(rest)
+                    attributes = {name: unescape(value) for name, value in found}
                 unseen = tags.is_unseen(tag, attributes, in_picture=self._count["svg"] > 0)
                 if tag not in tags.VOID:
                     self._open.append(tag)
@@ -269,8 +275,12 @@ class Page:
             self._words.append("\n")
 
     def _joined(self) -> str:
-        text = re.sub(r" *\n *", "\n", re.sub(r" {2,}", " ", "".join(self._words)))
-        return self._without_data(re.sub(r"\n{3,}", "\n\n", text).strip())
+        text = "".join(self._words)
+        if "  " in text:
+            text = _SPACES.sub(" ", text)
+        if "\n" in text:
+            text = _LINES.sub("\n\n", _LINE_END.sub("\n", text))
+        return self._without_data(text.strip())
 
     def _without_data(self, text: str) -> str:
         if len(text) < 100:

@@ -51,6 +51,8 @@ def is_unseen(tag: str, attributes: Mapping[str, str], *, in_picture: bool) -> b
     """Return whether nobody sees an element, nor what is in it."""
     if tag in _UNSEEN:
         return tag != "title" or not in_picture
+    if not attributes:
+        return tag in ("dialog", "template")
     if "hidden" in attributes or _UNSEEN_STYLE.search(attributes.get("style", "")):
         return True
     if tag == "template":
@@ -69,7 +71,7 @@ def is_menu(tag: str, attributes: Mapping[str, str], around: list[str]) -> bool:
         attributes: of it.
         around: the elements that it stands in, itself the last.
     """
-    if tag in _MENUS or attributes.get("role") in _MENU_ROLES:
+    if tag in _MENUS or (attributes and attributes.get("role") in _MENU_ROLES):
         return True
     return tag == "footer" and around == ["html", "body", "footer"]
 
@@ -90,7 +92,7 @@ def sign(kind: str, number: int) -> str:
 
 def number(value: str | None, default: int = 1) -> int:
     """Return the number that an attribute holds."""
-    digits = re.match(r"\s*(\d{1,9})", value or "")
+    digits = re.match(r"\s*(\d{1,9})", value) if value else None
     return int(digits[1]) if digits else default
 
 
