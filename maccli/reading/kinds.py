@@ -267,7 +267,7 @@ def _inside_zip(data: bytes, name: str) -> Kind:
     if mime in _MIME:
         return _MIME[mime]
     if mime.startswith(_OPEN):
-        raise Refused("is an OpenDocument file, but neither a text nor a sheet; save it as PDF")
+        raise Refused("is an OpenDocument file, but no text, sheet or slides; save it as PDF")
     for entry, kind in _ENTRIES:
         if any(other.startswith(entry) for other in names):
             return kind

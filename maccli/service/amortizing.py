@@ -80,7 +80,7 @@ def _batches(
     """Yield the batches of similar length that the model would make of the whole group."""
     from models.base.batching import length_batches
 
-    lengths = [job.chunks[i].tokens + 1 for job, i in group]  # with the begin of sequence
+    lengths = [job.chunks[i].tokens + job.before[i] for job, i in group]
     for places in length_batches(lengths, model.batch_tokens):
         yield [group[place] for place in places]
 

@@ -155,11 +155,12 @@ def answer(
         if evidence.matches and session.store is not None:
             weights = {match.row.id: match.candidate.weight for match in evidence.matches}
             session.store.record_use({i: w for i, w in weights.items() if w >= COUNTS})
+    text = "".join(pieces).strip()
     return Answer(
         question=evidence.question,
-        answer="".join(pieces).strip(),
+        answer=text,
         abstained=abstained,
-        sources=cite(evidence, stream if options.mode == "mac" else None, model),
+        sources=cite(evidence, stream if options.mode == "mac" else None, model, text),
         prefix_tokens=stream.prefix_tokens if stream is not None else 0,
         timings=timings,
         model=session.choice.model,

@@ -105,6 +105,7 @@ class Job:
         document: the document.
         chunks: what it was cut into.
         contexts: what stands before each chunk when it is amortized.
+        before: the tokens of each context, with the begin of sequence.
         reused: chunks of the stored version, of the same text in the same context.
         ready: modulations that are not written yet.
         status: None as long as nothing is written.
@@ -115,6 +116,7 @@ class Job:
     document: DocumentText
     chunks: list[Chunk]
     contexts: list[str]
+    before: list[int]
     reused: dict[int, ChunkRow]
     ready: dict[int, Modulation] = field(default_factory=dict)
     status: Literal["added", "updated"] | None = None
@@ -135,7 +137,8 @@ class Job:
             prompts.context(document.title, heading, chunk.lead)
             for heading, chunk in zip(headings, chunks, strict=True)
         ]
-        job = cls(document, chunks, contexts, {})
+        before = [tokens + 1 for tokens in model.count_tokens(contexts)]
+        job = cls(document, chunks, contexts, before, {})
         job.compare(store)
         return job
 

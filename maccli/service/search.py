@@ -113,7 +113,7 @@ def search(
                 start,
                 end,
                 row.stale,
-                places(match.copies),
+                places(match.copies, start),
             )
         )
     return passages

@@ -1,4 +1,7 @@
-"""Which sentences an answer came from, and where they stand. T: tokens of a chunk."""
+"""Which sentences an answer came from, and where they stand. T: tokens of a chunk.
+
+A row of a table and a block of code count as sentences, too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from maccli.reading.files import displayed
-from models.text.chunking import sentences
+from models.text.chunking import pieces
 from store.marks import Mark, in_words, mark_at
 
 if TYPE_CHECKING:
@@ -66,12 +69,18 @@ class Source:
 
 
 def cite(
-    evidence: Evidence, stream: AnswerStream | None = None, model: LoadedModel | None = None
+    evidence: Evidence,
+    stream: AnswerStream | None = None,
+    model: LoadedModel | None = None,
+    answer: str = "",
 ) -> list[Source]:
     """Return the sentences that an answer came from, the most relevant first.
 
+    Where the words of the answer stand in a chunk, it is one of the sentences that they stand in.
+
     Args:
         evidence: the chunks it was drawn from.
+        answer: its text; "" if there is none.
         stream: the answer, read to its end. Without it, or if it does not say what it attended to,
             the words of the question decide which sentence of a chunk it was.
         model: whose tokens the attention of `stream` counts.
@@ -82,9 +91,10 @@ def cite(
         text, span = match.row.text, None
         if attention and model is not None:
             span = by_attention(text, model.token_spans(text), attention[index])
+        span = by_answer(text, evidence.question, answer) or span
         span = span or by_words(text, evidence.question)
         weight = float(match.candidate.weight)
-        sources.append(_source(match.row, span, weight, places(match.copies)))
+        sources.append(_source(match.row, span, weight, places(match.copies, span[0])))
     for row in evidence.sharing:
         sources.append(_source(row, by_words(row.text, evidence.question), 0.0))
     return sources
@@ -112,9 +122,9 @@ def where(placed: Placed) -> str:
     return ", ".join(filter(None, (displayed(placed.source), words)))
 
 
-def places(rows: Sequence[ChunkRow]) -> tuple[Place, ...]:
-    """Return where chunks begin."""
-    marks = (mark_at(row.marks, row.text, 0) for row in rows)
+def places(rows: Sequence[ChunkRow], offset: int) -> tuple[Place, ...]:
+    """Return where the character at `offset` stands in each of some chunks of the same text."""
+    marks = (mark_at(row.marks, row.text, offset) for row in rows)
     return tuple(
         Place(row.source, mark.heading, mark.place) for row, mark in zip(rows, marks, strict=True)
     )
@@ -151,7 +161,7 @@ def by_attention(text: str, spans: Sequence[Span], attention: NDArray[np.float32
     """
     if len(spans) != len(attention) or not len(attention) or not attention.any():
         return None
-    candidates = sentences(text)
+    candidates = pieces(text)
     masses = [0.0] * len(candidates)
     current = 0
     for (start, end), mass in sorted(zip(spans, attention.tolist(), strict=True)):
@@ -162,10 +172,24 @@ def by_attention(text: str, spans: Sequence[Span], attention: NDArray[np.float32
     return candidates[max(range(len(candidates)), key=masses.__getitem__)]
 
 
+def by_answer(text: str, question: str, answer: str) -> Span | None:
+    """Return the sentence of `text` that says the answer, word for word; None if none does.
+
+    Of several it is the one that shares most words with the question.
+    """
+    words = r"\s+".join(re.escape(word) for word in answer.split())
+    said = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
+    spans = [span for span in pieces(text) if words and said.search(text, *span)]
+    return _nearest(text, spans, question) if spans else None
+
+
 def by_words(text: str, question: str) -> Span:
     """Return the sentence of `text` that shares most words with `question`, else the first."""
+    return _nearest(text, pieces(text) or [(0, len(text))], question)
+
+
+def _nearest(text: str, spans: Sequence[Span], question: str) -> Span:
     wanted = set(_WORD.findall(question.lower()))
-    spans = sentences(text) or [(0, len(text))]
 
     def shared(span: Span) -> int:
         return len(wanted.intersection(_WORD.findall(text[span[0] : span[1]].lower())))

@@ -136,6 +136,11 @@ def _units(
     return units
 
 
+def pieces(text: str) -> list[tuple[int, int]]:
+    """Return the spans (start, end) of the sentences, rows and blocks of code of a text."""
+    return [(start, end) for start, end, _ in _spans(text, ())]
+
+
 def _spans(text: str, breaks: Sequence[int]) -> Iterator[tuple[int, int, Kind]]:
     """Yield the sentences, rows and blocks of code of `text`; none goes on after a break."""
     ahead = 0

@@ -133,7 +133,7 @@ def test_archives_are_told_by_what_is_in_them(data: bytes, kind: kinds.Kind) -> 
         (b"PK\x03\x04....", "a.docx", Refused, "^is damaged: File is not a zip file$"),
         (zipped(**{"a.txt": "x"}), "a.zip", Binary, "^is an archive; unpack it first$"),
         (
-            zipped(mimetype="application/vnd.oasis.opendocument.graphics"),
+            zipped(mimetype="application/vnd.oasis.opendocument.formula"),
             "a",
             Refused,
             "save it as",
