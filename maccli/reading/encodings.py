@@ -32,6 +32,8 @@ _CODECS = {
     "utf-16be": "utf-16-be",
     "utf-16le": "utf-16-le",
 }
+_CUT = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{2})\Z")
+_HALF = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _PYTHONS = frozenset({"ascii", "us-ascii", "utf-16"})  # to browsers cp1252 and utf-16-le
 _NO_TEXT = frozenset({"undefined", "idna", "punycode"})  # Python's, but of no file
@@ -166,13 +168,21 @@ def _nearly(data: bytes, name: str) -> Decoded | None:
     try:
         return Decoded(data.decode(name), name, [])
     except UnicodeDecodeError:
-        text = data.decode(name, "browser" if name.startswith("cp125") else "replace")
+        errors = "browser" if name.startswith("cp125") else "replace"
+        text = data.decode(name, "halves" if name == "utf-8" else errors)
     damaged = text.count("\ufffd")
     intact = sum(map(len, re.findall(r"[^\x00-\x7f\ufffd]+", text)))
     if name.startswith("utf-16"):
         intact = len(text)
-    if damaged * 10 > intact:
+    # Other encodings seldom look like these; and a file may end in the middle of a character.
+    odd, limit = damaged, 3 if name.startswith("utf") else 10
+    if name == "utf-8" and _CUT.search(data[-3:]):
+        odd -= 1
+    if odd * limit > intact or not intact:
         return None
+    if name == "utf-8":  # halves of pairs that are two characters each, as Java may write them
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        damaged = text.count("\ufffd")
     places = "1 place" if damaged == 1 else f"{damaged} places"
     remark = f"is damaged {name.upper() if name == 'utf-8' else name}: {places} shown as \ufffd"
     return Decoded(text, name, [remark] if damaged else [])
@@ -207,3 +217,14 @@ def _as_browsers_do(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("browser", _as_browsers_do)
+
+
+def _halves(error: UnicodeError) -> tuple[str, int]:
+    """Decode half of a surrogate pair that was written as a character of UTF-8."""
+    assert isinstance(error, UnicodeDecodeError)
+    if half := _HALF.match(error.object, error.start):
+        return half[0].decode("utf-8", "surrogatepass"), half.end()
+    return "\ufffd", error.end
+
+
+codecs.register_error("halves", _halves)

@@ -146,6 +146,27 @@ def test_damage_is_told() -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("Die Fähre fährt. ".encode() + b"\xff" + " Öl".encode(), "Die Fähre fährt. \ufffd Öl"),
+        ("Die Fähre fährt ö".encode()[:-1], "Die Fähre fährt \ufffd"),  # cut off
+        (b"half \xed\xa0\xbd of a pair", "half \ufffd of a pair"),
+        (b"both \xed\xa0\xbd\xed\xb8\x80 halves", "both \U0001f600 halves"),
+        ("Fähre".encode("utf-16") + b"x", "Fähre\ufffd"),
+        (b"\xff\xfe" + "Fähre".encode("utf-16-le") + b"\0\xd8!\0", "Fähre\ufffd!"),
+    ],
+)
+def test_a_short_note_with_one_bad_byte_is_still_unicode(data: bytes, text: str) -> None:
+    found = decode(data, None, markup=False)
+    assert found.text == text
+    assert bool(found.remarks) == ("\ufffd" in text)
+
+
+def test_latin_1_that_ends_in_an_accent_is_no_broken_utf8() -> None:
+    assert decode("Rendez-vous au café".encode("latin-1"), None, markup=False).text[-1] == "é"
+
+
+@pytest.mark.parametrize(
     ("data", "text", "remark"),
     [
         (b"The ferry leaves.\0 At nine.", "The ferry leaves. At nine.", "has 1 NUL character in"),
