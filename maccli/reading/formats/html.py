@@ -7,7 +7,7 @@ and read tag by tag, which is ten times as fast as a visit to each of its nodes.
 from __future__ import annotations
 
 import re
-from html import escape
+from html import escape, unescape
 
 from maccli.reading.draft import Draft, one_line
 from maccli.reading.hypertext.page import Page
@@ -22,6 +22,10 @@ _QUOTED = r"""(?:"[^"]*"|'[^']*')"""
 _ATTRIBUTE = rf"""\s+[^\s"'<>=/]++(?:\s*=\s*(?:{_QUOTED}|[^\s"'<>]++))?+"""
 _MANY_ATTRIBUTES = re.compile(rf"(<[a-zA-Z][^\s<>]*+(?:{_ATTRIBUTE}){{256}}+)(?:{_ATTRIBUTE})++")
 _SELF_CLOSED = re.compile(rf"<([A-Za-z][\w:.-]*+)((?:\s+[\w:.-]++\s*=\s*{_QUOTED})*+)\s*/>")
+_UNCLOSED = re.compile(
+    rf"<(script|style|title|textarea|iframe)((?:{_ATTRIBUTE})*+)\s*/>", re.IGNORECASE
+)
+_FRAME = re.compile(rf"<iframe\b(?:{_ATTRIBUTE})*?\s+srcdoc\s*=\s*({_QUOTED})[^>]*>", re.IGNORECASE)
 _CDATA = re.compile(r"<!\[CDATA\[(.*?)(?:\]\]>|\Z)", re.DOTALL)
 _SUBSET = re.compile(r"(<!DOCTYPE[^>\[]*+)\[(.*?)\]\s*>", re.DOTALL)
 _ENTITY = re.compile(rf"<!ENTITY\s+([\w.-]++)\s+({_QUOTED})\s*>")
@@ -59,6 +63,9 @@ def write(text: str, name: str, draft: Draft, *, quotes: bool = False) -> str | 
 
     if name.lower().endswith((".xhtml", ".xht")) or _IS_XHTML.search(text[:4000]):
         text = _to_html(text)
+    text = _close(text)
+    if "iframe" in text and "srcdoc" in text:
+        text = _FRAME.sub(_framed, text)
     if "<frameset" in text[:20_000].lower():
         text = _FRAMES.sub("", text)  # what they say to browsers without frames is all they say
     front = _FRONT.match(text)
@@ -101,6 +108,28 @@ def _to_html(text: str) -> str:
     return _SELF_CLOSED.sub(
         lambda tag: tag[0] if tag[1].lower() in VOID else f"<{tag[1]}{tag[2]}></{tag[1]}>", text
     )
+
+
+def _close(text: str) -> str:
+    """Return HTML without elements that end as in XML and never again.
+
+    A browser takes all that follows for what is in them, which is not what the author meant.
+    """
+    last = dict[str, int]()
+
+    def closed(match: re.Match[str]) -> str:
+        tag = match[1].lower()
+        if tag not in last:
+            ends = re.finditer(rf"</{tag}\b", text, re.IGNORECASE)
+            last[tag] = max((end.start() for end in ends), default=-1)
+        return match[0] if last[tag] > match.start() else f"<{tag}{match[2]}></{tag}>"
+
+    return _UNCLOSED.sub(closed, text)
+
+
+def _framed(match: re.Match[str]) -> str:
+    """Return the page in a frame, to stand before it."""
+    return f"<div>{unescape(match[1][1:-1])}</div>{match[0]}"
 
 
 def _raw(match: re.Match[str]) -> str:

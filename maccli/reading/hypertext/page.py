@@ -266,7 +266,8 @@ class Page:
     def _end_of_menu(self, menu: _Menu) -> None:
         self._flush()
         # A text in which links are the lesser part is no menu, whatever its tag says.
-        if menu.tag != "nav" or menu.words <= max(menu.links, _PROSE):
+        least = {"nav": _PROSE, "footer": 0}.get(menu.tag)
+        if least is None or menu.words <= max(menu.links, least):
             self._left_out += self.blocks[menu.start :]
             del self.blocks[menu.start :]
 

@@ -53,7 +53,8 @@ def is_unseen(tag: str, attributes: Mapping[str, str], *, in_picture: bool) -> b
         return tag != "title" or not in_picture
     if not attributes:
         return tag in ("dialog", "template")
-    if "hidden" in attributes or _UNSEEN_STYLE.search(attributes.get("style", "")):
+    is_hidden = attributes.get("hidden", "until-found") != "until-found"
+    if is_hidden or _UNSEEN_STYLE.search(attributes.get("style", "")):
         return True
     if tag == "template":
         return "shadowrootmode" not in attributes

@@ -107,7 +107,7 @@ UNSEEN = [
     "<div role=banner>WORD</div>",
     "<div role=search>WORD</div>",
     "<div role=contentinfo>WORD</div>",
-    "<footer>WORD</footer>",
+    "<footer><a href=a>WORD</a></footer>",
     '<img alt="" src="data:image/png;base64,WORD">',
 ]
 
@@ -345,3 +345,27 @@ def test_hostile_pages_are_read_in_bounded_space(page: str) -> None:
     found = text(page)
     assert "whale" in found
     assert len(found) < 4 * len(page) + 200_000
+
+
+@pytest.mark.parametrize("tag", ["script src=a", "style", "title", "textarea", "iframe src='a'"])
+def test_a_tag_that_ends_as_in_xml_and_never_again_swallows_nothing(tag: str) -> None:
+    assert "ferry" in text(f"<p>begin<{tag} /><p>The ferry leaves.<{tag}/><p>end")
+
+
+def test_a_tag_that_is_closed_later_is_open() -> None:
+    assert text("<p>begin<script a />let x</script><p>end") == "begin\n\nend"
+
+
+def test_the_page_in_a_frame_is_read() -> None:
+    inner = '<iframe title=a srcdoc="&lt;p>The &quot;ferry&quot;"></iframe>'
+    assert text(f"<p>begin{inner}<p>end") == 'begin\n\nThe "ferry"\n\nend'
+
+
+def test_a_footer_of_words_is_no_menu() -> None:
+    assert text("<p>begin</p><footer>Call 4471. <a href=a>Top</a></footer>") == (
+        "begin\n\nCall 4471. Top"
+    )
+
+
+def test_what_a_search_on_the_page_finds_is_not_hidden() -> None:
+    assert text("<p hidden=until-found>ferry</p><p hidden>gone</p>") == "ferry"
