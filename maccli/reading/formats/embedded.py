@@ -6,10 +6,14 @@ import re
 
 _WORD = "[data]"
 _LONG = 200  # characters of base64
+_LINE = r"\\?(?:[ \t]*\r?\n[ \t]*|[ ])"
 _DATA_URI = re.compile(
     r"(?<![\w-])data:(?:[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+(?:=[\w.+\"-]+)?)*"
-    # One with words in it, such as data:text/plain,hello, is left.
-    r"(?:;base64,[\w+/=%-]*|,[^\s\"'<>()\[\]\\]{100,})"
+    # It may go over several lines. One with words in it, such as data:text/plain,hello, is left.
+    rf"(?:;base64,[\w+/=%-]*(?:{_LINE}[A-Za-z0-9+/%]{{40,}}+)*+"
+    rf"(?:{_LINE}[A-Za-z0-9+/%]++={{0,2}}(?=\s*[\"'<>)]))?"
+    r"|,[^\s\"'<>()\[\]\\]{100,})",
+    re.IGNORECASE,
 )
 _BASE64 = r"A-Za-z0-9+/_\-"
 # Line breaks in it may be written as \\n; looking ahead makes short words cheap.
@@ -33,9 +37,9 @@ def without_data(text: str) -> tuple[str, list[str]]:
         if match.re is _RUN and (len(match[0]) < _LONG or not _is_base64(match[0])):
             return match[0]
         count += 1
-        return _WORD
+        return _WORD + "\n" * match[0].count("\n")
 
-    if "data:" in text:
+    if "data:" in text or "DATA:" in text:
         text = _DATA_URI.sub(cut, text)
     text = _RUN.sub(cut, text)
     text, wrapped = _without_wrapped(text)

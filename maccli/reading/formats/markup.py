@@ -5,6 +5,8 @@ Their text stays line for line, so that "line 40" is that of the file.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
@@ -16,14 +18,20 @@ from store.marks import Mark
 
 _MARKDOWN = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mdx", ".rmd", ".qmd"})
 _FENCE = re.compile(r"(?:[ ]{0,3}>)*[ ]*(`{3,}|~{3,})([^`]*)$")
+_OPENING = re.compile(
+    r"(?:[ ]{0,3}>)*[ ]*(?:(?:[-*+]|\d{1,9}[.)])[ ]+)*+(`{3,}|~{3,})[^`]*$"  # maybe in an item
+)
 _ATX = re.compile(r"[ ]{0,3}(#{1,6})([ \t].*|)$")
 _SETEXT = re.compile(r"[ ]{0,3}(={2,}|-{2,})[ \t]*$")
-_HTML_HEADING = re.compile(r"\s{0,3}<h([1-6])\b[^>]*>(.*)</h\1>\s*$", re.IGNORECASE)
+_HTML_HEADING = re.compile(r"\s{0,3}<h([1-6])\b[^>]*>(.*?)</h\1>\s*$", re.IGNORECASE | re.DOTALL)
+_HTML_BEGIN = re.compile(r"\s{0,3}<h([1-6])\b[^<]*>", re.IGNORECASE)
+_RAW = re.compile(r"\s{0,3}<(!--|(?:pre|script|style|textarea)\b)", re.IGNORECASE)
 _NO_PARAGRAPH = re.compile(r"\s*(?:[-*+]\s|[>|<]|\d{1,9}[.)]\s|#{1,6}\s|\[[^\]]+\]:)| {4}|\t")
 _RULE = re.compile(r"[ \t>]*\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
 _BAR = re.compile(r"(?<!\\)\|")
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*\s*$")
-_TITLE_KEY = re.compile(r"title[ \t]*[:=][ \t]*(.*)$", re.IGNORECASE)
+_TITLE_KEY = re.compile(r"([\"']?)title\1[ \t]*[:=][ \t]*(.*)$", re.IGNORECASE)
+_QUOTED = re.compile(r"""'((?:[^']|'')*)'|\"{3}(.*?)\"{3}|"((?:[^"\\]|\\.)*)\"""")
 _INLINE = (
     (re.compile(r"<!--.*?-->|</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>"), ""),
     (re.compile(r"\s*\{[#.:][^{}]*\}\s*$"), ""),  # {#id .class}
@@ -99,32 +107,55 @@ def _marks(lines: Sequence[str], headings: Sequence[Heading]) -> Iterator[Mark]:
 
 def _front_matter(lines: Sequence[str]) -> tuple[int, str | None]:
     """Return the number of lines of front matter at the top of Markdown, and its title."""
-    fence = lines[0].rstrip()
+    first = next((i for i, line in enumerate(lines[:10]) if line.strip()), 0)
+    fence = lines[first].rstrip()
     if fence not in {"---", "+++"}:
-        return 0, None
+        return 0, _bare_title(lines[first : first + 2])
     ends = {"---", "..."} if fence == "---" else {"+++"}
-    end = next((i for i, line in enumerate(lines[1:], 1) if line.rstrip() in ends), 0)
-    if end < 2 or not re.match(r"[\w\"'#][^:=]*[:=]|#", lines[1]):
+    end = next((i for i in range(first + 1, len(lines)) if lines[i].rstrip() in ends), 0)
+    inside = lines[first + 1 : end]
+    begin = next(filter(str.strip, inside), "")
+    is_comment = begin.startswith("#") and begin == inside[0]
+    if not (is_comment or re.match(r"[\w\"'][^:=]*[:=]", begin)):
         return 0, None  # a line across the page
-    for i, line in enumerate(lines[1:end], 1):
+    for i, line in enumerate(inside):
         if found := _TITLE_KEY.match(line):
-            value = found[1].strip()
-            if re.fullmatch(r"[>|][+-]?\d?", value):  # its text stands below, indented
-                below = lines[i + 1 : end]
-                stop = next((n for n, row in enumerate(below) if row[:1] not in {" ", ""}), None)
-                value = " ".join(below[:stop])
-            elif quoted := re.match(r"""'((?:[^']|'')*)'|"((?:[^"\\]|\\.)*)\"""", value):
-                value = (quoted[1] or quoted[2] or "").replace("''", "'").replace('\\"', '"')
-            else:
-                value = re.sub(r"\s#.*", "", value)
-            return end + 1, one_line(value) or None
+            value, below = found[2].strip(), inside[i + 1 :] if fence == "---" else []
+            stop = next((n for n, row in enumerate(below) if row[:1] not in {" ", "\t", ""}), None)
+            if re.fullmatch(r"[>|][+-]?\d?", value):
+                value = ""  # its text stands below, indented, as the rest of any other may
+            return end + 1, _title(" ".join([value, *below[:stop]]))
     return end + 1, None
+
+
+def _bare_title(lines: Sequence[str]) -> str | None:
+    """Return the title in front matter without a fence around, as Pelican and Pandoc read it."""
+    if lines[0].startswith("% "):
+        return one_line(lines[0][2:]) or None
+    found = re.match(r"title:[ \t]+(\S.*)", lines[0], re.IGNORECASE)
+    is_alone = len(lines) < 2 or not re.match(r"[\w-]+:[ \t]|\s*$", lines[1])
+    return None if found is None or is_alone else one_line(found[1])
+
+
+def _title(value: str) -> str | None:
+    """Return the title that a value of YAML or TOML is."""
+    value = one_line(value)
+    if quoted := _QUOTED.match(value):
+        value = next(filter(None, quoted.groups()), "")
+        if value and value == quoted[3]:
+            with contextlib.suppress(ValueError):
+                value = json.loads(f'"{value}"')
+        value = value.replace("''", "'") if quoted[1] else value
+    else:
+        value = re.sub(r"\s#.*|^!\S+\s", "", value)
+        value = "" if value in {"~", "null"} else value
+    return one_line(value) or None
 
 
 def _scan(lines: Sequence[str], first: int) -> tuple[list[Heading], list[tuple[int, int]]]:
     """Return the headings of Markdown, and where its tables begin and end."""
     headings, tables = list[Heading](), list[tuple[int, int]]()
-    fence, comment = "", False
+    fence, raw_end = "", ""
     paragraph = 0  # how many lines of a paragraph stand directly above
     number = first
     while number < len(lines):
@@ -135,22 +166,28 @@ def _scan(lines: Sequence[str], first: int) -> tuple[list[Heading], list[tuple[i
             if closing and closing[1].startswith(fence) and not closing[2].strip():
                 fence = ""
             continue
-        if comment or (line.lstrip().startswith("<!--") and "-->" not in line):
-            comment = "-->" not in line
+        sign = line.lstrip()[:1]
+        if raw_end:
+            raw_end = "" if raw_end in line.lower() else raw_end
             paragraph = 0
             continue
-        sign = line.lstrip()[:1]
+        if sign == "<" and (raw := _RAW.match(line)):
+            end_tag = "-->" if raw[1] == "!--" else f"</{raw[1].lower()}"
+            if end_tag not in line.lower():
+                raw_end, paragraph = end_tag, 0
+                continue
         if not sign:
             paragraph = 0
-        elif sign in "`~>" and (opening := _FENCE.match(line)):
+        elif ("```" in line or "~~~" in line) and (opening := _OPENING.match(line)):
             fence, paragraph = opening[1], 0
         elif sign == "#" and (atx := _ATX.match(line)):
             title = atx[2].strip()
             bare = title.rstrip("#")
             _add(headings, number - 1, len(atx[1]), title if bare[-1:].strip() else bare)
             paragraph = 0
-        elif sign == "<" and len(line) < 1000 and (html := _HTML_HEADING.match(line)):
-            _add(headings, number - 1, int(html[1]), html[2])
+        elif sign == "<" and len(line) < 1000 and _HTML_BEGIN.match(line):
+            if html := _HTML_HEADING.match(_until_end(lines, number - 1)):
+                _add(headings, number - 1, int(html[1]), html[2])
             paragraph = 0
         elif sign in "=-" and 0 < paragraph <= 2 and _SETEXT.match(line):
             title = " ".join(lines[number - 1 - paragraph : number - 1])
@@ -166,6 +203,14 @@ def _scan(lines: Sequence[str], first: int) -> tuple[list[Heading], list[tuple[i
             # A line across the page may stand below an item: three lines are too many for a title.
             paragraph = 3 if _NO_PARAGRAPH.match(line) else paragraph + 1
     return headings, tables
+
+
+def _until_end(lines: Sequence[str], first: int) -> str:
+    """Return the lines of a heading in HTML, which may be a few."""
+    for last in range(first, min(first + 10, len(lines))):
+        if re.search(r"</h[1-6]>\s*$", lines[last][-1000:], re.IGNORECASE):
+            return " ".join(lines[first : last + 1])
+    return ""
 
 
 def _add(headings: list[Heading], line: int, level: int, text: str) -> None:

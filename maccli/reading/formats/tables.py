@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import PurePath
@@ -18,6 +19,8 @@ from store.marks import Mark
 _SAMPLE = 64 * 1024  # characters, for finding out what parts the cells
 _TOP = 50  # rows, for finding out which one names the columns
 _TORN = 100  # line breaks in one cell: more likely a quotation mark that nothing closes
+# Letters beyond ASCII, as JSON may write them; others could end a string.
+_ESCAPED = re.compile(r"(?<!\\)((?:\\\\)*+)((?:\\u(?!00[0-9])[0-9a-fA-F]{4})+)")
 
 
 class _Object(list[tuple[str, Any]]):
@@ -101,9 +104,12 @@ def _rows(text: str, begin: int, delimiter: str) -> Iterator[list[str]]:
             delimiter=delimiter,
             quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
             skipinitialspace=True,
+            escapechar=escape,
         )
 
-    quotes = text.count('"')
+    # Some databases write \\" for a quotation mark in a cell.
+    escape = "\\" if '""' not in text and re.search(r'\\"[^\s,;|]', text) else None
+    quotes = text.count('"') - (text.count('\\"') if escape else 0)
     most = 0 if quotes % 2 else _TORN
     limit = csv.field_size_limit(len(text) + 1)
     try:
@@ -147,12 +153,16 @@ def _json(text: str, name: str) -> Draft:
             return read(text, f"{name}.jsonl")
         found = None
     if not isinstance(found, list) or not found or not all(map(_is_flat, found)):
-        return markup.read(text, name)
+        return markup.read(_ESCAPED.sub(_unescaped, text), name)
     draft = Draft()
     draft.remarks += remarks
     rows = map(_line, found)
     _fill(draft, ((number, row) for number, row in enumerate(rows, 1) if row))
     return draft
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return match[1] + str(json.loads(f'"{match[2]}"'))
 
 
 def _is_flat(item: Any, deep: bool = True) -> bool:

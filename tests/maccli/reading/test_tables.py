@@ -124,3 +124,21 @@ def test_embedded_pictures_are_left_out_of_tables() -> None:
 
 def test_halves_of_pairs_do_not_stop_a_file() -> None:
     assert rows('{"a": "\\ud83d x"}', "a.jsonl") == [("line 1", "a: \ud83d x")]
+
+
+def test_a_quotation_mark_may_stand_behind_a_backslash() -> None:
+    text = '"Name","Note"\n"Ann","say \\"hi\\", ok"\n"Bo","x"\n'
+    assert rows(text) == [
+        ("row 2", 'Name: Ann; Note: say "hi", ok'),
+        ("row 3", "Name: Bo; Note: x"),
+    ]
+    folders = '"Name","Folder"\n"Ann","C:\\a\\","x"\n"Bo","C:\\b\\","y"\n'
+    assert [line for _, line in rows(folders)] == [
+        "Name: Ann; Folder: C:\\a\\; x",
+        "Name: Bo; Folder: C:\\b\\; y",
+    ]
+
+
+def test_letters_that_json_writes_as_numbers_are_read() -> None:
+    text = '{"a": ["caf\\u00e9 \\ud83d\\ude00 \\u0022 \\\\u00e9 \\n"]}'
+    assert read(text, "a.json").text == '{"a": ["café \U0001f600 \\u0022 \\\\u00e9 \\n"]}'
