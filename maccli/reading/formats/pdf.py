@@ -30,6 +30,9 @@ _NO_TITLE = re.compile(
     r"|(https?|file):\S*",
     re.IGNORECASE,
 )
+_LIGATURE = re.compile(rb"/(f(?:_f)?_[fil]|uni0066(?:0066)?(?:0066|0069|006[Cc]))(?=[\s/\]])")
+_CATALOG = re.compile(rb"/Type\s*/Catalog\b")
+_OBJECT = re.compile(rb"(\d{1,9}\s+\d{1,5})\s+obj\b")
 _MADE_WITH = re.compile(r"microsoft (office )?(word|powerpoint|excel) - ", re.IGNORECASE)
 
 
@@ -62,16 +65,37 @@ def read(data: bytes, name: str) -> Draft:
 
 def _open(data: bytes) -> pdfium.PdfDocument:
     """Open a file; the bytes before its header go if they are in the way."""
+    data = _LIGATURE.sub(lambda name: _letters(name[1]).ljust(len(name[0])), data)
     try:
         document = pdfium.PdfDocument(data)
-    except pdfium.PdfiumError:
-        begin = data.find(b"%PDF-")
-        if begin <= 0:
+    except pdfium.PdfiumError as error:
+        if error.err_code != raw.FPDF_ERR_FORMAT:
             raise
-        document = pdfium.PdfDocument(data[begin:])
+        document = _open_damaged(data[max(data.find(b"%PDF-"), 0) :])
     with contextlib.suppress(pdfium.PdfiumError):  # a broken form: its pages can still be read
         document.init_forms()
     return document
+
+
+def _open_damaged(data: bytes) -> pdfium.PdfDocument:
+    """Open a file without what stands before it; one that is cut off gets an end."""
+    try:
+        return pdfium.PdfDocument(data)
+    except pdfium.PdfiumError:
+        catalogs = [match.start() for match in _CATALOG.finditer(data)]
+        begin = data[max(catalogs[-1] - 4000, 0) : catalogs[-1]] if catalogs else b""
+        objects = _OBJECT.findall(begin)
+        if not objects:
+            raise
+        whole = data[: data.rfind(b"endobj") + len(b"endobj")]  # the last object may be cut in two
+        return pdfium.PdfDocument(whole + b"\ntrailer\n<< /Root %s R >>\n%%%%EOF\n" % objects[-1])
+
+
+def _letters(name: bytes) -> bytes:
+    """Return a glyph's name as PDFium knows it: "/ffi" for "f_f_i" and "uni006600660069"."""
+    codes = name.removeprefix(b"uni")
+    letters = name.replace(b"_", b"") if codes == name else bytes.fromhex(codes.decode())
+    return b"/" + letters.replace(b"\0", b"")
 
 
 def _refusal(error: pdfium.PdfiumError) -> Refused:

@@ -580,3 +580,26 @@ def test_very_many_pages_are_refused() -> None:
 def test_a_page_of_very_many_characters_keeps_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf, "_MANY_CHARACTERS", 20)
     assert text(lines(FERRY, "It comes back.")) == f"{FERRY}\nIt comes back."
+
+
+@pytest.mark.parametrize(
+    "names", ["f_f_i /f_f /f_l", "uni006600660069 /uni00660066 /uni0066006C", "ffi /ff /fl"]
+)
+def test_ligatures_by_the_names_of_their_letters(names: str) -> None:
+    font = f"/Encoding << /Differences [1 /{names}] >>"
+    content = at(72, 700, "The gri\x01n medal, o\x02 we \x03y").replace("gri", "Gri")
+    objects = {3: FONT.format("Helvetica").replace("/Encoding /WinAnsiEncoding", font)}
+    assert pdf.read(file(content, objects=objects), "a.pdf").text == (
+        "The Griffin medal, off we fly"
+    )
+
+
+def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes() -> None:
+    data = file(*(at(72, 700, f"The {word} leaves.") for word in ("ferry", "bus", "train")))
+    whole = data[: data.index(b"xref")]
+    assert pdf.read(whole, "a.pdf").text == (
+        "The ferry leaves.\n\nThe bus leaves.\n\nThe train leaves."
+    )
+    draft = pdf.read(whole[: whole.index(b"104 0 obj") + 40], "a.pdf")
+    assert draft.text == "The ferry leaves.\n\nThe bus leaves."
+    assert draft.remarks == ["page 3 could not be read"]
