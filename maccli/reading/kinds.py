@@ -202,6 +202,8 @@ def kind_of(data: bytes, name: str) -> Kind:
             return MAILBOX
         return MAIL if _is_mail(begin) else SOURCE
     if named.apart and named not in {HTML, MAIL, MAILBOX}:
+        if b"PK\x03\x04" in data[:1024]:  # something else stands before it, such as a mark
+            return ARCHIVE
         raise Refused(f"is named {suffix} but is no such file")
     return named
 
@@ -212,7 +214,7 @@ def inside(data: bytes, name: str) -> Kind:
     Raises:
         Refused: it is of no kind that is read, or is damaged.
     """
-    return _inside_zip(data, name) if data.startswith(b"PK") else _inside_compound(data)
+    return _inside_compound(data) if data.startswith(b"\xd0\xcf") else _inside_zip(data, name)
 
 
 def media_type_of(kind: Kind, name: str) -> str:

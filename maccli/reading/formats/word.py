@@ -25,6 +25,7 @@ from maccli.reading.parts.blocks import (
     write_edges,
 )
 from maccli.reading.parts.drawing import ALTERNATIVES, MATH, A
+from maccli.reading.parts.foreign import foreign
 from maccli.reading.parts.numbering import Numbering, Styles, W, is_on, value
 from maccli.reading.parts.package import Package, integer
 
@@ -158,9 +159,8 @@ class _Reader:
         elif tag == f"{W}tbl":
             yield from self._table(element)
         elif tag == f"{W}altChunk":
-            remark = "holds a document of another format, which is left out"
-            if remark not in self._draft.remarks:
-                self._draft.remarks.append(remark)
+            relation = self._relations.pop(element.get(f"{drawing.REL}id", ""), None)
+            yield Block(foreign(self._package, relation, self._draft.remarks))
         elif tag == ALTERNATIVES:
             yield from self._blocks(drawing.alternative(element))
         elif tag.startswith(MATH):

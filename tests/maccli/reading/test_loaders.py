@@ -123,6 +123,12 @@ def test_archives_are_told_by_what_is_in_them(data: bytes, kind: kinds.Kind) -> 
     assert inside(data, "a") == kind
 
 
+def test_a_mark_may_stand_before_an_archive() -> None:
+    data = codecs.BOM_UTF8 + b"\r\n" + zipped(mimetype="application/epub+zip")
+    assert kind_of(data, "a.epub") == kinds.ARCHIVE
+    assert inside(data, "a.epub") == kinds.EPUB
+
+
 @pytest.mark.parametrize(
     ("data", "name", "refusal", "reason"),
     [

@@ -468,8 +468,24 @@ def test_a_part_that_cannot_be_read_is_reported_and_the_rest_read():
         "a part of it is left out, its footnotes"
     ]
     assert read(p("Text.") + "<w:altChunk/><w:altChunk/>").remarks == [
-        "holds a document of another format, which is left out"
+        "holds a document of another format, which is left out: it is not there, or stands twice"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.htm", "<html><body><p>The <b>ferry</b></p></body></html>"),
+        ("a.mht", "MIME-Version: 1.0\nContent-Type: text/html\n\n<p>The <b>ferry</b></p>"),
+        ("a.rtf", "{\\rtf1 The {\\b ferry}}"),
+        ("a.txt", "The ferry"),
+    ],
+)
+def test_a_document_of_another_format_is_read_in_its_place(name: str, content: str):
+    chunk = f'<w:altChunk r:id="{name}"/>'
+    draft = read(p("Before.") + chunk + p("After."), {name: ("aFChunk", content)})
+    assert draft.text == "Before.\n\nThe ferry\n\nAfter."
+    assert not draft.remarks
 
 
 def test_a_document_without_text_is_empty():
