@@ -172,6 +172,7 @@ class _Reader:
     def _paragraph(self, element: Element) -> Iterator[Block]:
         outer, self._aside = self._aside, []
         text = self._carried + self._text(element)
+        self._fields = [*filter(None, self._fields)]  # an instruction that never ends is damage
         self._carried = ""
         own = element.find(f"{W}pPr")
         style = value(own, "pStyle")

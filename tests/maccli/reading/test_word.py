@@ -488,6 +488,14 @@ def test_a_document_of_another_format_is_read_in_its_place(name: str, content: s
     assert not draft.remarks
 
 
+def test_a_field_without_an_end_hides_nothing_below_it():
+    begin = '<w:r><w:fldChar w:fldCharType="begin"/></w:r>'
+    half = '<w:r><w:fldChar w:fldCharType="separate"/></w:r>'
+    end = '<w:r><w:fldChar w:fldCharType="end"/></w:r>'
+    body = p("a", begin, f"<w:del>{end}</w:del>") + p("Until ", begin, half, r("March"), end)
+    assert read(p(begin, begin) + body).text == "a\n\nUntil March"
+
+
 def test_a_document_without_text_is_empty():
     with pytest.raises(Empty, match="has no text in it$"):
         read(p(""))
