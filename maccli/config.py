@@ -7,6 +7,7 @@ config.toml as Click's `default_map` (`Defaults`), Python code through `resolve`
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import tomllib
@@ -128,7 +129,7 @@ def read_file() -> Mapping[str, Value]:
 def _parsed(file: Path, *_: int) -> Mapping[str, Value]:
     """Return the settings in `file`; the numbers tell its versions apart."""
     try:
-        raw = tomllib.loads(file.read_text("utf-8-sig"))
+        raw = tomllib.loads(_content(file))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MacError(f"{file}: {error}", "Correct the file or remove it.", USAGE) from error
     for name in raw:
@@ -138,6 +139,12 @@ def _parsed(file: Path, *_: int) -> Mapping[str, Value]:
                 f"{file}: there is no setting {name!r}.", f"The settings are: {known}.", USAGE
             )
     return {name: SETTINGS[name].parse(value, str(file)) for name, value in raw.items()}
+
+
+def _content(file: Path) -> str:
+    """Return the text of a file as editors write it, on Windows also with a mark or as UTF-16."""
+    wide = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return file.read_text("utf-16" if file.read_bytes()[:2] in wide else "utf-8-sig")
 
 
 class Defaults(Mapping[str, Any]):
@@ -223,7 +230,7 @@ def write(changes: Mapping[str, str]) -> None:
     """
     read_file()
     file = path()
-    content = file.read_text("utf-8-sig") if file.exists() else ""
+    content = _content(file) if file.exists() else ""
     for name, value in changes.items():
         line = f"{name} = {_quoted(value)}"
         pattern = re.compile(rf"^[ \t]*{re.escape(name)}[ \t]*=.*$", re.MULTILINE)

@@ -79,8 +79,9 @@ def test_writing_leaves_other_lines_alone(file: Path, value: str) -> None:
     assert file.read_text().startswith("# mine\nk = 4  # four\n")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(file: Path) -> None:
-    file.write_text("k = 3\n", "utf-8-sig")
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_the_file(file: Path, encoding: str) -> None:
+    file.write_text("k = 3\n", encoding)
     assert config.resolve("k") == config.Resolved(3, "config.toml")
     config.write({"model": "x"})
     assert config.resolve("k").value == 3 and config.resolve("model").value == "x"
