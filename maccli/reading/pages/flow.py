@@ -22,6 +22,7 @@ _COMPOUND = re.compile(r"(?<![\w-])[^\W\d_]+(?:-[^\W\d_]+)?(?![\w\u00ad-])")
 _WORD_END = re.compile(rf"([^\W\d_]+)[-{SOFT}]\Z")
 _WORD = re.compile(r"[^\W\d_]+")
 _HANGING = {"and", "or", "to", "und", "oder", "bis", "et", "ou", "y", "o", "e", "of", "en"}
+_INNER = {"in", "to", "of", "the", "and", "up", "by", "de", "la"}  # mother-in-law
 _PAGE = {"page", "p", "pg", "seite", "s", "página", "pagina", "side", "sida", "strona", "str"}
 _DOTS = re.compile(r"(?:\s?\.){5,}")
 _LARGER = 1.15  # a heading's size, in sizes of the text
@@ -238,6 +239,8 @@ class Flow:
             divided, after = _WORD_END.search(text), _WORD.match(line)
             if text.endswith(("-", SOFT)) and text[-2:-1].isalnum() and line[:1].isalnum():
                 hyphen = self._hyphen(divided and divided[1], after and after[0])
+                if divided and text[: divided.start()].endswith("-") and divided[1] in _INNER:
+                    hyphen = "-"
                 parts[-1] = text[:-1] + hyphen
             elif not (_is_wide(text[-1:]) and _is_wide(line[:1])):
                 parts.append(" ")

@@ -293,6 +293,7 @@ def test_lines_that_ended_early_stay_lines() -> None:
         ("a trip to Alsace-", "Lorraine", "a trip to Alsace-Lorraine"),
         ("in the years 1939-", "45 it", "in the years 1939-45 it"),
         ("the pre-", "and postwar years", "the pre- and postwar years"),
+        ("the mother-in-", "law of the mayor", "the mother-in-law of the mayor"),
         ("a well-", "known mill, a well-known one", "a well-known mill, a well-known one"),
         ("a software -", "it ran", "a software - it ran"),
     ],
