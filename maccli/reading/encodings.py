@@ -34,6 +34,18 @@ _CODECS = {
 }
 _CUT = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{2})\Z")
 _HALF = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+# Programs on Windows name an ISO encoding and write their own, with quotes for control characters.
+_WINDOWS = {
+    "iso8859-2": "cp1250",
+    "iso8859-4": "cp1257",
+    "iso8859-5": "cp1251",
+    "iso8859-6": "cp1256",
+    "iso8859-7": "cp1253",
+    "iso8859-8": "cp1255",
+    "iso8859-13": "cp1257",
+    "iso8859-15": "cp1252",
+}
+_ONLY_WINDOWS = re.compile(rb"[\x80-\x84\x86-\x9f]")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _PYTHONS = frozenset({"ascii", "us-ascii", "utf-16"})  # to browsers cp1252 and utf-16-le
 _NO_TEXT = frozenset({"undefined", "idna", "punycode"})  # Python's, but of no file
@@ -120,6 +132,8 @@ def _decode(data: bytes, encoding: str | None, markup: bool) -> Decoded:
     if found := _nearly(data, "utf-8"):
         return found
     declared = _declared(data, markup)
+    if declared in _WINDOWS and _ONLY_WINDOWS.search(data):
+        declared = _WINDOWS[declared]
     if declared and (found := _nearly(data, declared)):
         return found
     return _guess(data)

@@ -137,6 +137,23 @@ def test_undefined_bytes_of_cp1252_are_those_of_browsers() -> None:
     assert "Café \x81\x8d\x8f\x90\x9d, and" in text
 
 
+@pytest.mark.parametrize(
+    ("label", "encoding", "text"),
+    [
+        ("iso-8859-2", "iso8859-2", "Żółta łąka"),
+        ("iso-8859-2", "cp1250", "„Żółta” łąka – środa"),
+        ("iso-8859-5", "cp1251", "«Паром» – „девять”"),
+        ("iso-8859-15", "cp1252", "“Blue Heron” – 3 €"),
+        ("iso-8859-15", "iso8859-15", "cœur, 3 €"),
+    ],
+)
+def test_quotes_of_windows_under_the_name_of_another_encoding(
+    label: str, encoding: str, text: str
+) -> None:
+    page = f"<meta charset={label}>{text}".encode(encoding)
+    assert decode(page, None, markup=True).text.endswith(f">{text}")
+
+
 def test_damage_is_told() -> None:
     found = decode(NOTE.encode() + b"\xd0 end", None, markup=False)
     assert found == (NOTE + "\ufffd end", "utf-8", ["is damaged UTF-8: 1 place shown as \ufffd"])
