@@ -256,7 +256,7 @@ def _inside_zip(data: bytes, name: str) -> Kind:
             names = set(archive.namelist())
             told = {
                 entry: archive.open(entry).read(2**20).decode("utf-8", "replace")
-                for entry in ("[Content_Types].xml", "mimetype")
+                for entry in ("[Content_Types].xml", "mimetype", "META-INF/manifest.xml")
                 if entry in names
             }
     except Exception as error:  # a damaged archive raises a dozen kinds of them
@@ -265,7 +265,9 @@ def _inside_zip(data: bytes, name: str) -> Kind:
         raise Binary("is an archive; unpack it first") from error
     if main := _MAIN_PART.search(told.get("[Content_Types].xml", "")):
         return _MAIN[main[1]]
-    mime = told.get("mimetype", "").strip().removesuffix("-template")
+    listed = re.search(rf'"({_OPEN}[\w-]+)"', told.get("META-INF/manifest.xml", ""))
+    mime = told.get("mimetype", "").strip() or (listed[1] if listed else "")
+    mime = re.sub(r"-(template|master|web)\Z", "", mime)
     if mime in _MIME:
         return _MIME[mime]
     if mime.startswith(_OPEN):

@@ -77,15 +77,19 @@ class _Reader:
     def read(self) -> None:
         """Fill the draft."""
         draft, edges = self._draft, {"header": dict[str, None](), "footer": dict[str, None]()}
+        root = Element("none")
         if "styles.xml" in self._package:
-            root = self._package.tree("styles.xml")
-            for element in root.iter():
-                self._learn(element)
-            for page in root.iter(f"{STYLE}master-page"):
-                for edge in page:
-                    kind = edge.tag.removeprefix(STYLE).partition("-")[0]
-                    if kind in edges:
-                        edges[kind][in_one_line(self._blocks(edge))] = None
+            try:
+                root = self._package.tree("styles.xml")
+            except Refused as error:
+                draft.remarks.append(f"a part of it is left out, its styles: it {error}")
+        for element in root.iter():
+            self._learn(element)
+        for page in root.iter(f"{STYLE}master-page"):
+            for edge in page:
+                kind = edge.tag.removeprefix(STYLE).partition("-")[0]
+                if kind in edges:
+                    edges[kind][in_one_line(self._blocks(edge))] = None
         write_edges(draft, edges["header"])
         parents = (
             *(f"{OFFICE}automatic-styles", f"{OFFICE}text", f"{OFFICE}drawing"),

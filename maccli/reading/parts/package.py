@@ -225,4 +225,5 @@ def ole_refusal(data: bytes, what: str) -> Refused:
 
 def protected(what: str) -> Refused:
     """Return what to raise if the file is encrypted."""
-    return Refused(f"is a {what} protected with a password; save it without one first")
+    article = "an" if what[0] in "AEIO" else "a"
+    return Refused(f"is {article} {what} protected with a password; save it without one first")

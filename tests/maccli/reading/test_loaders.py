@@ -115,6 +115,11 @@ def test_kinds_are_told_by_content_then_by_name(
         (zipped(**{"META-INF/container.xml": "x"}), kinds.EPUB),
         (zipped(mimetype="application/vnd.oasis.opendocument.text"), kinds.OPEN_TEXT),
         (zipped(mimetype="application/vnd.oasis.opendocument.text-template"), kinds.OPEN_TEXT),
+        (zipped(mimetype="application/vnd.oasis.opendocument.text-master"), kinds.OPEN_TEXT),
+        (
+            zipped(**{"META-INF/manifest.xml": 'a="application/vnd.oasis.opendocument.text"'}),
+            kinds.OPEN_TEXT,
+        ),
         (zipped(mimetype="application/vnd.oasis.opendocument.spreadsheet"), kinds.OPEN_SHEETS),
         (compound("Root Entry", "Workbook", "WordDocument"), kinds.SHEETS),
     ],

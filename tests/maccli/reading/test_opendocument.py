@@ -189,6 +189,14 @@ def test_headers_and_footers_are_kept_once():
     assert odt(p("Text."), styles=pages).text == "Norrby Glass\n\nText.\n\nPage 1"
 
 
+def test_a_document_is_read_without_styles_that_are_damaged() -> None:
+    draft = odt(p("The ferry."), more={"styles.xml": "<broken"})
+    assert draft.text == "The ferry."
+    assert [remark.partition(": ")[0] for remark in draft.remarks] == [
+        "a part of it is left out, its styles"
+    ]
+
+
 def test_slides_have_their_places_and_notes():
     def frame(text: str, y: str, more: str = "") -> str:
         return (
