@@ -153,7 +153,7 @@ _MAGIC = (
     (b"PK\x05\x06", "is an empty archive"),
     (b"\x1f\x8b", "is compressed; unpack it first"),
     (b"\x28\xb5\x2f\xfd", "is compressed; unpack it first"),
-    (b"BZh", "is compressed; unpack it first"),
+    (b"BZh91AY&SY", "is compressed; unpack it first"),
     (b"\xfd7zXZ", "is compressed; unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "is an archive; unpack it first"),
     (b"Rar!\x1a", "is an archive; unpack it first"),
@@ -181,13 +181,15 @@ def kind_of(data: bytes, name: str) -> Kind:
     suffix = PurePath(name).suffix.lower()
     named = _BY_SUFFIX.get(suffix)
     start = data[:1024].lstrip(b" \t\r\n\f\0" + codecs.BOM_UTF8)
-    if start.startswith(b"%PDF-") or (named is PDF and b"%PDF-" in data[:1024]):
+    if named is PDF and b"%PDF-" in data[:1024]:
+        return PDF
+    if start.startswith(b"%PDF-") and b"obj" in data:  # or it is a text about PDF files
         return PDF
     if data.startswith(b"PK\x03\x04"):
         return ARCHIVE
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return COMPOUND
-    if start.startswith(b"{\\rtf"):
+    if re.match(rb"{\\rtf[\d\\]", start):
         return RTF
     for magic, reason in _MAGIC:
         if data.startswith(magic):

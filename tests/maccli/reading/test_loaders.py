@@ -51,8 +51,8 @@ MESSAGE = b"Received: from x\n by y\nFrom: Ines <i@x.org>\nTo: o@x.org\nSubject:
 @pytest.mark.parametrize(
     ("data", "name", "kind"),
     [
-        (b"%PDF-1.7", "a", kinds.PDF),
-        (b"\xef\xbb\xbf\r\n\n%PDF-1.7", "a.txt", kinds.PDF),
+        (b"%PDF-1.7\n1 0 obj", "a", kinds.PDF),
+        (b"\xef\xbb\xbf\r\n\n%PDF-1.7\n1 0 obj", "a.txt", kinds.PDF),
         (b"junk " * 100 + b"%PDF-1.7", "a.pdf", kinds.PDF),
         (b"A file begins with %PDF-1.7", "notes.txt", kinds.PLAIN),
         (b"x = b'%PDF-1.7'", "pdf.py", kinds.SOURCE),
@@ -75,6 +75,9 @@ MESSAGE = b"Received: from x\n by y\nFrom: Ines <i@x.org>\nTo: o@x.org\nSubject:
         (b"From ines@x.org Mon Mar  3 09:00:00 2031\nFrom: a", "inbox", kinds.MAILBOX),
         (b"From here it is far.", "inbox", kinds.SOURCE),
         (b"anything", "a.eml", kinds.MAIL),
+        (b"%PDF-1.7 is how such files begin.", "a.md", "Markdown"),
+        (b"{\\rtf is how such files begin.", "a.txt", kinds.PLAIN),
+        (b"BZhang is a name.", "a.txt", kinds.PLAIN),
         (b"a", "A.MD", "Markdown"),
         (b"a", "a.rst", "reStructuredText"),
         (b"a", "a.ipynb", "notebooks"),
