@@ -34,7 +34,6 @@ _CODECS = {
 }
 _CUT = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{2})\Z")
 _HALF = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
-# Programs on Windows name an ISO encoding and write their own, with quotes for control characters.
 _WINDOWS = {
     "iso8859-2": "cp1250",
     "iso8859-4": "cp1257",
@@ -107,6 +106,15 @@ def codec_of(label: str) -> str | None:
     return codecs.lookup(_CODECS.get(encoding.name) or encoding.codec_info.name).name
 
 
+def as_written(name: str, data: bytes) -> str:
+    """Return the codec that a text is in which is said to be in another one.
+
+    Programs on Windows name an ISO encoding and write their own, with quotes where the other has
+    control characters.
+    """
+    return _WINDOWS[name] if name in _WINDOWS and _ONLY_WINDOWS.search(data) else name
+
+
 def whole(text: str) -> str:
     """Return a text with halves of surrogate pairs replaced; its length stays the same."""
     return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
@@ -132,9 +140,7 @@ def _decode(data: bytes, encoding: str | None, markup: bool) -> Decoded:
     if found := _nearly(data, "utf-8"):
         return found
     declared = _declared(data, markup)
-    if declared in _WINDOWS and _ONLY_WINDOWS.search(data):
-        declared = _WINDOWS[declared]
-    if declared and (found := _nearly(data, declared)):
+    if declared and (found := _nearly(data, as_written(declared, data))):
         return found
     return _guess(data)
 

@@ -201,7 +201,7 @@ def decoded(data: bytes, label: str | None, *, markup: bool) -> str:
         codec = "utf-7" if label.lower() in ("utf-7", "utf7") else encodings.codec_of(label)
     if codec and (data.isascii() or not _is_utf8(data)):
         try:
-            return data.decode(codec)
+            return data.decode(encodings.as_written(codec, data)).removeprefix("\ufeff")
         except UnicodeDecodeError:
             pass  # it is in another one
     try:

@@ -226,6 +226,8 @@ def test_mails_in_mails_end_somewhere() -> None:
         ("text/plain; charset=latin1", "“Heron”".encode(), "“Heron”"),
         ("text/plain; charset=us-ascii", "“Heron”".encode(), "“Heron”"),
         ("text/plain; charset=utf-8", "café – 3 €".encode("cp1252"), "café – 3 €"),
+        ("text/plain; charset=iso-8859-2", "„Żółta” łąka".encode("cp1250"), "„Żółta” łąka"),
+        ("text/plain; charset=utf-16", "café".encode("utf-16"), "café"),
         ("text/plain; charset=klingon", "café".encode(), "café"),
         ("text/plain; charset=utf-7", b"caf+AOk-", "café"),
         ("text/plain; charset=iso-2022-jp", "「駅」".encode("iso2022_jp"), "「駅」"),
