@@ -47,6 +47,24 @@ def escaped(name: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), name)
 
 
+_BOLD = ("\x1b[1;4m", "\x1b[0m")
+"""Bold and underlined, and back."""
+
+
+def marks(color: bool | None = None) -> tuple[str, str]:
+    """Return the marks before and after the part of a text that matters.
+
+    They are bold and underlined where colors show, brackets on a terminal without colors, and
+    nothing in a pipe.
+
+    Args:
+        color: whether colors show; None finds it out.
+    """
+    if color or (color is None and uses_color(sys.stdout)):
+        return _BOLD
+    return ("[", "]") if color is None and sys.stdout.isatty() else ("", "")
+
+
 class Bar(Progress, Protocol):
     """A progress that is shown: its total may come late, and words may stand beside it."""
 
@@ -93,6 +111,13 @@ class Output:
             color: it holds escape codes, which stay in it, also in a pipe; the rest is clean.
         """
         click.echo((line if color else clean(line)) + end, nl=False, color=color)
+
+    def marked(self, text: str, span: tuple[int, int], marks: tuple[str, str]) -> None:
+        """Write a text for people with marks around a part of it, see `marks`."""
+        start, end = span
+        parts = (text[:start], marks[0], text[start:end], marks[1], text[end:])
+        whole = "".join(part if i % 2 else clean(part) for i, part in enumerate(parts))
+        self.text(whole, color=True if marks == _BOLD else None)
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Write one object: indented with --json, on one line with --nl."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from maccli.service.ask import Answer
     from maccli.service.search import Passage
     from maccli.service.sources import Source
+
+
+_AROUND = 300
+"""Characters of a passage that are shown before and after its sentence, up to a line's end."""
+_LINE_ENDS = re.compile(r"\n+")
 
 
 @click.command()
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 )
 @options.where_options
 @options.apply(options.json_option, options.nl_option)
+@click.option("--strict", is_flag=True, help="Exit with 3 also where the answer is not sure.")
 @click.option("-q", "--quiet", is_flag=True, help="Write the answer only, without sources.")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show every source, and how long each step took."
@@ -57,15 +64,17 @@ def ask(
     device: str | None,
     as_json: bool,
     as_nl: bool,
+    strict: bool,
     quiet: bool,
     verbose: bool,
     **how: Any,
 ) -> None:
     """Answer a question from the store, and name the sources.
 
-    With -, questions are read from standard input, one a line, and the model is loaded once. The
-    exit code is 3 if nothing relevant was found. A document without a date is dated by the day it
-    was added (UTC).
+    The number beside an answer is how likely it is right. Where it is probably wrong, the passage
+    that may hold the answer is shown in its place. With -, questions are read from standard input,
+    one a line, and the model is loaded once. The exit code is 3 if nothing relevant was found. A
+    document without a date is dated by the day it was added (UTC).
 
     \b
     Examples:
@@ -76,7 +85,7 @@ def ask(
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     with options.open_mac(out, store, model, device) as mac:
-        asker = _Asker(out, partial(mac.ask, **how), verbose=verbose)
+        asker = _Asker(out, partial(mac.ask, **how), strict=strict, verbose=verbose)
         if question == ("-",):
             code = asker.ask_many(questions())
         else:
@@ -99,9 +108,12 @@ def questions() -> Iterator[str]:
 class _Asker:
     """Asks and writes; holds what the ways for one and for many questions share."""
 
-    def __init__(self, out: Output, run: Callable[..., Answer], *, verbose: bool) -> None:
+    def __init__(
+        self, out: Output, run: Callable[..., Answer], *, strict: bool, verbose: bool
+    ) -> None:
         self.out = out
         self.run = run
+        self.failing = ("not sure", "nothing relevant") if strict else ("nothing relevant",)
         # A pipe gets the answer when it is complete, so that nothing in it is taken back.
         self.stream = out.human and sys.stdout.isatty()
         self.verbose = verbose
@@ -110,7 +122,7 @@ class _Asker:
         """Ask one question; return the exit code."""
         answer = self._ask(question)
         self._write(answer)
-        return errors.NOTHING_FOUND if answer.abstained else errors.DONE
+        return errors.NOTHING_FOUND if answer.outcome in self.failing else errors.DONE
 
     def ask_many(self, questions: Iterator[str]) -> int:
         """Ask many; one that is refused does not stop the others. Return the exit code."""
@@ -136,8 +148,8 @@ class _Asker:
             self.out.records([answer.as_dict() for answer in answers])
         if failed:
             return errors.FAILED
-        all_abstained = bool(answers) and all(answer.abstained for answer in answers)
-        return errors.NOTHING_FOUND if all_abstained else errors.DONE
+        failed = bool(answers) and all(answer.outcome in self.failing for answer in answers)
+        return errors.NOTHING_FOUND if failed else errors.DONE
 
     def _ask(self, question: str) -> Answer:
         begun = False
@@ -157,6 +169,8 @@ class _Asker:
         out = self.out
         if not out.human:
             out.record(answer.as_dict())
+        elif answer.outcome == "not sure":
+            out.text("Not sure." if out.quiet else "Not sure. This passage may hold it:")
         elif answer.abstained and not answer.searched:
             out.text("No document has these tags and dates.")
         elif answer.abstained:
@@ -164,20 +178,33 @@ class _Asker:
         elif not self.stream:
             out.text(answer.answer)
         if out.human and not out.quiet and answer.sources:
-            out.text()
-            out.text("Nearest sources:" if answer.abstained else "Sources:")
-            _write_sources(out, answer, everything=self.verbose)
+            self._write_sources(answer)
         if self.verbose:
             steps = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in answer.timings.items())
             out.note(f"{steps}; {count(answer.prefix_tokens, 'prefix token')}")
 
+    def _write_sources(self, answer: Answer) -> None:
+        """Write the best source with its passage, and the others in a line each.
 
-def _write_sources(out: Output, answer: Answer, *, everything: bool) -> None:
-    """Write the sources whose weight does not round to nothing, the first three of them."""
-    shown = [s for i, s in enumerate(answer.sources) if everything or i == 0 or s.weight >= 0.01]
-    for source in shown if everything else shown[:3]:
-        out.text(f"  {source.weight:.2f}  {where(source)}  {_shortened(source.text)}")
-        write_notes(out, source, " " * 8)
+        Sources whose weight rounds to nothing, and all after the third, only with --verbose.
+        """
+        out = self.out
+        first, *others = answer.sources
+        if answer.outcome != "not sure":
+            heading = "Nearest passage:" if answer.abstained else "Source:"
+            if answer.probability is not None:
+                heading = f"{100 * answer.probability:.0f} % sure. {heading}"
+            out.text(f"\n{heading}")
+        out.text(f"  {where(first)}")
+        write_notes(out, first, "  ")
+        text, span = _excerpt(first)
+        out.marked(text, span, output.marks())
+        shown = others if self.verbose else [s for s in others[:2] if s.weight >= 0.01]
+        if shown:
+            out.text("\nOther passages:")
+        for source in shown:
+            out.text(f"  {where(source)}  {_shortened(source.text)}")
+            write_notes(out, source, "    ")
 
 
 def write_notes(out: Output, found: Source | Passage, indent: str = "") -> None:
@@ -192,3 +219,21 @@ def write_notes(out: Output, found: Source | Passage, indent: str = "") -> None:
 def _shortened(text: str, limit: int = 200) -> str:
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _excerpt(source: Source) -> tuple[str, tuple[int, int]]:
+    """Return what is shown of a source's passage, indented, and where the answer stands in it.
+
+    Of a long passage it is the part around the sentence that the source is.
+    """
+    passage = source.passage
+    at = passage.find(source.text)
+    begin = passage.rfind("\n", 0, max(0, at - _AROUND)) + 1
+    end = passage.find("\n", min(len(passage), at + len(source.text) + _AROUND))
+    end = len(passage) if end < 0 else end
+    low, high = source.marked or (begin, begin)
+    parts = (passage[begin:low], passage[low:high], passage[high:end])
+    indented = [_LINE_ENDS.sub("\n    ", part) for part in parts]
+    text = "    " + "".join(indented)
+    start = 4 + len(indented[0])
+    return text, (start, start + len(indented[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,17 +12,13 @@ import click
 from maccli import errors, output
 from maccli.commands import options
 from maccli.commands.ask import questions, write_notes
-from maccli.output import Output, clean
+from maccli.output import Output
 from maccli.service.sources import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from maccli.service.search import Passage
-
-
-_BOLD, _PLAIN = "\x1b[1;4m", "\x1b[0m"
-"""Bold and underlined, and back."""
 
 
 @click.command()
@@ -68,7 +63,7 @@ def search(
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     many = question == ("-",)
     with options.open_mac(out, store, model, device) as mac:
-        writer = _Writer(out, _marks(color), many=many)
+        writer = _Writer(out, output.marks(color), many=many)
         wanted = questions() if many else iter([" ".join(question)])
         code = _search(partial(mac.search, **how), wanted, writer)
     ctx.exit(code)
@@ -131,21 +126,8 @@ class _Writer:
             self._out.records(self._records)
 
     def _passage(self, passage: Passage) -> None:
-        before, after = self._marks
-        start, end, text = passage.match_start, passage.match_end, passage.text
-        text = f"{clean(text[:start])}{before}{clean(text[start:end])}{after}{clean(text[end:])}"
+        span = (passage.match_start, passage.match_end)
         title = passage.title if passage.title and passage.title not in passage.heading else ""
         self._out.text("  ".join(filter(None, (where(passage), f"{passage.score:.2f}", title))))
         write_notes(self._out, passage)
-        self._out.text(text, color=True if before == _BOLD else None)
-
-
-def _marks(color: bool | None) -> tuple[str, str]:
-    """Return the marks before and after the matching part.
-
-    They are bold and underlined where colors show, brackets on a terminal without colors, and
-    nothing in a pipe.
-    """
-    if color or (color is None and output.uses_color(sys.stdout)):
-        return _BOLD, _PLAIN
-    return ("[", "]") if color is None and sys.stdout.isatty() else ("", "")
+        self._out.marked(passage.text, span, self._marks)

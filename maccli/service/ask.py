@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from maccli.errors import USAGE, MacError
 from maccli.service.evidence import COUNTS, Evidence, retrieve
 from maccli.service.sources import Source, cite
+from models.memory import confidence
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from models.memory.relevance import Retriever
 
 Mode = Literal["mac", "rag", "closed-book"]
+Outcome = Literal["answer", "not sure", "nothing relevant"]
 
 MAX_QUESTION_TOKENS = 1024
 MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
@@ -51,7 +53,11 @@ class Answer:
     Attributes:
         question: the question.
         answer: the answer; empty if there is none.
-        abstained: whether nothing was relevant enough to be answered from.
+        outcome: "not sure" where there are passages that may hold the answer, but what the model
+            made of them is probably wrong; "nothing relevant" where there are none.
+        probability: how likely the answer is right (of "not sure": would have been), from 0 to 1;
+            None if it is not known.
+        threshold: the least probability that an answer is given with; None if it is not known.
         sources: where the answer came from, else the nearest sentences.
         prefix_tokens: the keys and values in front of each layer.
         timings: seconds of the steps `load`, `encode`, `aggregate` and `generate`.
@@ -62,7 +68,9 @@ class Answer:
 
     question: str
     answer: str
-    abstained: bool
+    outcome: Outcome
+    probability: float | None
+    threshold: float | None
     sources: list[Source]
     prefix_tokens: int
     timings: dict[str, float]
@@ -70,11 +78,19 @@ class Answer:
     documents: int
     searched: int
 
+    @property
+    def abstained(self) -> bool:
+        """Whether there is no answer."""
+        return self.outcome != "answer"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as `--json` shows it."""
         return {
             "question": self.question,
             "answer": self.answer,
+            "outcome": self.outcome,
+            "probability": round(self.probability, 4) if self.probability is not None else None,
+            "threshold": self.threshold,
             "abstained": self.abstained,
             "sources": [
                 {**asdict(source), "weight": round(source.weight, 4)} for source in self.sources
@@ -94,14 +110,15 @@ def ask(
 ) -> Answer:
     """Answer a question from the session's store.
 
-    If nothing in the store is relevant enough, there is no answer (`abstained`), but the nearest
-    sources.
+    If nothing in the store is relevant enough, or the answer is probably wrong, there is no answer
+    (see `Answer.outcome`), but the nearest sources.
 
     Args:
         session: the model and the store.
         question: one or several lines.
         options: how to answer.
-        on_text: called with each piece of the answer as soon as it is known.
+        on_text: called with each piece of the answer as soon as it is known; where the checkpoint
+            can tell how likely it is right, with all of it at its end, and only if it is given.
 
     Raises:
         MacError: the question is empty or too long, or there is nothing in the store.
@@ -141,25 +158,44 @@ def answer(
     loaded = session.load_seconds
     model = session.model
     timings["load"] += session.load_seconds - loaded
-    abstained = bool(evidence.documents) and not _relevant(evidence, model.config.abstain_below)
+    rule = confidence.read(model.config.confidence) if options.mode == "mac" else None
+    outcome: Outcome = "answer"
+    if evidence.documents and not _relevant(evidence, model.config.abstain_below):
+        outcome = "nothing relevant"
     pieces: list[str] = []
+    probability: float | None = None
     stream: AnswerStream | None = None
-    if not abstained:
+    if outcome == "answer":
         begun = time.perf_counter()
         stream = _stream(session, evidence, options)
         for piece in stream:
             pieces.append(piece)
-            if on_text:
+            if on_text and not rule:
                 on_text(piece)
         timings["generate"] = time.perf_counter() - begun
+    text = "".join(pieces).strip()
+    if stream is not None and rule and evidence.matches:
+        probability = rule.probability(
+            evidence.question,
+            text,
+            stream.surprise,
+            evidence.support,
+            [match.candidate.score for match in evidence.matches],
+        )
+        if probability < rule.above:
+            outcome, text = "not sure", ""
+    if outcome == "answer":
+        if on_text and rule:
+            on_text(text)
         if evidence.matches and session.store is not None:
             weights = {match.row.id: match.candidate.weight for match in evidence.matches}
             session.store.record_use({i: w for i, w in weights.items() if w >= COUNTS})
-    text = "".join(pieces).strip()
     return Answer(
         question=evidence.question,
         answer=text,
-        abstained=abstained,
+        outcome=outcome,
+        probability=probability,
+        threshold=rule.above if rule else None,
         sources=cite(evidence, stream if options.mode == "mac" else None, model, text),
         prefix_tokens=stream.prefix_tokens if stream is not None else 0,
         timings=timings,

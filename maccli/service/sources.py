@@ -51,6 +51,9 @@ class Source:
         weight: relevance of the chunk; all of an answer's weights add up to 1. It is 0 for a chunk
             that was not selected itself, but shares a merged modulation with one that was.
         text: the sentence.
+        passage: the whole chunk.
+        marked: where the words of the answer stand in `passage`, in this sentence; None if they do
+            not.
         stale: why the file can no longer be read, if what is stored is an older version of it.
         also: where the same passage stands, too.
     """
@@ -64,6 +67,8 @@ class Source:
     end: int
     weight: float
     text: str
+    passage: str
+    marked: Span | None = None
     stale: str | None = None
     also: tuple[Place, ...] = ()
 
@@ -94,7 +99,8 @@ def cite(
         span = by_answer(text, evidence.question, answer) or span
         span = span or by_words(text, evidence.question)
         weight = float(match.candidate.weight)
-        sources.append(_source(match.row, span, weight, places(match.copies, span[0])))
+        marked = _said(text, span, answer)
+        sources.append(_source(match.row, span, weight, marked, places(match.copies, span[0])))
     for row in evidence.sharing:
         sources.append(_source(row, by_words(row.text, evidence.question), 0.0))
     return sources
@@ -130,7 +136,13 @@ def places(rows: Sequence[ChunkRow], offset: int) -> tuple[Place, ...]:
     )
 
 
-def _source(row: ChunkRow, span: Span, weight: float, also: tuple[Place, ...] = ()) -> Source:
+def _source(
+    row: ChunkRow,
+    span: Span,
+    weight: float,
+    marked: Span | None = None,
+    also: tuple[Place, ...] = (),
+) -> Source:
     start, end = span
     mark = mark_at(row.marks, row.text, start)
     return Source(
@@ -143,6 +155,8 @@ def _source(row: ChunkRow, span: Span, weight: float, also: tuple[Place, ...] = 
         row.start + end,
         weight,
         row.text[start:end],
+        row.text,
+        marked,
         row.stale,
         also,
     )
@@ -177,10 +191,16 @@ def by_answer(text: str, question: str, answer: str) -> Span | None:
 
     Of several it is the one that shares most words with the question.
     """
+    spans = [span for span in pieces(text) if _said(text, span, answer)]
+    return _nearest(text, spans, question) if spans else None
+
+
+def _said(text: str, span: Span, answer: str) -> Span | None:
+    """Return where the words of an answer stand in a part of `text`; None if they do not."""
     words = r"\s+".join(re.escape(word) for word in answer.split())
     said = re.compile(rf"(?<!\w){words}(?!\w)", re.IGNORECASE)
-    spans = [span for span in pieces(text) if words and said.search(text, *span)]
-    return _nearest(text, spans, question) if spans else None
+    found = said.search(text, *span) if words else None
+    return found.span() if found else None
 
 
 def by_words(text: str, question: str) -> Span:

@@ -20,6 +20,7 @@ def decode_stream(
     prefix: Prefix | None,
     max_new_tokens: int,
     watch: Tensor | None = None,
+    surprise: list[float] | None = None,
 ) -> Iterator[int]:
     """Yield the most likely continuation token by token, without its end-of-sequence token.
 
@@ -30,11 +31,12 @@ def decode_stream(
         max_new_tokens: the most tokens; fewer where the base LM's positions end before.
         watch: [1, S], grows by the attention that the tokens which chose the answer paid to each
             prefix token, summed over layers and heads.
+        surprise: gets -log p of each token, in nats, that of the end of the sequence included.
 
     Raises:
         ModelError: prefix and prompt alone take more positions than there are.
     """
-    for (token,) in _steps(lm, [prompt], prefix, max_new_tokens, watch):
+    for (token,) in _steps(lm, [prompt], prefix, max_new_tokens, watch, surprise):
         if token == lm.eos_id:
             return
         yield token
@@ -79,8 +81,9 @@ def _steps(
     prefix: Prefix | None,
     max_new_tokens: int,
     watch: Tensor | None = None,
+    surprise: list[float] | None = None,
 ) -> Iterator[list[int]]:
-    """Yield for each step the token of each of B sequences."""
+    """Yield for each step the token of each of B sequences; `surprise` is for the first of them."""
     ids = lm.pad(prompts)
     b, t = ids.shape
     start = int(prefix.length.max()) if prefix is not None else 0
@@ -94,7 +97,10 @@ def _steps(
         cache.hide_padding(lengths)
     missing = [0] * b
     for step in range(max_new_tokens):
-        tokens = lm.characters.choose_each(lm.logits(hidden), missing)
+        logits = lm.logits(hidden)
+        tokens = lm.characters.choose_each(logits, missing)
+        if surprise is not None:
+            surprise.append(-float(logits[0].float().log_softmax(-1)[tokens[0]]))
         yield tokens
         if step == max_new_tokens - 1:
             return

@@ -34,6 +34,8 @@ class LatentConfig:
     """Weight of the share of the question's words, where it is decided whether to answer."""
     abstain_below: float | None = None
     """Best dense score with coverage under which nothing is answered; None never abstains."""
+    confidence: dict[str, float] | None = None
+    """How likely an answer is right, see `models.memory.confidence`; None: it is not known."""
     base_quantization: str | None = None
     """How the base LM's weights are narrowed while it is loaded, see `models.base.quantize`."""
     stack: str = "latent"

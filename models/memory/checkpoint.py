@@ -112,6 +112,7 @@ _ANSWERING = frozenset(
         "likelihood_weight",
         "coverage_weight",
         "abstain_below",
+        "confidence",
     }
 )
 

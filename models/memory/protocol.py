@@ -93,6 +93,10 @@ class ModelConfig(TrainedConfig, Protocol):
     def abstain_below(self) -> float | None:
         """The relevance under which a question is not answered; None never abstains."""
 
+    @property
+    def confidence(self) -> dict[str, float] | None:
+        """The numbers of a `models.memory.confidence.Confidence`; None: it is not known."""
+
     def sizes(self) -> str:
         """Return the sizes of the networks in a few words, for the model card."""
 
@@ -110,6 +114,10 @@ class AnswerStream(Protocol):
     @property
     def attention(self) -> Sequence[NDArray[np.float32]]:
         """For each selected document the attention that its tokens got, [T]; empty if unknown."""
+
+    @property
+    def surprise(self) -> Sequence[float]:
+        """-log p of each token of the answer, in nats, its end included; empty if unknown."""
 
     def __iter__(self) -> Iterator[str]:
         """Return the iterator itself."""

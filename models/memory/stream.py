@@ -34,6 +34,7 @@ class GeneratedAnswer:
         prefix_tokens: the number of keys and values in front of each layer, constant ones included.
         attention: for each selected document float32 [T], the attention that its tokens got from
             those that chose the answer, summed over layers and heads.
+        surprise: -log p of each token of the answer, in nats, its end included.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class GeneratedAnswer:
         self.prefix_tokens = prefix.bias.shape[1] if prefix is not None else 0
         self.attention: list[NDArray[np.float32]] = []
         watch = torch.zeros_like(prefix.bias) if prefix is not None and selected else None
-        self._tokens = decode_stream(lm, prompt, prefix, max_new_tokens, watch)
+        self.surprise: list[float] = []
+        self._tokens = decode_stream(lm, prompt, prefix, max_new_tokens, watch, self.surprise)
         self._pieces = self._run(lm, applied, selected, watch)
 
     def __iter__(self) -> Iterator[str]:

@@ -61,6 +61,7 @@ class PaperConfig:
     likelihood_weight: float = 0.0
     coverage_weight: float = 0.0
     abstain_below: float | None = None
+    confidence: dict[str, float] | None = None
     base_quantization: str | None = None
     """How the base LM's weights are quantized, see `models.base.quantize`."""
     stack: str = "paper"

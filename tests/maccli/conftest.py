@@ -35,6 +35,7 @@ class FakeStream:
         self._pieces = iter(pieces)
         self.attention = attention
         self.prefix_tokens = prefix_tokens
+        self.surprise = [0.5, 0.25]
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -64,6 +65,7 @@ class FakeMemory:
             key_size=E,
             documents=3,
             abstain_below=0.1,
+            confidence=None,
         )
     )
     relevance: RelevanceWeights = LEXICAL

@@ -20,8 +20,8 @@ def test_ask_writes_answer_and_sources(mac: Mac, stored: Path) -> None:
     ran = mac("ask", "Who", "opened", "the bridge?", "-k", "1")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out == (
-        "An answer from 1.\n\nSources:\n"
-        "  1.00  bridge.txt, line 1  The bridge was opened by Ida Brandt.\n"
+        "An answer from 1.\n\nSource:\n  bridge.txt, line 1\n"
+        "    Varnholt is small. The bridge was opened by Ida Brandt.\n"
     )
     assert mac("ask", "Who opened the bridge?", "--quiet").out == "An answer from 2.\n"
     timed = mac("ask", "Who opened the bridge?", "-v")
@@ -33,6 +33,9 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
     assert list(answer) == [
         "question",
         "answer",
+        "outcome",
+        "probability",
+        "threshold",
         "abstained",
         "sources",
         "prefix_tokens",
@@ -41,16 +44,40 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
     ]
     assert list(answer["sources"][0]) == [
         *("source", "title", "heading", "place", "chunk", "start", "end"),
-        *("weight", "text", "stale", "also"),
+        *("weight", "text", "passage", "marked", "stale", "also"),
     ]
     assert list(answer["timings"]) == ["load", "encode", "aggregate", "generate"]
-    assert answer["abstained"] is False
+    assert (answer["outcome"], answer["abstained"]) == ("answer", False)
+
+
+def test_an_answer_says_how_likely_it_is_right(mac: Mac, stored: Path, memory: FakeMemory) -> None:
+    rule = {"bias": 2.0, "surprise": 0.0, "support": 0.0, "lead": 0.0, "echo": 0.0, "above": 0.5}
+    memory.config.confidence = rule
+    sure = mac("ask", "Who opened the bridge?", "-k", "1")
+    assert (sure.code, sure.out.splitlines()[:3]) == (
+        0,
+        ["An answer from 1.", "", "88 % sure. Source:"],
+    )
+
+    memory.config.confidence = rule | {"bias": -2.0}
+    unsure = mac("ask", "Who opened the bridge?", "-k", "2")
+    assert unsure.code == 0
+    assert unsure.out.splitlines()[:3] == [
+        "Not sure. This passage may hold it:",
+        "  bridge.txt, line 1",
+        "    Varnholt is small. The bridge was opened by Ida Brandt.",
+    ]
+    assert mac("ask", "Who opened the bridge?", "--strict").code == 3
+    assert mac("ask", "Who opened the bridge?", "-q").out == "Not sure.\n"
+    shown = mac("ask", "Who opened the bridge?", "--json").json
+    assert (shown["outcome"], shown["answer"], shown["abstained"]) == ("not sure", "", True)
+    assert (shown["probability"], shown["threshold"]) == (0.1192, 0.5)
 
 
 def test_nothing_relevant_is_exit_code_3(mac: Mac, stored: Path) -> None:
     ran = mac("ask", "zebra okapi")
     assert ran.code == 3
-    assert ran.out.startswith("Nothing relevant found in 2 documents.\n\nNearest sources:\n")
+    assert ran.out.startswith("Nothing relevant found in 2 documents.\n\nNearest passage:\n")
     ran = mac("ask", "zebra okapi", "--json")
     assert (ran.code, ran.json["abstained"], ran.json["answer"]) == (3, True, "")
 

@@ -31,7 +31,7 @@ def test_the_matching_part_is_marked_for_people(
 ) -> None:
     marked = "\x1b[1;4mThe bridge was opened by Ida Brandt.\x1b[0m"
     assert marked in mac("search", QUESTION, "-k", "1", "--color").out
-    monkeypatch.setattr("maccli.commands.search.sys.stdout", Terminal())
+    monkeypatch.setattr("maccli.output.sys.stdout", Terminal())
     for name in ("NO_COLOR", "CLICOLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     assert shown(mac) == marked

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,23 @@ def test_nothing_relevant_gives_no_answer_but_the_nearest_sources(
     assert ("answer", 3) not in memory.calls
     memory.config.abstain_below = None
     assert not ask(stored, "zebra quagga okapi").abstained
+
+
+def test_an_answer_that_is_probably_wrong_is_not_given(stored: Session, memory: FakeMemory) -> None:
+    rule = {"bias": 0.0, "surprise": -1.0, "support": 0.0, "lead": 0.0, "echo": 0.0, "above": 0.3}
+    memory.config.confidence = rule
+    told: list[str] = []
+    answer = ask(stored, "Who opened the bridge?", on_text=told.append)
+    assert (answer.outcome, answer.answer, told) == ("answer", "An answer from 3.", [answer.answer])
+    assert answer.probability == pytest.approx(1 / (1 + math.exp(0.75)))
+    assert answer.threshold == 0.3
+
+    memory.config.confidence = rule | {"above": 0.4}
+    unsure = ask(stored, "Who opened the bridge?", on_text=told.append)
+    assert (unsure.outcome, unsure.abstained, unsure.answer) == ("not sure", True, "")
+    assert unsure.probability == answer.probability and len(told) == 1
+    assert unsure.sources[0].source == "bridge.txt"
+    assert ask(stored, "Who opened the bridge?", Options(mode="rag")).probability is None
 
 
 def test_what_names_in_the_question_are_found_decides_whether_to_answer(

@@ -182,7 +182,7 @@ def test_the_output_of_ask_is_the_same(mac: Mac, stored: Path) -> None:
     answer = mac("ask", "Who opened the bridge of small Varnholt?", "-k", "1", "--json").json
     assert list(answer["sources"][0]) == [
         *("source", "title", "heading", "place", "chunk", "start", "end"),
-        *("weight", "text", "stale", "also"),
+        *("weight", "text", "passage", "marked", "stale", "also"),
     ]
     assert [source["weight"] for source in answer["sources"]] == [1.0, 0.0]
     human = mac("ask", "Who opened the bridge of small Varnholt?", "-k", "1").out
