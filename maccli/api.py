@@ -241,6 +241,8 @@ class Mac:
     ) -> Answer:
         """Answer a question from the store, with the sentences that the answer came from.
 
+        An answer that is probably wrong is not given, see `Answer.outcome` and `probability`.
+
         Args:
             question: one or several lines.
             k: how many passages to draw from.
@@ -251,7 +253,8 @@ class Mac:
             since: draw only from documents of that day or later, YYYY-MM-DD.
             until: draw only from documents of that day or earlier.
             max_new_tokens: the longest answer.
-            on_text: called with each piece of the answer as soon as it is known.
+            on_text: called with the pieces of the answer, or with all of it if it was not known
+                before its end whether it is given.
 
         Raises:
             MacError: the question is empty or too long, or there is nothing in the store (its

@@ -66,3 +66,21 @@ def test_as_json(stored: Session) -> None:
 def test_an_empty_question(stored: Session) -> None:
     with pytest.raises(MacError, match="The question is empty"):
         search(stored, " ")
+
+
+def test_equal_passages_take_one_place(stored: Session) -> None:
+    copies = [Piped(BRIDGE.encode(), f"copy{n}.txt") for n in range(9)]
+    ingest(stored, copies)
+    passages = search(stored, "Who opened the bridge?", k=2)
+    assert [passage.text for passage in passages] == [BRIDGE, PRIZE]
+    places = {passages[0].source, *(place.source for place in passages[0].also)}
+    assert places == {"bridge.txt", *(item.name for item in copies)}
+    assert passages[1].also == ()
+    assert sum(passage.weight for passage in passages) == pytest.approx(1)
+
+
+def test_a_passage_says_where_its_sentence_stands(opened: Session) -> None:
+    text = "# Harbour\n\n## Fees\n\nBoats pay.\n\n## Staff\n\nThe captain is Ines Okafor.\n"
+    ingest(opened, [Piped(text.encode(), "harbour.md")])
+    passage = search(opened, "Who is the captain?", k=1)[0]
+    assert (passage.heading, passage.place) == ("Harbour > Staff", "line 9")
