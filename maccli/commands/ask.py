@@ -184,12 +184,14 @@ class _Asker:
             out.note(f"{steps}; {count(answer.prefix_tokens, 'prefix token')}")
 
     def _write_sources(self, answer: Answer) -> None:
-        """Write the best source with its passage, and the others in a line each.
+        """Write the source that says the answer with its passage, and the others in a line each.
 
-        Sources whose weight rounds to nothing, and all after the third, only with --verbose.
+        Where none says it, that is the best one. Sources whose weight rounds to nothing, and all
+        after the third, are written with --verbose only.
         """
         out = self.out
-        first, *others = answer.sources
+        first = next((source for source in answer.sources if source.marked), answer.sources[0])
+        others = [source for source in answer.sources if source is not first]
         if answer.outcome != "not sure":
             heading = "Nearest passage:" if answer.abstained else "Source:"
             if answer.probability is not None:

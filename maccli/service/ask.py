@@ -182,7 +182,7 @@ def answer(
             evidence.support,
             [match.candidate.score for match in evidence.matches],
         )
-        if probability < rule.above:
+        if not text or probability < rule.above:
             outcome, text = "not sure", ""
     if outcome == "answer":
         if on_text and rule:

@@ -11,7 +11,7 @@ import pytest
 
 from maccli.output import Output
 
-from ..conftest import FakeMemory, Ran, pipe
+from ..conftest import FakeMemory, FakeStream, Ran, pipe
 
 Mac = Callable[..., Ran]
 
@@ -72,6 +72,27 @@ def test_an_answer_says_how_likely_it_is_right(mac: Mac, stored: Path, memory: F
     shown = mac("ask", "Who opened the bridge?", "--json").json
     assert (shown["outcome"], shown["answer"], shown["abstained"]) == ("not sure", "", True)
     assert (shown["probability"], shown["threshold"]) == (0.1192, 0.5)
+
+
+def test_the_passage_is_the_one_that_says_the_answer(
+    mac: Mac, stored: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(*_: object, **__: object) -> FakeStream:
+        return FakeStream(["Tomas Reyl"], [], 2)
+
+    monkeypatch.setattr(memory, "answer", answer)
+    lines = mac("ask", "Who opened the bridge?", "-k", "2").out.splitlines()
+    assert lines[3:] == [
+        '  prize.md, "Prizes", line 3',
+        "    # Prizes",
+        "    The poetry prize went to Tomas Reyl.",
+        "",
+        "Other passages:",
+        "  bridge.txt, line 1  The bridge was opened by Ida Brandt.",
+    ]
+    said = mac("ask", "Who opened the bridge?", "-k", "2", "--json").json["sources"][1]
+    low, high = said["marked"]
+    assert said["passage"][low:high] == "Tomas Reyl"
 
 
 def test_nothing_relevant_is_exit_code_3(mac: Mac, stored: Path) -> None:
