@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from maccli.service.evidence import retrieve
 from maccli.service.session import Session, store_and_model
 from models.evaluation.metrics import f1, normalise
-from models.files import replace_file
 from models.memory import checkpoint
 from models.memory.confidence import Confidence, features
 from models.stacks import config_of
@@ -63,7 +62,7 @@ def ask(store: Path, model: str, questions: Path, out: Path) -> None:
             stream = session.model.answer(row["question"], evidence.modulations())
             known = {
                 "question": row["question"],
-                "answers": row["answers"],
+                "answers": row["answers"] if row.get("answerable", True) else [],
                 "answer": "".join(stream).strip(),
                 "surprise": list(stream.surprise),
                 "support": evidence.support,
@@ -97,8 +96,7 @@ def fit(files: list[Path], above: float, write: Path | None) -> None:
     print(f"\n{fitted}")
     if write is not None:
         config: Any = replace(config_of(write), confidence=fitted.as_dict())
-        text = json.dumps(config.as_dict(), indent=2) + "\n"
-        replace_file(write / checkpoint.CONFIG, text.encode())
+        checkpoint.write_config(write, config.as_dict())
 
 
 def regression(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

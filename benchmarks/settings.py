@@ -11,7 +11,6 @@ way. With `--write` the best settings go into the checkpoint's config.json; its 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +24,6 @@ from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from maccli.service.evidence import support
 from models.data.files import Example
-from models.files import replace_file
 from models.memory import checkpoint
 from models.memory.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider
 from models.stacks import config_of, load_model
@@ -78,8 +76,7 @@ def main() -> None:
             coverage_weight=coverage,
             abstain_below=round(threshold, 2),
         )
-        text = json.dumps(chosen.as_dict(), indent=2) + "\n"
-        replace_file(path / checkpoint.CONFIG, text.encode())
+        checkpoint.write_config(path, chosen.as_dict())
 
 
 def lexical_share(store: EvaluationStore, examples: Sequence[Example]) -> float:

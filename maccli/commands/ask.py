@@ -49,7 +49,7 @@ _LINE_ENDS = re.compile(r"\n+")
 )
 @options.where_options
 @options.apply(options.json_option, options.nl_option)
-@click.option("--strict", is_flag=True, help="Exit with 3 also where the answer is not sure.")
+@click.option("--strict", is_flag=True, help="Exit with 3, too, if the answer is not sure.")
 @click.option("-q", "--quiet", is_flag=True, help="Write the answer only, without sources.")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Show every source, and how long each step took."
@@ -148,8 +148,8 @@ class _Asker:
             self.out.records([answer.as_dict() for answer in answers])
         if failed:
             return errors.FAILED
-        failed = bool(answers) and all(answer.outcome in self.failing for answer in answers)
-        return errors.NOTHING_FOUND if failed else errors.DONE
+        unanswered = bool(answers) and all(answer.outcome in self.failing for answer in answers)
+        return errors.NOTHING_FOUND if unanswered else errors.DONE
 
     def _ask(self, question: str) -> Answer:
         begun = False

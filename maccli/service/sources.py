@@ -93,10 +93,10 @@ def cite(
     attention = stream.attention if stream is not None and model is not None else ()
     sources = []
     for index, match in enumerate(evidence.matches):
-        text, span = match.row.text, None
-        if attention and model is not None:
+        text = match.row.text
+        span = by_answer(text, evidence.question, answer)
+        if span is None and attention and model is not None:
             span = by_attention(text, model.token_spans(text), attention[index])
-        span = by_answer(text, evidence.question, answer) or span
         span = span or by_words(text, evidence.question)
         weight = float(match.candidate.weight)
         marked = _said(text, span, answer)

@@ -82,6 +82,11 @@ def checked_config(path: Path, kind: type[Config]) -> Config:
         raise CheckpointError(f"{path / CONFIG} is incomplete: {error}") from error
 
 
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json of a checkpoint, which is never half written."""
+    replace_file(path / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+
+
 def fingerprint(path: Path) -> str:
     """Return a hash over config and weights, 16 hex digits: other modulations, other fingerprint.
 
@@ -172,7 +177,7 @@ def save(
     path.mkdir(parents=True, exist_ok=True)
     packed = _packed({name: t.detach().cpu() for name, t in tensors.items()}, int8)
     replace_file(path / WEIGHTS, to_bytes(packed, {"format": "pt"}))
-    replace_file(path / CONFIG, (json.dumps(config, indent=2) + "\n").encode())
+    write_config(path, config)
     replace_file(path / CARD, card.encode())
 
 

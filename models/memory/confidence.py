@@ -10,6 +10,8 @@ from typing import Any
 
 from models.errors import CheckpointError
 
+MOST_SURPRISE, LEAST_SUPPORT, MOST_LEAD = 30.0, -10.0, 10.0
+"""Beyond these a number says nothing more."""
 _WORD = re.compile(r"\w+")
 
 
@@ -21,7 +23,7 @@ class Confidence:
         bias: the constant term.
         surprise: times -log p of the whole answer, in nats.
         support: times how well the best document answers for the question.
-        lead: times how far the best document is ahead of the next, in nats, at most `MOST`.
+        lead: times how far the best document is ahead of the next, in nats.
         echo: added where the answer only repeats words of the question.
         above: an answer that is less likely right is not given.
     """
@@ -60,18 +62,15 @@ class Confidence:
         return asdict(self)
 
 
-MOST = 10.0
-"""Surprise beyond three times this, and a lead beyond this, say nothing more."""
-
-
 def features(
     question: str, answer: str, surprise: Sequence[float], support: float, scores: Sequence[float]
 ) -> tuple[float, float, float, float]:
     """Return what is known of an answer: surprise, support, lead and echo, see `Confidence`."""
-    lead = min(scores[0] - scores[1], MOST) if len(scores) > 1 else MOST
+    lead = min(scores[0] - scores[1], MOST_LEAD) if len(scores) > 1 else MOST_LEAD
     said = {word.casefold() for word in _WORD.findall(answer)}
     asked = {word.casefold() for word in _WORD.findall(question)}
-    return min(sum(surprise), 3 * MOST), max(support, -MOST), lead, float(said <= asked)
+    echo = float(said <= asked)
+    return min(sum(surprise), MOST_SURPRISE), max(support, LEAST_SUPPORT), lead, echo
 
 
 def read(config: Any) -> Confidence | None:

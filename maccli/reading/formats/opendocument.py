@@ -14,7 +14,7 @@ from maccli.reading.parts import odf
 from maccli.reading.parts.blocks import (
     Block,
     Cell,
-    checked,
+    filled,
     first_heading,
     in_one_line,
     table,
@@ -52,12 +52,7 @@ def read(data: bytes, name: str) -> Draft:
         raise protected(_NAME)
     if "content.xml" not in package:
         raise package.other()
-    draft = Draft()
-    try:
-        _Reader(package, draft).read()
-    except RecursionError as error:
-        raise Refused(f"is a damaged {_NAME}: its parts are nested without end") from error
-    return checked(draft, pictures=bool(package.names("pictures/")))
+    return filled(package, lambda draft: _Reader(package, draft).read(), "pictures/")
 
 
 class _Reader:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from maccli.reading.draft import Draft
 from maccli.reading.encodings import Refused
-from maccli.reading.parts import words
+from maccli.reading.parts import control_words
 from maccli.reading.parts.blocks import (
     Block,
     checked,
@@ -95,7 +95,7 @@ class _Reader:
     def read(self, data: bytes) -> None:
         """Read the file."""
         position, starred = 0, False
-        while match := words.TOKEN.match(data, position):
+        while match := control_words.TOKEN.match(data, position):
             position = match.end()
             word, argument, hexes, sign, brace, text = match.groups()
             if text or hexes:
@@ -118,7 +118,7 @@ class _Reader:
                 name, number = word.decode(), int(argument) if argument else None
                 if name == "bin":
                     position += max(number or 0, 0)
-                elif starred and name not in words.KNOWN and name not in _DESTINATIONS:
+                elif starred and name not in control_words.KNOWN and name not in _DESTINATIONS:
                     self._state.skipped = True
                 else:
                     self._word(name, number)
@@ -171,18 +171,18 @@ class _Reader:
         elif sign in "\r\n":
             self._end_paragraph(self._state)
         else:
-            self._show(words.CHARACTERS.get(sign, ""))
+            self._show(control_words.CHARACTERS.get(sign, ""))
 
     def _word(self, name: str, number: int | None) -> None:
         state = self._state
-        if name in words.SKIPPED:
+        if name in control_words.SKIPPED:
             state.skipped = True
         elif state.skipped:
             return
         elif name in _DESTINATIONS:
             state.story, state.in_table, state.closing = Story(), False, _DESTINATIONS[name]
-        elif name in words.CHARACTERS:
-            self._show(words.CHARACTERS[name])
+        elif name in control_words.CHARACTERS:
+            self._show(control_words.CHARACTERS[name])
         elif not self._part(state, name, number or 0):
             self._set(state, name, number or 0, off=number == 0)
 
@@ -236,13 +236,13 @@ class _Reader:
             case "fonttbl" | "stylesheet":
                 state.names = name
             case "fcharset":
-                self._fonts[state.font] = words.CHARSETS.get(value, ""), ""
+                self._fonts[state.font] = control_words.CHARSETS.get(value, ""), ""
             case "deff":
                 self._font = state.font = value
             case "ansicpg":
-                self._encoding = words.code_page(value)
-            case _ if name in words.MACHINES:
-                self._encoding = words.MACHINES[name]
+                self._encoding = control_words.code_page(value)
+            case _ if name in control_words.MACHINES:
+                self._encoding = control_words.MACHINES[name]
 
     def _end_paragraph(self, state: _State, *, in_table: bool | None = None) -> None:
         level = heading_level(self._styles.get(state.style, ""))

@@ -15,7 +15,7 @@ from maccli.reading.parts import drawing
 from maccli.reading.parts.blocks import (
     Block,
     Cell,
-    checked,
+    filled,
     first_heading,
     in_one_line,
     table,
@@ -55,12 +55,7 @@ def read(data: bytes, name: str) -> Draft:
         Empty: it has no text.
     """
     package = Package(data, _NAME)
-    draft = Draft()
-    try:
-        _Reader(package, draft).read()
-    except RecursionError as error:
-        raise Refused(f"is a damaged {_NAME}: its parts are nested without end") from error
-    return checked(draft, pictures=bool(package.names("ppt/media/")))
+    return filled(package, lambda draft: _Reader(package, draft).read(), "ppt/media/")
 
 
 class _Reader:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from maccli.reading.draft import Draft, one_line
 from maccli.reading.encodings import Empty, Refused
+from maccli.reading.parts.package import Package
 
 _MAX_REPEATED = 80  # a merged cell with more characters is not repeated in every row
 _MAX_CELL = 1000  # a table with a longer cell is there for the layout
@@ -65,6 +66,26 @@ def write_edges(draft: Draft, lines: Iterable[str]) -> None:
     for line in lines:
         if any(map(str.isalpha, line)):
             draft.paragraph(line)
+
+
+def filled(package: Package, fill: Callable[[Draft], None], pictures: str) -> Draft:
+    """Return the draft of an office file.
+
+    Args:
+        package: the file.
+        fill: puts its text into a draft.
+        pictures: the folder of its pictures.
+
+    Raises:
+        Refused: its parts are nested without end; else see `checked`.
+        Empty: it has no text.
+    """
+    draft = Draft()
+    try:
+        fill(draft)
+    except RecursionError as error:
+        raise Refused(f"is a damaged {package.what}: its parts are nested without end") from error
+    return checked(draft, pictures=bool(package.names(pictures)))
 
 
 def checked(draft: Draft, pictures: bool = False) -> Draft:

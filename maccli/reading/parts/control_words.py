@@ -1,4 +1,4 @@
-"""The words of Rich Text Format: how they are told from text, and what they stand for."""
+"""The control words of Rich Text Format: how they are told from text, and what they stand for."""
 
 from __future__ import annotations
 
