@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import product
 
+from store.index import spelling
 from store.index.chunks import any_dropped
 from store.labels import Within
 
@@ -87,17 +88,33 @@ def _composed(word: str) -> str:
     return unicodedata.normalize("NFC", word)
 
 
-def match_expression(text: str) -> str | None:
-    """Return an FTS5 expression that matches any of the content words of `text`.
+def match_expression(connection: sqlite3.Connection, text: str) -> str | None:
+    """Return an FTS5 expression that matches any of the content words of `text`; None without any.
 
-    Every word is quoted, so none of them can be taken for FTS5 syntax. None if there are no words.
+    Every word is quoted, so none of them can be taken for FTS5 syntax.
     """
-    return " OR ".join(map(_matching, terms(text))) or None
+    return " OR ".join(_expressions(connection, text)) or None
 
 
-def _matching(term: str) -> str:
-    """Return an FTS5 expression that matches a term."""
-    return " OR ".join(f'"{spelling}"' for spelling in spellings(term))
+def _expressions(connection: sqlite3.Connection, text: str) -> list[str]:
+    """Return for each content word of a text an FTS5 expression that matches it.
+
+    A word that the index does not have stands for those that are nearly spelled like it.
+    """
+    expressions = []
+    for term in terms(text):
+        expression = _matching(spellings(term))
+        known = connection.execute(
+            "SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT 1", (expression,)
+        ).fetchone()
+        near = [] if known else spelling.near(connection, term)
+        expressions.append(_matching(near) if near else expression)
+    return expressions
+
+
+def _matching(words: Sequence[str]) -> str:
+    """Return an FTS5 expression that matches any of some words."""
+    return " OR ".join(f'"{word}"' for word in words)
 
 
 def best(
@@ -107,7 +124,7 @@ def best(
 
     Larger scores are better; chunks of the same score come in the order of their ids.
     """
-    expression = match_expression(text)
+    expression = match_expression(connection, text)
     if expression is None or limit < 1:
         return []
     chosen, values = "", list[str]()
@@ -138,7 +155,7 @@ def coverage(connection: sqlite3.Connection, text: str, ids: Sequence[int]) -> l
     ).fetchone()
     covered, total = dict.fromkeys(ids, 0.0), 0.0
     places = ",".join(map(str, map(int, ids)))
-    for word in map(_matching, terms(text)):
+    for word in _expressions(connection, text):
         (having,) = connection.execute(
             f"SELECT count(*) FROM chunks_fts WHERE {sampled} AND chunks_fts MATCH ?3",
             (newest, SAMPLE, word),

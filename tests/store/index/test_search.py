@@ -167,9 +167,13 @@ def test_a_book_for_a_question_is_cut(searched):
     assert searched.search("ibori" * 2_000_000) == []
 
 
-def test_no_words_no_expression():
-    assert match_expression("...") is None
-    assert match_expression("a b") == '"b"'
+def searched_expression(searched, text):
+    return match_expression(searched.connection, text)
+
+
+def test_no_words_no_expression(searched):
+    assert searched_expression(searched, "...") is None
+    assert searched_expression(searched, "a b") == '"b"'
 
 
 HOSTILE = ['"', "'; DROP TABLE documents; --", "%_\\", "[a-z]", "a*", "NEAR(a b)", "\x00", "\ud800"]
