@@ -10,7 +10,7 @@ import click
 from maccli import config
 from maccli.commands import options
 from maccli.commands.groups import LazyGroup
-from maccli.commands.train import base_model_option
+from maccli.commands.train.options import base_model_option
 from maccli.output import Output, size
 from models.memory import checkpoint
 

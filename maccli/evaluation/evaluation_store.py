@@ -169,7 +169,7 @@ class EvaluationStore:
             weights: how the scores mix.
             without: ids of chunks that are left out.
         """
-        candidates, _ = search_store(
+        candidates, _, _ = search_store(
             self.model,
             self.store,
             question,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from maccli.service.session import Session
+    from models.judge.judge import Judge, Reading
     from models.memory.modulation import Selected
     from models.memory.protocol import LoadedModel
     from models.memory.relevance import Candidate, RelevanceWeights, Retriever
@@ -38,12 +39,14 @@ class Match:
         candidate: its scores and its weight.
         row: its text and where it stands.
         modulation: what is stored of it; None where it was not read.
+        reading: what the judge makes of it; None where none has read it.
         copies: other chunks with exactly this text.
     """
 
     candidate: Candidate
     row: ChunkRow
     modulation: StoredModulation | None = None
+    reading: Reading | None = None
     copies: Sequence[ChunkRow] = ()
 
 
@@ -86,6 +89,7 @@ def retrieve(
     within: Within = EVERYTHING,
     likelihood: bool = True,
     latents: bool = True,
+    fast: bool = False,
 ) -> Evidence:
     """Find the chunks that are most relevant to a question, and read them from the store.
 
@@ -95,8 +99,9 @@ def retrieve(
         k: how many chunks; None for as many as the model was trained with.
         retriever: see `models.memory.relevance.select`.
         within: the documents that may be drawn from.
-        likelihood: whether "hybrid" takes a second look, for which it needs the base LM.
+        likelihood: whether "hybrid" may take a second look with the base LM, where no judge reads.
         latents: whether modulations are read; text alone needs none.
+        fast: leave the judge out.
 
     Raises:
         MacError: there is no store, or it is empty.
@@ -108,7 +113,7 @@ def retrieve(
     query = model.encode_question(question)
     encoded = time.perf_counter()
     with store.snapshot():
-        candidates, modulations = search_store(
+        candidates, modulations, readings = search_store(
             model,
             store,
             question,
@@ -117,6 +122,7 @@ def retrieve(
             weights=model.relevance,
             within=within,
             likelihood=likelihood,
+            judge=None if fast else session.judge,
             query=query,
         )
         ids = [candidate.id for candidate in candidates]
@@ -130,7 +136,13 @@ def retrieve(
         return Evidence(
             question,
             [
-                Match(candidate, row, modulations.get(row.id), copies.get(row.id, ()))
+                Match(
+                    candidate,
+                    row,
+                    modulations.get(row.id),
+                    readings.get(row.id),
+                    copies.get(row.id, ()),
+                )
                 for candidate, row in zip(candidates, store.chunk_rows(ids), strict=True)
             ],
             [row for row in others if row.id not in ids],
@@ -157,8 +169,9 @@ def search_store(
     without: Collection[int] = (),
     modulations: ReadModulations | None = None,
     likelihood: bool = True,
+    judge: Judge | None = None,
     query: NDArray[np.float32] | None = None,
-) -> tuple[list[Candidate], dict[int, StoredModulation]]:
+) -> tuple[list[Candidate], dict[int, StoredModulation], dict[int, Reading]]:
     """Return the k chunks that are most relevant to a question, and what was read of them.
 
     Where the store has a cache of near keys and all documents may be drawn from, only the keys that
@@ -170,17 +183,19 @@ def search_store(
         store: what is searched.
         question: one or several lines.
         k: how many chunks.
-        retriever: see `models.memory.relevance.select`; only "hybrid" takes a second look.
+        retriever: see `models.memory.relevance.select`; only "hybrid" is judged or takes a second
+            look.
         weights: how the scores mix.
         within: the documents that may be drawn from.
         without: chunks that are left out, as if they were not in the store.
         modulations: reads modulations for the second look; None for the store's own.
         likelihood: whether there is a second look at all.
+        judge: reads the first candidates with the question, and takes the second look's place.
         query: the encoded question, float32 [E], if it is known already.
 
     Returns:
-        the chunks, the most relevant first, and by id the modulations that the second look read:
-        of some of them, of none without a second look.
+        the chunks, the most relevant first; by id the modulations that the second look read, of
+        some of them at most; and by id what the judge makes of them.
     """
     from models.memory import relevance
 
@@ -191,8 +206,10 @@ def search_store(
         scores = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
         allowed = [(chunk_id, score) for chunk_id, score in scores if chunk_id not in without]
         lexical = dict(allowed[:_LEXICAL_CANDIDATES])
-    look = likelihood and retriever == "hybrid" and weights.likelihood > 0
-    wanted = max(k, relevance.LOOKS) if look else k
+    if retriever != "hybrid" or not weights.judged:
+        judge = None
+    look = likelihood and retriever == "hybrid" and weights.likelihood > 0 and judge is None
+    wanted = max(k, relevance.READ if judge else relevance.LOOKS if look else k)
     number = wanted
     while True:
         blocks = _keys(store, query, number, lexical, within, without)
@@ -204,8 +221,14 @@ def search_store(
             break
         number *= 4  # copies took the places of others
     candidates = relevance.first(distinct, wanted)
+    if judge is not None:
+        rows = store.chunk_rows([candidate.id for candidate in candidates])
+        read = judge.read(question, [row.text for row in rows], [row.context for row in rows])
+        odds = [reading.log_odds for reading in read]
+        chosen = relevance.judged(candidates, odds, k, weights.judged)
+        return chosen, {}, {row.id: reading for row, reading in zip(rows, read, strict=True)}
     if not look:
-        return candidates, {}
+        return candidates, {}, {}
     level = candidates[: relevance.nearly_level(candidates)]
     ids = [candidate.id for candidate in level]
     stored = list((modulations or store.modulations)(ids)) if level else []
@@ -213,7 +236,7 @@ def search_store(
     if level:
         likelihoods = model.question_likelihood(question, list(map(as_selected, level, stored)))
     chosen = relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
-    return chosen, dict(zip(ids, stored, strict=True))
+    return chosen, dict(zip(ids, stored, strict=True)), {}
 
 
 def _keys(

@@ -15,6 +15,7 @@ from store.errors import StoreNotFoundError
 from store.store import Store
 
 if TYPE_CHECKING:
+    from models.judge.judge import Judge
     from models.memory.protocol import LoadedModel
     from models.weights.carriers import Transfer
 
@@ -68,6 +69,7 @@ class Session:
         self._transfer = transfer
         self._tell = tell
         self._model: LoadedModel | None = None
+        self._judge: Judge | None = None
         self._store: Store | None = None
 
     def __enter__(self) -> Session:
@@ -100,6 +102,23 @@ class Session:
             )
             self.load_seconds = time.perf_counter() - begun
         return self._model
+
+    @property
+    def judge(self) -> Judge | None:
+        """The judge that the checkpoint names, loaded at the first use; None if it names none.
+
+        Raises:
+            CheckpointError: the judge cannot be used.
+            WeightsError: the encoder's weights cannot be downloaded or read.
+        """
+        config = self.model.config
+        if self._judge is None and config.judge is not None:
+            from models.judge.judge import Judge
+
+            begun = time.perf_counter()
+            self._judge = Judge.load(config.judge, self.model.encoder, config.encoder_sha256)
+            self.load_seconds += time.perf_counter() - begun
+        return self._judge
 
     @property
     def store(self) -> Store | None:

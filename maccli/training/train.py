@@ -137,8 +137,14 @@ def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     return fit(run, method, base.encoder, examples, dev, callbacks)
 
 
-def read_data(run: Run) -> tuple[list[list[Example]], list[list[Example]]]:
+def read_data(
+    run: Run, *, unanswerable: bool = False
+) -> tuple[list[list[Example]], list[list[Example]]]:
     """Return the examples to train on and those to measure on, a list a file.
+
+    Args:
+        run: names the files.
+        unanswerable: whether questions without an answer are among them.
 
     Raises:
         MacError: there is something trained in the folder already.
@@ -150,8 +156,12 @@ def read_data(run: Run) -> tuple[list[list[Example]], list[list[Example]]]:
             "Go on with it (--resume), or train into another folder (--out).",
             USAGE,
         )
-    examples = [list(data.read(source.path, "train")) for source in run.sources]
-    return examples, [list(data.read(path, "dev")) for path in run.dev]
+    files = [(source.path, "train") for source in run.sources], [(p, "dev") for p in run.dev]
+    examples, dev = (
+        [data.read(path, split, unanswerable=unanswerable) for path, split in part]
+        for part in files
+    )
+    return examples, dev
 
 
 def _is_trained(folder: Path) -> bool:

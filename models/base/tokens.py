@@ -63,7 +63,11 @@ class TextTokenizer:
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the offsets (start, end) of each of the `ids` of a text."""
-        return self._as_text(readable(text))[1]
+        return self.placed(text)[1]
+
+    def placed(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the `ids` of a text and the offsets (start, end) of each."""
+        return self._as_text(readable(text))
 
     def chat(self, message: str) -> list[int] | None:
         """Return a user's message in the model's chat template, up to where the answer begins.

@@ -68,6 +68,7 @@ def read(
     limit: int | None = None,
     skipped: Counter[str] | None = None,
     texts: Mapping[str, str] | None = None,
+    unanswerable: bool = False,
 ) -> list[Example]:
     """Return all examples of a file, in its order.
 
@@ -77,11 +78,13 @@ def read(
         limit: the most examples to read.
         skipped: see `read_lines`.
         texts: see `read_lines`.
+        unanswerable: see `read_lines`.
 
     Raises:
         DataError: see `read_lines`; also if there are no examples.
     """
-    examples = list(islice(read_lines(path, split, skipped=skipped, texts=texts), limit))
+    lines = read_lines(path, split, skipped=skipped, texts=texts, unanswerable=unanswerable)
+    examples = list(islice(lines, limit))
     if not examples and limit != 0:
         raise DataError(
             f"{path}: no questions" + (f" of split {split!r}" if split else ""),
@@ -96,6 +99,7 @@ def read_lines(
     *,
     skipped: Counter[str] | None = None,
     texts: Mapping[str, str] | None = None,
+    unanswerable: bool = False,
 ) -> Iterator[Example]:
     """Yield the examples of a file.
 
@@ -106,6 +110,7 @@ def read_lines(
         skipped: counts questions without an answer as ``impossible``, and those whose article is
             not among the texts as ``no article``.
         texts: articles by id, for the official StreamingQA files, which do not hold them.
+        unanswerable: give questions without an answer, too.
 
     Raises:
         DataError: the file cannot be read, or something in it is missing; the message names the
@@ -121,12 +126,22 @@ def read_lines(
         )
     with _explained(path), ExitStack() as stack:
         examples = reader(_open(path, stack), path, skipped, texts or {})
+        if not unanswerable:
+            examples = _answerable(examples, skipped)
         if split is not None and split in SQUAD_SEQ:
             yield from _rows(examples, path, split)
             return
         for example in examples:
             if split is None or example.split in (split, None):
                 yield example
+
+
+def _answerable(examples: Iterator[Example], skipped: Counter[str]) -> Iterator[Example]:
+    for example in examples:
+        if example.answers:
+            yield example
+        else:
+            skipped["impossible"] += 1
 
 
 def _rows(examples: Iterator[Example], path: Path, split: str) -> Iterator[Example]:

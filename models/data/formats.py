@@ -41,11 +41,12 @@ class Example:
         document_id: the id of the document, the same for all of its questions.
         document: plain text.
         question: the question.
-        answers: the right answers, at least one.
+        answers: the right answers; none where the document does not say it.
         title: the title of the document, or None.
         date: the date of the document as the file has it, or None.
         standalone: False if the question makes sense only beside its document.
         split: ``train``, ``dev`` and so on, or None if the file does not say.
+        history: questions that were asked before, each with its answer.
         where: file and line (SQuAD JSON: the place in the document), which comparisons ignore.
     """
 
@@ -59,6 +60,7 @@ class Example:
     date: str | None = None
     standalone: bool = True
     split: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
     where: str = field(default="", compare=False)
 
 
@@ -88,8 +90,7 @@ def _json_lines(
                 continue
         document = _text(row, "doc", where, _LINE_FIELDS)
         source = _optional(row, "source", where) or path.name.partition(".")[0]
-        example = _example(
-            skipped,
+        yield Example(
             where=where,
             id=_optional(row, "id", where) or f"{source}-{number}",
             source=source,
@@ -101,9 +102,8 @@ def _json_lines(
             date=_optional(row, "date", where),
             standalone=row.get("standalone") is not False,
             split=_optional(row, "split", where),
+            history=_history(row.get("history"), where),
         )
-        if example:
-            yield example
 
 
 def json_documents(lines: TextIO, path: Path) -> Iterator[tuple[str, str]]:
@@ -132,9 +132,7 @@ def _bounded(lines: TextIO, path: Path) -> Iterator[str]:
         yield line
 
 
-def _squad(
-    file: TextIO, path: Path, skipped: Counter[str], _: Mapping[str, str]
-) -> Iterator[Example]:
+def _squad(file: TextIO, path: Path, _: Counter[str], __: Mapping[str, str]) -> Iterator[Example]:
     hint = "a SQuAD file is {data: [{paragraphs: [{context, qas: [{question, answers}]}]}]}"
     try:
         root = json.load(file)
@@ -154,8 +152,7 @@ def _squad(
                 at = f"{spot}.qas[{q}]"
                 answers = _items(item, "answers", at, hint)
                 texts = [_text(answer, "text", at, hint) for answer in answers]
-                example = _example(
-                    skipped,
+                yield Example(
                     where=at,
                     id=_optional(item, "id", at) or f"{source}-{a}-{p}-{q}",
                     source=source,
@@ -165,13 +162,9 @@ def _squad(
                     answers=() if item.get("is_impossible") else _answers(texts, at),
                     title=_optional(article, "title", where),
                 )
-                if example:
-                    yield example
 
 
-def _csv(
-    file: TextIO, path: Path, skipped: Counter[str], _: Mapping[str, str]
-) -> Iterator[Example]:
+def _csv(file: TextIO, path: Path, _: Counter[str], __: Mapping[str, str]) -> Iterator[Example]:
     csv.field_size_limit(_MAX_LINE)  # Python's own limit is shorter than a long article
     rows = csv.DictReader(file, strict=True)
     source = path.name.partition(".")[0]
@@ -181,8 +174,7 @@ def _csv(
             where = f"{path}:{rows.line_num}"
             document = _text(row, document_column, where, _CSV_FIELDS)
             answers = csv_answers(document_column, row[column] or "", where)
-            example = _example(
-                skipped,
+            yield Example(
                 where=where,
                 id=f"{source}-{rows.line_num}",
                 source=source,
@@ -193,8 +185,6 @@ def _csv(
                 title=_optional(row, "title", where),
                 date=_optional(row, "date", where),
             )
-            if example:
-                yield example
     except csv.Error as error:
         raise DataError(f"{path}:{rows.reader.line_num}: not CSV ({error})", _CSV_FIELDS) from error
 
@@ -207,14 +197,7 @@ READERS: dict[str, Reader] = {
     ".csv": _csv,
 }
 """The reader of each suffix. It takes the open text, the path for messages, a counter of skipped
-questions (``impossible``, ``no article``), and the texts of articles that a file only names."""
-
-
-def _example(skipped: Counter[str], *, answers: tuple[str, ...], **fields: Any) -> Example | None:
-    if answers:
-        return Example(answers=answers, **fields)
-    skipped["impossible"] += 1
-    return None
+questions (``no article``), and the texts of articles that a file only names."""
 
 
 def _items(row: object, key: str, where: str, hint: str) -> list[Any]:
@@ -248,6 +231,16 @@ def _answers(values: object, where: str) -> tuple[str, ...]:
     if not all(isinstance(text, str) for text in texts):
         raise DataError(f"{where}: an answer is not text", _LINE_FIELDS)
     return tuple(dict.fromkeys(_repaired(text).strip() for text in texts if text.strip()))
+
+
+def _history(values: object, where: str) -> tuple[tuple[str, str], ...]:
+    """Return questions and answers that came before, in their order."""
+    pairs = values if isinstance(values, list) else []
+    if (values and not pairs) or not all(isinstance(p, list) and len(p) == 2 for p in pairs):
+        raise DataError(f"{where}: 'history' is not a list of questions with their answers")
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise DataError(f"{where}: something in 'history' is not text")
+    return tuple((_repaired(question), _repaired(answer)) for question, answer in pairs)
 
 
 def _repaired(text: str) -> str:

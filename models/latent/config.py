@@ -36,6 +36,12 @@ class LatentConfig:
     """Best dense score with coverage under which nothing is answered; None never abstains."""
     confidence: dict[str, float] | None = None
     """How likely an answer is right, see `models.memory.confidence`; None: it is not known."""
+    judge: str | None = None
+    """What reads questions and passages together: a judge in the box or a folder; None: nothing."""
+    judge_weight: float = 0.0
+    """Weight of the judge's log odds that a passage answers, beside the other relevance."""
+    judge_confidence: dict[str, float] | None = None
+    """As `confidence`, of answers that the judge has weighed, see `models.judge.choice`."""
     base_quantization: str | None = None
     """How the base LM's weights are narrowed while it is loaded, see `models.base.quantize`."""
     stack: str = "latent"

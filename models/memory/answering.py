@@ -51,7 +51,10 @@ class Answerer(LoadedModel, ABC):
         config = self.config = networks.config
         self.chunking = f"{chunking.VERSION}:{config.chunk_tokens}"
         self.relevance = RelevanceWeights(
-            config.lexical_weight, config.likelihood_weight, config.coverage_weight
+            config.lexical_weight,
+            config.likelihood_weight,
+            config.coverage_weight,
+            config.judge_weight,
         )
 
     @cached_property
@@ -149,6 +152,31 @@ class Answerer(LoadedModel, ABC):
         surprise = F.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
         likelihoods: list[float] = surprise.sum(-1).neg().tolist()
         return likelihoods
+
+    @torch.no_grad()
+    def answer_likelihoods(
+        self, question: str, answers: Sequence[str], selected: Sequence[Selected]
+    ) -> list[float]:
+        """Return log p of each of some answers from the selected modulations, in nats.
+
+        The end of an answer counts, so that half of one is not as likely as the whole.
+        """
+        if not answers:
+            return []
+        prompt = self.prompt(question)
+        ends = [[*row, self.lm.eos_id] for row in self.lm.tokenize([f" {a}" for a in answers])]
+        rows = self.lm.pad([prompt + row[:-1] for row in ends])
+        applied = self.applied(question, [selected])
+        with applied as prefix:
+            pass
+        if prefix is None:  # what changes the layers is given for each sequence
+            applied = self.applied(question, [selected] * len(answers))
+        else:
+            applied = nullcontext(prefix._replace(bias=prefix.bias.expand(len(answers), -1)))
+        with applied as prefix:
+            hidden = self.lm.forward(rows, prefix)[:, len(prompt) - 1 :]
+        logs = self.lm.logits(hidden).float().log_softmax(-1)
+        return [float(log[range(len(row)), row].sum()) for log, row in zip(logs, ends, strict=True)]
 
     def answer(
         self, question: str, selected: Sequence[Selected], *, max_new_tokens: int = 32

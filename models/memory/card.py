@@ -40,6 +40,29 @@ def card(config: ModelConfig) -> str:
     )
 
 
+def judge_card(encoder: str, training: dict[str, Any]) -> str:
+    """Return the card of a judge: what it was tuned from, and how it was trained."""
+    return "\n".join(
+        [
+            "---",
+            "library_name: mac",
+            f"base_model: {repository(encoder)}",
+            "license: apache-2.0",
+            "pipeline_tag: question-answering",
+            "---",
+            "",
+            f"# A judge, tuned from {encoder}",
+            "",
+            "Reads a question together with a passage: whether the passage answers it, and with",
+            "which words. The embeddings are those of the encoder, and not inside.",
+            "",
+            "## Training",
+            "",
+            *_runs(training),
+        ]
+    )
+
+
 def repository(name: str) -> str:
     """Return the Hub id of a base model; one that is not pinned is named by it already."""
     return _REPOSITORY.get(name, name)

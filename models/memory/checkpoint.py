@@ -118,6 +118,9 @@ _ANSWERING = frozenset(
         "coverage_weight",
         "abstain_below",
         "confidence",
+        "judge",
+        "judge_weight",
+        "judge_confidence",
     }
 )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from models.base.encoder import SentenceEncoder
     from models.memory.modulation import Modulation, Selected
     from models.memory.relevance import RelevanceWeights
 
@@ -30,14 +31,6 @@ class TrainedConfig(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
-    def base_lm(self) -> str:
-        """The base LM: a pinned name, a Hub id or a folder."""
-
-    @property
-    def base_sha256(self) -> str | None:
-        """The SHA-256 of its weights, if it is known."""
-
-    @property
     def chunk_tokens(self) -> int:
         """The most tokens of a chunk."""
 
@@ -48,6 +41,14 @@ class TrainedConfig(Protocol):
 
 class ModelConfig(TrainedConfig, Protocol):
     """The config of a checkpoint: sizes, identities, and settings of retrieval."""
+
+    @property
+    def base_lm(self) -> str:
+        """The base LM: a pinned name, a Hub id or a folder."""
+
+    @property
+    def base_sha256(self) -> str | None:
+        """The SHA-256 of its weights, if it is known."""
 
     @property
     def stack(self) -> str:
@@ -97,6 +98,18 @@ class ModelConfig(TrainedConfig, Protocol):
     def confidence(self) -> dict[str, float] | None:
         """The numbers of a `models.memory.confidence.Confidence`; None: it is not known."""
 
+    @property
+    def judge(self) -> str | None:
+        """What reads questions and passages together, see `models.judge`; None: nothing does."""
+
+    @property
+    def judge_weight(self) -> float:
+        """See `models.memory.relevance.RelevanceWeights`."""
+
+    @property
+    def judge_confidence(self) -> dict[str, float] | None:
+        """As `confidence`, of answers that the judge has weighed."""
+
     def sizes(self) -> str:
         """Return the sizes of the networks in a few words, for the model card."""
 
@@ -143,6 +156,11 @@ class LoadedModel(Protocol):
 
     @property
     @abstractmethod
+    def encoder(self) -> SentenceEncoder:
+        """The sentence encoder, loaded at its first use."""
+
+    @property
+    @abstractmethod
     def batch_tokens(self) -> int:
         """How many tokens, padding included, `amortize` runs through the base LM at a time."""
 
@@ -171,6 +189,12 @@ class LoadedModel(Protocol):
     @abstractmethod
     def question_likelihood(self, question: str, documents: Sequence[Selected]) -> Sequence[float]:
         """Return log p(question | document) of each document alone, in nats."""
+
+    @abstractmethod
+    def answer_likelihoods(
+        self, question: str, answers: Sequence[str], selected: Sequence[Selected]
+    ) -> Sequence[float]:
+        """Return log p of each of some answers from the selected modulations, in nats."""
 
     @abstractmethod
     def token_spans(self, text: str) -> Sequence[tuple[int, int]]:

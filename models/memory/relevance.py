@@ -26,6 +26,8 @@ RETRIEVERS: tuple[Retriever, ...] = ("dense", "bm25", "hybrid")
 
 LOOKS = 4
 """The most documents that a second look compares."""
+READ = 10
+"""The number of documents that a judge reads."""
 MARGIN = 4.0
 """A document gets a second look only if its score is at most so many nats below the best."""
 
@@ -39,11 +41,13 @@ class RelevanceWeights:
         likelihood: times log p(question | document), added to those that are nearly level.
         coverage: times the share of the question's words that a document has; added to the dense
             score to decide whether the question can be answered at all, not to rank.
+        judged: times the log odds that a judge gives a document, see `judged`.
     """
 
     lexical: float = 0.0
     likelihood: float = 0.0
     coverage: float = 0.0
+    judged: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +153,32 @@ def reconsider(
         weight: times the likelihoods; below 1, since the tokens of a question are not
             independent evidence.
     """
-    if not candidates:
-        return []
     best = max(likelihoods, default=0.0)
     # Documents without a second look count as the least likely, so they come last.
     penalties = [weight * (value - best) for value in likelihoods]
     penalties += [min(penalties, default=0.0)] * (len(candidates) - len(penalties))
-    scores = np.array([c.score + p for c, p in zip(candidates, penalties, strict=True)], np.float32)
+    return _added(candidates, penalties, k)
+
+
+def judged(
+    candidates: Sequence[Candidate], log_odds: Sequence[float], k: int, weight: float
+) -> list[Candidate]:
+    """Return the k most relevant after a judge has read all of them with the question.
+
+    Args:
+        candidates: any number, at least one.
+        log_odds: of each holding the answer, in nats.
+        k: how many to keep, at least 1.
+        weight: times the log odds, which are added to the scores.
+    """
+    return _added(candidates, [weight * odds for odds in log_odds], k)
+
+
+def _added(candidates: Sequence[Candidate], amounts: Sequence[float], k: int) -> list[Candidate]:
+    """Return the k best candidates once an amount is added to the score of each."""
+    if not candidates:
+        return []
+    scores = np.array([c.score + a for c, a in zip(candidates, amounts, strict=True)], np.float32)
     numbers = np.array([c.id for c in candidates], np.int64)
     order = np.lexsort((numbers, -scores))[:k]
     return [

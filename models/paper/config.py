@@ -62,6 +62,9 @@ class PaperConfig:
     coverage_weight: float = 0.0
     abstain_below: float | None = None
     confidence: dict[str, float] | None = None
+    judge: str | None = None
+    judge_weight: float = 0.0
+    judge_confidence: dict[str, float] | None = None
     base_quantization: str | None = None
     """How the base LM's weights are quantized, see `models.base.quantize`."""
     stack: str = "paper"

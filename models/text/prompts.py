@@ -61,6 +61,12 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most + 1].rpartition(" ")[0] or text[:most]
 
 
+def following(history: Sequence[tuple[str, str]], question: str) -> str:
+    """Return a question that leans on what was asked before, after the last two of that."""
+    before = (f"{' '.join(q.split())} {' '.join(a.split())}." for q, a in history[-2:])
+    return " ".join((*before, question))
+
+
 def question_prompt(question: str) -> str:
     """Return the question as the base LM reads it after a prefix; the answer follows."""
     return f"Question: {' '.join(question.split())}\nAnswer:"

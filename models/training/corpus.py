@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,17 +22,37 @@ from models.data.files import Example
 from models.errors import DataError
 from models.files import replace_file
 from models.text.chunking import CountTokens, split
+from models.text.prompts import context, following
+
+Kind = Literal["span", "yes", "no", "free", "none"]
+"""An answer is words that stand in the document, yes, no, or other words; "none": it does not say.
+"""
+_YES = frozenset(("yes", "true", "ja", "oui", "sí", "si"))
+_NO = frozenset(("no", "false", "nein", "non"))
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with the chunk that answers it."""
+    """A question with the chunk that answers it.
+
+    Attributes:
+        text: the question, after what was asked before it.
+        answers: the right answers; none if the document does not say it.
+        chunk: the index of the chunk; of an unanswerable question the one that comes nearest.
+        source: the number of its data source.
+        standalone: False if the question makes sense only beside its document.
+        kind: what the answer is.
+        span: where it stands in the chunk, if it does.
+    """
 
     text: str
     answers: tuple[str, ...]
     chunk: int
     source: int
     standalone: bool
+    kind: Kind = "span"
+    span: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -39,6 +61,7 @@ class Corpus:
 
     Attributes:
         chunks: the texts that become modulations.
+        contexts: what is read before each, see `models.text.prompts.context`.
         sources: the number of the data source of each chunk.
         questions: every question, with the index of its chunk.
         of_chunk: the indices of the questions of each chunk.
@@ -47,6 +70,7 @@ class Corpus:
     """
 
     chunks: list[str]
+    contexts: list[str]
     sources: list[int]
     questions: list[Question]
     of_chunk: list[list[int]]
@@ -88,8 +112,11 @@ class Corpus:
 
     def holds_answer(self, question: int, chunk: int) -> bool:
         """Return whether a chunk holds an answer to the question, and so cannot be a negative."""
+        asked = self.questions[question]
+        if asked.kind in ("yes", "no"):
+            return chunk == asked.chunk
         text = self.chunks[chunk].lower()
-        return any(answer.lower() in text for answer in self.questions[question].answers)
+        return any(answer.lower() in text for answer in asked.answers)
 
 
 def build(
@@ -115,7 +142,7 @@ def build(
         DataError: no example of any source has its answer in a single chunk.
     """
     rng = random.Random(seed)
-    corpus = Corpus([], [], [], [], torch.empty(0), torch.empty(0))
+    corpus = Corpus([], [], [], [], [], torch.empty(0), torch.empty(0))
     for number, (examples, limit) in enumerate(zip_longest(sources, limits)):
         documents: dict[str, list[Example]] = {}
         for example in examples:
@@ -125,23 +152,60 @@ def build(
         for name in names[:limit]:
             group = documents[name]
             first = len(corpus.chunks)
-            corpus.chunks += [c.text for c in split(group[0].document, count_tokens, chunk_tokens)]
-            added = len(corpus.chunks) - first
-            corpus.sources += [number] * added
-            corpus.of_chunk += [[] for _ in range(added)]
-            lowered = [text.lower() for text in corpus.chunks[first:]]
+            texts = [c.text for c in split(group[0].document, count_tokens, chunk_tokens)]
+            corpus.chunks += texts
+            corpus.contexts += [context(group[0].title, "", "")] * len(texts)
+            corpus.sources += [number] * len(texts)
+            corpus.of_chunk += [[] for _ in texts]
             rng.shuffle(group)
             for example in group[:questions_per_document]:
-                answer = example.answers[0].lower()
-                place = next((i for i, text in enumerate(lowered) if answer in text), None)
-                if place is None:  # the answer is cut by the end of a chunk
+                kind, place, span = _place(example, texts)
+                if place is None:
                     continue
                 corpus.of_chunk[first + place].append(len(corpus.questions))
                 corpus.questions.append(
                     Question(
-                        example.question, example.answers, first + place, number, example.standalone
+                        following(example.history, example.question),
+                        example.answers,
+                        first + place,
+                        number,
+                        example.standalone,
+                        kind,
+                        span,
                     )
                 )
     if not corpus.questions:
         raise DataError("no example has its answer in its document: nothing to train on")
     return corpus
+
+
+def _place(
+    example: Example, texts: Sequence[str]
+) -> tuple[Kind, int | None, tuple[int, int] | None]:
+    """Return the kind of an answer, and in which chunk of its document it stands and where.
+
+    There is no chunk for an answer that is cut by the end of one.
+    """
+    asked = set(_WORD.findall(example.question.lower()))
+    shared = [len(asked.intersection(_WORD.findall(text.lower()))) for text in texts]
+    nearest = max(range(len(texts)), key=shared.__getitem__)
+    if not example.answers:
+        return "none", nearest, None
+    first = example.answers[0].lower().strip(" .")
+    if first in _YES | _NO:
+        return "yes" if first in _YES else "no", nearest, None
+    spans = {i: span for i, text in enumerate(texts) if (span := _find(text, example.answers))}
+    if spans:
+        place = max(spans, key=lambda i: (shared[i], -i))
+        return "span", place, spans[place]
+    said = any(answer.lower() in example.document.lower() for answer in example.answers)
+    return "free", None if said else nearest, None
+
+
+def _find(text: str, answers: Sequence[str]) -> tuple[int, int] | None:
+    """Return where one of the answers stands in a text; as whole words if it does."""
+    for form in (r"(?<!\w)%s(?!\w)", "%s"):
+        for answer in answers:
+            if found := re.search(form % re.escape(answer), text, re.IGNORECASE):
+                return found.span()
+    return None

@@ -8,7 +8,7 @@ from typing import Any, cast
 import click
 
 from maccli.commands import options
-from maccli.commands.train import DATA, MODELS, STEPS, watched
+from maccli.commands.train.options import DATA, MODELS, STEPS, watched
 from maccli.output import Output
 
 

@@ -1,0 +1,1 @@
+"""The commands that train: a checkpoint, a judge, and what checkpoints are compared with."""

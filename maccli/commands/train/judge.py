@@ -1,0 +1,41 @@
+"""`mac train-judge`: train what reads a question together with a passage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from maccli.commands import options
+from maccli.commands.train.options import DATA, MODELS, STEPS, watched
+from maccli.output import Output
+
+
+@click.command("train-judge")
+@options.apply(*DATA, *MODELS)
+@click.option("--lr", type=float, metavar="X", help="Learning rate.  [default: 1.2e-4]")
+@options.apply(*STEPS)
+@click.pass_context
+def train_judge(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
+    """Train the judge, which reads a question together with a passage.
+
+    It is tuned from the sentence encoder: whether a passage answers a question, and with which
+    words. Questions without an answer in their document are part of what it learns from. A
+    checkpoint names its judge in its config.json.
+
+    \b
+    Examples:
+      mac train-judge --data questions.jsonl --out my-judge
+      mac train-judge --data squad2.json:2 --data tables.jsonl.zst --batch 24 --out my-judge
+    """
+    from maccli.training import judges, settings
+    from maccli.training.train import is_main_process
+
+    run = settings.run_of(given)
+    config = settings.settings_of(given, run, judges.learning_rate())
+    folder = watched(
+        ctx, quiet, config, run.out, lambda callbacks: judges.train_judge(run, config, callbacks)
+    )
+    Output(quiet=quiet or not is_main_process()).note(
+        f"Fit a checkpoint to it: python -m benchmarks.confidence fit ... --judge {folder}"
+    )

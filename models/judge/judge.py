@@ -1,0 +1,187 @@
+"""A judge at work: which passages answer a question, and with which words of theirs.
+
+Letters: T tokens of a passage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.base.batching import length_batches
+from models.base.device import choose_dtype
+from models.base.encoder import SentenceEncoder
+from models.errors import CheckpointError
+from models.judge.config import JudgeConfig
+from models.judge.network import KINDS, JudgeNetwork
+from models.judge.pairs import Pair, PairReader
+from models.memory import checkpoint
+
+SHIPPED = Path(__file__).parent
+"""The folder with the judges in the box."""
+ANSWERS = 4
+"""The most answers of a passage."""
+ANSWER_TOKENS = 40
+"""The most tokens of an answer."""
+_BATCH_TOKENS = 2048
+_ENDS = 8
+_WORD = re.compile(r"\w")
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An answer that a passage gives.
+
+    Attributes:
+        text: its words; "yes" or "no" where the passage does not say it in words.
+        span: where it stands in the passage; None for yes and no.
+        log_probability: of this answer, against all others and none.
+    """
+
+    text: str
+    span: Span | None
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a judge makes of a passage.
+
+    Attributes:
+        log_odds: of the passage answering the question, in nats.
+        answers: what it answers, if it does; the most likely first.
+    """
+
+    log_odds: float
+    answers: tuple[Found, ...]
+
+
+class Judge:
+    """Reads passages for a question.
+
+    Args:
+        network: the trained network.
+        encoder: the sentence encoder that it was tuned from.
+    """
+
+    def __init__(self, network: JudgeNetwork, encoder: SentenceEncoder) -> None:
+        self._network, self._encoder = network.eval().requires_grad_(False), encoder
+        self._device = encoder.model.device
+        network.to(self._device)
+        self._dtype = choose_dtype(self._device)
+
+    @classmethod
+    def load(cls, name: str, encoder: SentenceEncoder, sha256: str | None = None) -> Judge:
+        """Load a judge: one in the box by its name, or any by its folder.
+
+        Args:
+            name: the name or the folder.
+            encoder: the sentence encoder that it was tuned from.
+            sha256: of the encoder's weights, if it is known.
+
+        Raises:
+            CheckpointError: it cannot be read, or was tuned from another encoder.
+        """
+        folder = SHIPPED / name if (SHIPPED / name / checkpoint.CONFIG).is_file() else Path(name)
+        config = checkpoint.checked_config(folder, JudgeConfig)
+        if sha256 and config.encoder_sha256 not in (None, sha256):
+            raise CheckpointError(
+                f"the judge in {folder} was tuned from another sentence encoder",
+                hint="train one for this encoder: mac train-judge",
+            )
+        network = JudgeNetwork(config, encoder)
+        network.restore(folder)
+        return cls(network, encoder)
+
+    @cached_property
+    def _reader(self) -> PairReader:
+        return PairReader(self._encoder, self._network.config.max_tokens)
+
+    @torch.no_grad()
+    def read(
+        self, question: str, texts: Sequence[str], contexts: Sequence[str] = ()
+    ) -> list[Reading]:
+        """Return what is to be made of each passage.
+
+        Args:
+            question: one or several lines, after what was asked before it.
+            texts: the passages; a long one is read in parts that overlap.
+            contexts: what is read before each, see `models.text.prompts.context`.
+        """
+        pairs: list[tuple[int, Pair]] = []
+        for i, (text, context) in enumerate(zip(texts, contexts or [""] * len(texts), strict=True)):
+            pairs += [(i, pair) for pair in self._reader.pairs(question, text, context)]
+        parts: list[list[Reading]] = [[] for _ in texts]
+        lengths = [len(pair.ids) for _, pair in pairs]
+        for batch in length_batches(lengths, _BATCH_TOKENS):
+            inputs = self._reader.inputs([pairs[i][1] for i in batch], self._device)
+            with torch.autocast(
+                self._device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16
+            ):
+                judged = self._network(inputs)
+            kinds = judged.kind.log_softmax(-1).cpu().numpy()
+            starts = judged.start.log_softmax(-1).cpu().numpy()
+            ends = judged.end.log_softmax(-1).cpu().numpy()
+            for row, i in enumerate(batch):
+                number, pair = pairs[i]
+                there = slice(pair.first, pair.first + len(pair.spans))
+                found = _answers(
+                    texts[number], pair, kinds[row], starts[row, there], ends[row, there]
+                )
+                parts[number].append(Reading(_log_odds(kinds[row]), found))
+        return [_joined(readings) for readings in parts]
+
+
+def _log_odds(kinds: NDArray[np.float32]) -> float:
+    """Return the log odds of any answer, from log probabilities [4] of `KINDS`."""
+    none = KINDS.index("none")
+    some = np.logaddexp.reduce(np.delete(kinds, none))
+    return float(some - kinds[none])
+
+
+def _answers(
+    text: str,
+    pair: Pair,
+    kinds: NDArray[np.float32],
+    starts: NDArray[np.float32],
+    ends: NDArray[np.float32],
+) -> tuple[Found, ...]:
+    """Return the most likely answers, from log probabilities [4] of kinds, [T] of both ends."""
+    found = {word: Found(word, None, float(kinds[KINDS.index(word)])) for word in ("yes", "no")}
+    likely = np.argsort(-starts)[:_ENDS]
+    for start in likely:
+        stop = ends[start : start + ANSWER_TOKENS]
+        for end in start + np.argsort(-stop)[:_ENDS]:
+            span = _whole_words(text, pair.spans[start][0], pair.spans[end][1])
+            score = float(kinds[KINDS.index("span")] + starts[start] + ends[end])
+            words = text[slice(*span)]
+            if words and (words not in found or found[words].log_probability < score):
+                found[words] = Found(words, span, score)
+    best = sorted(found.values(), key=lambda answer: -answer.log_probability)
+    return tuple(best[:ANSWERS])
+
+
+def _whole_words(text: str, start: int, end: int) -> Span:
+    """Return a span that cuts no word, without space at its ends."""
+    while 0 < start < len(text) and _WORD.match(text[start - 1]) and _WORD.match(text[start]):
+        start -= 1
+    while 0 < end < len(text) and _WORD.match(text[end - 1]) and _WORD.match(text[end]):
+        end += 1
+    inner = text[start:end]
+    return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
+
+
+def _joined(readings: Sequence[Reading]) -> Reading:
+    """Return what is to be made of a passage that was read in parts: what the best of them says."""
+    if not readings:
+        return Reading(-float("inf"), ())
+    return max(readings, key=lambda reading: reading.log_odds)
