@@ -237,6 +237,7 @@ class Mac:
         since: str | None = None,
         until: str | None = None,
         max_new_tokens: int | None = None,
+        fast: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
         """Answer a question from the store, with the sentences that the answer came from.
@@ -253,6 +254,7 @@ class Mac:
             since: draw only from documents of that day or later, YYYY-MM-DD.
             until: draw only from documents of that day or earlier.
             max_new_tokens: the longest answer.
+            fast: leave out the judge, which reads the passages together with the question.
             on_text: called with the pieces of the answer, or with all of it if it was not known
                 before its end whether it is given.
 
@@ -267,6 +269,7 @@ class Mac:
             mode=mode,
             max_new_tokens=config.number("max_new_tokens", max_new_tokens) or 1,
             within=Within(_clean(tags), since, until),
+            fast=fast,
         )
         return ask(self.session, question, options, on_text=on_text)
 
@@ -279,6 +282,7 @@ class Mac:
         tags: Sequence[str] = (),
         since: str | None = None,
         until: str | None = None,
+        fast: bool = False,
     ) -> list[Passage]:
         """Return the passages that a question would be answered from, the most relevant first.
 
@@ -290,6 +294,7 @@ class Mac:
             k=config.number("k", k),
             retriever=_retriever(retriever),
             within=Within(_clean(tags), since, until),
+            fast=fast,
         )
 
     def export_adapter(

@@ -30,7 +30,7 @@ FLOORS = {
         ("data",),
         ("memory",),
         ("training",),
-        ("latent", "paper"),
+        ("judge", "latent", "paper"),
         ("stacks",),
         ("evaluation", "rivals", "export"),
     ),

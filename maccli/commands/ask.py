@@ -31,7 +31,7 @@ _LINE_ENDS = re.compile(r"\n+")
 
 @click.command()
 @click.argument("question", nargs=-1, required=True)
-@options.apply(options.k_option, options.retriever_option)
+@options.apply(options.k_option, options.retriever_option, options.fast_option)
 @click.option(
     "--mode",
     type=click.Choice(["mac", "rag", "closed-book"]),

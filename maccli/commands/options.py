@@ -173,6 +173,9 @@ retriever_option = setting(
     type=click.Choice(config.RETRIEVERS),
     help="How passages are found.  [default: hybrid]",
 )
+fast_option = click.option(
+    "--fast", is_flag=True, help="Leave out the judge, which reads the passages: less time."
+)
 seed_option = click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="Random seed."
 )

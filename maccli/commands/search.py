@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("question", nargs=-1, required=True)
-@options.apply(options.k_option, options.retriever_option)
+@options.apply(options.k_option, options.retriever_option, options.fast_option)
 @options.only_options
 @options.where_options
 @options.apply(options.json_option, options.nl_option)

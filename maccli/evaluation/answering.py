@@ -18,6 +18,7 @@ from models.text.prompts import question_prompt, text_prompt
 if TYPE_CHECKING:
     from models.base.lm import BaseLM, Prefix
     from models.data.files import Example
+    from models.judge.judge import Judge
     from models.paper.memory import PaperMemory
     from models.stacks import AnyMemory
 
@@ -51,10 +52,12 @@ class Readers:
     Attributes:
         prefix: the trained constant tokens of rag-prefix.
         lora: the LM with the adapter of rag-lora.
+        judge: what reads the texts beside the modulations, or alone.
     """
 
     prefix: Prefix | None = None
     lora: BaseLM | None = None
+    judge: Judge | None = None
 
 
 def answer(
@@ -95,7 +98,12 @@ def answer(
                 chosen.append(select(example, 1))
         progress.advance(1)
     questions = [example.question for example in examples]
-    if not method.uses_modulations:
+    if method.reader == "judge" and readers.judge is not None:
+        pairs = zip(questions, chosen, strict=True)
+        found = [store.judged(readers.judge, question, read) for question, read in pairs]
+        answered = Answers(found, [], 0.0, 0.0, 0.0)
+        progress.advance(len(found))
+    elif not method.uses_modulations:
         texts = [store.texts(candidates) for candidates in chosen]
         answered = _from_texts(store.model, questions, texts, readers, progress)
     else:
@@ -104,6 +112,9 @@ def answer(
             answered = _from_all(store, questions, best, progress)
         else:
             answered = _from_selected(store, questions, chosen, best, progress)
+            if readers.judge is not None:
+                triples = zip(questions, chosen, answered.predictions, strict=True)
+                answered.predictions = [store.weighed_answer(readers.judge, *t) for t in triples]
     answered.hits = hits
     # Amortizing is adaptation, not answering, whenever it is done.
     answered.seconds = time.perf_counter() - begun - (_lazy_seconds(store) - amortized)

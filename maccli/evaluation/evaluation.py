@@ -35,6 +35,7 @@ from models.stacks import as_latent, config_of
 if TYPE_CHECKING:
     from models.base.lm import Prefix
     from models.data.files import Example
+    from models.judge.judge import Judge
     from models.memory.relevance import Candidate, RelevanceWeights
     from models.stacks import AnyMemory
     from models.weights.carriers import Transfer
@@ -183,6 +184,7 @@ class Evaluation:
         return Readers(
             self._prefix if method.reader == "prefix" else None,
             self.rivals.reader if method.reader == "lora" else None,
+            self.judge(method),
         )
 
     def select(self, store: EvaluationStore, method: Method) -> Callable[..., list[Candidate]]:
@@ -194,9 +196,25 @@ class Evaluation:
             if method.retriever == "oracle":
                 return store.right(example)
             assert method.retriever in ("hybrid", "dense", "bm25")
-            return store.candidates(example.question, k, method.retriever, self.weights)
+            return store.candidates(
+                example.question, k, method.retriever, self.weights, judge=self.judge(method)
+            )
 
         return chosen
+
+    def judge(self, method: Method) -> Judge | None:
+        """Return the judge that a method reads chunks with; None if it reads without one.
+
+        Raises:
+            CheckpointError: the judge cannot be used, or there is none and the method needs it.
+        """
+        judge = self.session.judge if method.judged else None
+        if judge is None and method.reader == "judge":
+            raise CheckpointError(
+                f"{self.checkpoint.choice.model} names no judge, which {method.name} reads with",
+                'name one in its config.json: "judge": "minilm"',
+            )
+        return judge
 
     @property
     def on_cuda(self) -> bool:

@@ -16,7 +16,9 @@ import numpy as np
 from maccli.output import NoProgress
 from maccli.service.amortizing import amortize_documents
 from maccli.service.document import DocumentText, content_hash, holds
-from maccli.service.evidence import as_selected, search_store
+from maccli.service.evidence import as_selected, search_store, support
+from models.judge.choice import NAMES, choose, proposed
+from models.memory.confidence import read
 from models.memory.modulation import Modulation, Selected, quantise
 from models.memory.protocol import Progress
 from models.memory.relevance import Candidate, RelevanceWeights, Retriever, select
@@ -25,6 +27,7 @@ from store.store import Store
 
 if TYPE_CHECKING:
     from models.data.files import Example
+    from models.judge.judge import Judge, Reading
     from models.stacks import AnyMemory
 
 GROUP = 256
@@ -159,6 +162,7 @@ class EvaluationStore:
         retriever: Retriever,
         weights: RelevanceWeights,
         without: Collection[int] = (),
+        judge: Judge | None = None,
     ) -> list[Candidate]:
         """Return the k chunks that a question selects, as if the store were `without` some.
 
@@ -168,6 +172,7 @@ class EvaluationStore:
             retriever: how they are found.
             weights: how the scores mix.
             without: ids of chunks that are left out.
+            judge: reads the first candidates with the question.
         """
         candidates, _, _ = search_store(
             self.model,
@@ -178,6 +183,7 @@ class EvaluationStore:
             weights=weights,
             without=without,
             modulations=self.modulations,
+            judge=judge,
         )
         return candidates
 
@@ -216,6 +222,39 @@ class EvaluationStore:
     def texts(self, candidates: Sequence[Candidate]) -> list[str]:
         """Return the texts of the selected chunks, for the methods that read them in the prompt."""
         return [row.text for row in self.store.chunk_rows([c.id for c in candidates])]
+
+    def judged(self, judge: Judge, question: str, candidates: Sequence[Candidate]) -> str:
+        """Return what a judge finds the likeliest answer in the selected chunks."""
+        weights = [candidate.log_weight for candidate in candidates]
+        return next(iter(proposed(self._readings(judge, question, candidates), weights)), "")
+
+    def weighed_answer(
+        self, judge: Judge, question: str, candidates: Sequence[Candidate], generated: str
+    ) -> str:
+        """Return the likeliest of the LM's answer and the judge's, as `mac ask` would.
+
+        What is too unlikely for `mac ask` to be given is an answer like any other here.
+        """
+        model = self.model
+        confidence = read(model.config.judge_confidence, NAMES)
+        if confidence is None:
+            return generated
+        selected = self.selected(candidates)
+        return choose(
+            confidence,
+            question,
+            generated,
+            self._readings(judge, question, candidates),
+            candidates,
+            support(self.store, question, candidates, model.relevance),
+            lambda answers: model.answer_likelihoods(question, answers, selected),
+        ).text
+
+    def _readings(
+        self, judge: Judge, question: str, candidates: Sequence[Candidate]
+    ) -> list[Reading]:
+        rows = self.store.chunk_rows([c.id for c in candidates])
+        return judge.read(question, [row.text for row in rows], [row.context for row in rows])
 
     def embed_seconds(self, progress: Progress | None = None) -> float:
         """Return how long it takes to embed all chunks: what dense retrieval of text needs."""

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-Reader = Literal["nothing", "text", "prefix", "lora", "modulations", "both", "tuned", "qa-base"]
+Reader = Literal[
+    "nothing", "text", "prefix", "lora", "judge", "modulations", "both", "tuned", "qa-base"
+]
 RetrieverName = Literal["hybrid", "dense", "bm25", "oracle", "encoder"]
 
 ALL: Final = "all"
@@ -31,12 +33,14 @@ class Method:
             prefix tokens ("prefix"), or with a LoRA that was trained to read text ("lora");
             modulations; modulations and the text of the best chunk ("both"); weights that were
             tuned on the documents ("tuned"), or the LM that such tuning starts from ("qa-base").
+            "judge": the checkpoint's judge answers, and no LM.
         retriever: how chunks are found: by the checkpoint's own relevance in one of its three
             forms, by another sentence encoder, or as the right document ("oracle").
         files: names of `--with` that it needs.
         optional: names of `--with` that it uses if they are given.
         encoder: the other sentence encoder.
         rate: the learning rate of tuning.
+        judged: whether the checkpoint's judge reads the chunks, if it has one.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Method:
     optional: tuple[str, ...] = ()
     encoder: str | None = None
     rate: float | None = None
+    judged: bool = False
 
     @property
     def searches(self) -> bool:
@@ -81,7 +86,9 @@ def _table() -> dict[str, Method]:
     for name, reader, files in rag:
         methods += [Method(f"{name}-{how}", reader, how, files) for how in _RETRIEVERS]
     methods += [
-        Method("mac", "modulations", "hybrid"),
+        Method("rag-extractive", "judge", "hybrid", judged=True),
+        Method("mac", "modulations", "hybrid", judged=True),
+        Method("mac-fast", "modulations", "hybrid"),
         Method("mac-dense", "modulations", "dense"),
         Method("mac-bm25", "modulations", "bm25"),
         Method("mac+text", "both", "hybrid"),

@@ -17,7 +17,8 @@ from store.labels import EVERYTHING, Within
 if TYPE_CHECKING:
     from maccli.service.session import Session
     from models.memory.answering import Answerer
-    from models.memory.protocol import AnswerStream
+    from models.memory.confidence import Confidence
+    from models.memory.protocol import AnswerStream, LoadedModel
     from models.memory.relevance import Retriever
 
 Mode = Literal["mac", "rag", "closed-book"]
@@ -37,6 +38,7 @@ class Options:
         mode: answer from the modulations, from the texts in the prompt, or from nothing.
         max_new_tokens: the longest answer.
         within: the documents that may be drawn from.
+        fast: leave out the judge, which reads the passages together with the question.
     """
 
     k: int | None = None
@@ -44,6 +46,7 @@ class Options:
     mode: Mode = "mac"
     max_new_tokens: int = 32
     within: Within = EVERYTHING
+    fast: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def ask(
             retriever=options.retriever,
             within=options.within,
             latents=options.mode == "mac",
+            fast=options.fast,
         )
     return answer(session, evidence, options, on_text)
 
@@ -158,32 +162,26 @@ def answer(
     loaded = session.load_seconds
     model = session.model
     timings["load"] += session.load_seconds - loaded
-    rule = confidence.read(model.config.confidence) if options.mode == "mac" else None
+    rule = _rule(model, evidence) if options.mode == "mac" else None
     outcome: Outcome = "answer"
     if evidence.documents and not _relevant(evidence, model.config.abstain_below):
         outcome = "nothing relevant"
     pieces: list[str] = []
     probability: float | None = None
     stream: AnswerStream | None = None
+    begun = time.perf_counter()
     if outcome == "answer":
-        begun = time.perf_counter()
         stream = _stream(session, evidence, options)
         for piece in stream:
             pieces.append(piece)
             if on_text and not rule:
                 on_text(piece)
-        timings["generate"] = time.perf_counter() - begun
     text = "".join(pieces).strip()
     if stream is not None and rule and evidence.matches:
-        probability = rule.probability(
-            evidence.question,
-            text,
-            stream.surprise,
-            evidence.support,
-            [match.candidate.score for match in evidence.matches],
-        )
+        text, probability = _weighed(model, evidence, text, stream, rule)
         if not text or probability < rule.above:
             outcome, text = "not sure", ""
+    timings["generate"] = time.perf_counter() - begun
     if outcome == "answer":
         if on_text and rule:
             on_text(text)
@@ -203,6 +201,42 @@ def answer(
         documents=evidence.documents,
         searched=evidence.searched,
     )
+
+
+def _rule(model: LoadedModel, evidence: Evidence) -> Confidence | None:
+    """Return how it is known whether an answer is right; None if it is not."""
+    if evidence.readings and model.config.judge_confidence is not None:
+        from models.judge import choice
+
+        return confidence.read(model.config.judge_confidence, choice.NAMES)
+    return confidence.read(model.config.confidence)
+
+
+def _weighed(
+    model: LoadedModel, evidence: Evidence, text: str, stream: AnswerStream, rule: Confidence
+) -> tuple[str, float]:
+    """Return the answer that is most likely right, and how likely it is.
+
+    Where a judge has read the passages, that may be an answer of the judge.
+    """
+    question, candidates = evidence.question, [match.candidate for match in evidence.matches]
+    if evidence.readings and model.config.judge_confidence is not None:
+        from models.judge import choice
+
+        modulations = evidence.modulations()
+        chosen = choice.choose(
+            rule,
+            question,
+            text,
+            evidence.readings,
+            candidates,
+            evidence.support,
+            lambda answers: model.answer_likelihoods(question, answers, modulations),
+        )
+        return chosen.text, chosen.probability
+    scores = [candidate.score for candidate in candidates]
+    known = confidence.features(question, text, stream.surprise, evidence.support, scores)
+    return text, rule.probability(known)
 
 
 def export_adapter(

@@ -74,6 +74,11 @@ class Evidence:
         default_factory=lambda: {"load": 0.0, "encode": 0.0, "aggregate": 0.0}
     )
 
+    @property
+    def readings(self) -> list[Reading]:
+        """What a judge makes of the selected chunks; empty where none has read them."""
+        return [match.reading for match in self.matches if match.reading]
+
     def modulations(self) -> list[Selected]:
         """Return what a model answers from; nothing for chunks whose modulation was not read."""
         pairs = [(match.candidate, match.modulation) for match in self.matches]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from maccli.service.ask import checked
 from maccli.service.evidence import retrieve
-from maccli.service.sources import Place, by_words, places
+from maccli.service.sources import Place, best_sentence, places
 from store.labels import EVERYTHING, Within
 from store.marks import mark_at
 
@@ -65,11 +65,13 @@ def search(
     k: int | None = None,
     retriever: Retriever = "hybrid",
     within: Within = EVERYTHING,
+    fast: bool = False,
 ) -> list[Passage]:
     """Return the passages that a question would be answered from, the most relevant first.
 
-    Only the sentence encoder is loaded. An answer is drawn from the same passages unless several
-    are nearly level: then it takes a second look with the language model.
+    Only the sentence encoder and the judge are loaded. Without a judge an answer is drawn from the
+    same passages unless several are nearly level: then it takes a second look with the language
+    model.
 
     Args:
         session: the model and the store.
@@ -77,6 +79,7 @@ def search(
         k: how many; None for as many as the model was trained with.
         retriever: how they are found.
         within: the documents that they may stand in.
+        fast: leave out the judge, which reads the passages together with the question.
 
     Raises:
         MacError: the question is empty or too long, or there is nothing in the store.
@@ -92,11 +95,12 @@ def search(
         within=within,
         likelihood=False,
         latents=False,
+        fast=fast,
     )
     passages = []
     for match in evidence.matches:
         row, candidate = match.row, match.candidate
-        start, end = by_words(row.text, evidence.question)
+        start, end = best_sentence(row.text, evidence.question, match.reading)
         mark = mark_at(row.marks, row.text, start)
         passages.append(
             Passage(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from maccli.service.evidence import Evidence
+    from models.judge.judge import Reading
     from models.memory.protocol import AnswerStream, LoadedModel
     from store.records import ChunkRow
 
@@ -95,9 +96,9 @@ def cite(
     for index, match in enumerate(evidence.matches):
         text = match.row.text
         span = by_answer(text, evidence.question, answer)
-        if span is None and attention and model is not None:
+        if span is None and attention and model is not None and match.reading is None:
             span = by_attention(text, model.token_spans(text), attention[index])
-        span = span or by_words(text, evidence.question)
+        span = span or best_sentence(text, evidence.question, match.reading)
         weight = float(match.candidate.weight)
         marked = _said(text, span, answer)
         sources.append(_source(match.row, span, weight, marked, places(match.copies, span[0])))
@@ -206,6 +207,18 @@ def _said(text: str, span: Span, answer: str) -> Span | None:
 def by_words(text: str, question: str) -> Span:
     """Return the sentence of `text` that shares most words with `question`, else the first."""
     return _nearest(text, pieces(text) or [(0, len(text))], question)
+
+
+def best_sentence(text: str, question: str, reading: Reading | None = None) -> Span:
+    """Return the sentence of `text` that a question would be answered from.
+
+    It is the one that the judge's most likely answer stands in, else one by its words.
+    """
+    spans = [found.span for found in reading.answers if found.span] if reading else []
+    if not spans:
+        return by_words(text, question)
+    start, _ = spans[0]
+    return next((s for s in pieces(text) if s[0] <= start < s[1]), by_words(text, question))
 
 
 def _nearest(text: str, spans: Sequence[Span], question: str) -> Span:

@@ -5,6 +5,7 @@ Letters: T tokens of a passage.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ ANSWER_TOKENS = 40
 """The most tokens of an answer."""
 _BATCH_TOKENS = 2048
 _ENDS = 8
-_WORD = re.compile(r"\w")
+_WORD, _WORDS = re.compile(r"\w"), re.compile(r"\w+")
 
 Span = tuple[int, int]
 
@@ -52,17 +53,46 @@ class Found:
     log_probability: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """What a judge makes of a passage.
 
     Attributes:
         log_odds: of the passage answering the question, in nats.
         answers: what it answers, if it does; the most likely first.
+        text: the passage.
+        spans: the offsets (start, end) of the passage's T tokens, or of the part that was read.
+        kinds: log p of each of `KINDS`, float32 [4].
+        starts: log p of each token beginning the answer, float32 [T].
+        ends: log p of each token ending it, float32 [T].
     """
 
     log_odds: float
     answers: tuple[Found, ...]
+    text: str
+    spans: Sequence[Span]
+    kinds: NDArray[np.float32]
+    starts: NDArray[np.float32]
+    ends: NDArray[np.float32]
+
+    def log_probability(self, answer: str) -> float:
+        """Return log p of an answer: yes, no, or words that stand in the passage; else -inf."""
+        words = _WORDS.findall(answer)
+        if not words:
+            return -math.inf
+        if len(words) == 1 and words[0].lower() in ("yes", "no"):
+            return float(self.kinds[KINDS.index(words[0].lower())])
+        said = re.compile(
+            r"(?<!\w)" + r"\W+".join(map(re.escape, words)) + r"(?!\w)", re.IGNORECASE
+        )
+        scores = [-math.inf]
+        for found in said.finditer(self.text):
+            inside = [
+                i for i, (s, e) in enumerate(self.spans) if s < found.end() and e > found.start()
+            ]
+            if inside:
+                scores.append(float(self.starts[inside[0]] + self.ends[inside[-1]]))
+        return float(self.kinds[KINDS.index("span")] + np.logaddexp.reduce(scores))
 
 
 class Judge:
@@ -134,11 +164,11 @@ class Judge:
             for row, i in enumerate(batch):
                 number, pair = pairs[i]
                 there = slice(pair.first, pair.first + len(pair.spans))
-                found = _answers(
-                    texts[number], pair, kinds[row], starts[row, there], ends[row, there]
+                parts[number].append(
+                    _reading(texts[number], pair, kinds[row], starts[row, there], ends[row, there])
                 )
-                parts[number].append(Reading(_log_odds(kinds[row]), found))
-        return [_joined(readings) for readings in parts]
+        # Of a passage that was read in parts, what the best of them says.
+        return [max(readings, key=lambda reading: reading.log_odds) for readings in parts]
 
 
 def _log_odds(kinds: NDArray[np.float32]) -> float:
@@ -148,14 +178,14 @@ def _log_odds(kinds: NDArray[np.float32]) -> float:
     return float(some - kinds[none])
 
 
-def _answers(
+def _reading(
     text: str,
     pair: Pair,
     kinds: NDArray[np.float32],
     starts: NDArray[np.float32],
     ends: NDArray[np.float32],
-) -> tuple[Found, ...]:
-    """Return the most likely answers, from log probabilities [4] of kinds, [T] of both ends."""
+) -> Reading:
+    """Return what log probabilities, [4] of kinds and [T] of both ends, say of a passage."""
     found = {word: Found(word, None, float(kinds[KINDS.index(word)])) for word in ("yes", "no")}
     likely = np.argsort(-starts)[:_ENDS]
     for start in likely:
@@ -167,7 +197,8 @@ def _answers(
             if words and (words not in found or found[words].log_probability < score):
                 found[words] = Found(words, span, score)
     best = sorted(found.values(), key=lambda answer: -answer.log_probability)
-    return tuple(best[:ANSWERS])
+    answers = tuple(best[:ANSWERS])
+    return Reading(_log_odds(kinds), answers, text, pair.spans, kinds, starts, ends)
 
 
 def _whole_words(text: str, start: int, end: int) -> Span:
@@ -178,10 +209,3 @@ def _whole_words(text: str, start: int, end: int) -> Span:
         end += 1
     inner = text[start:end]
     return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())
-
-
-def _joined(readings: Sequence[Reading]) -> Reading:
-    """Return what is to be made of a passage that was read in parts: what the best of them says."""
-    if not readings:
-        return Reading(-float("inf"), ())
-    return max(readings, key=lambda reading: reading.log_odds)

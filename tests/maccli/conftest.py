@@ -66,6 +66,10 @@ class FakeMemory:
             documents=3,
             abstain_below=0.1,
             confidence=None,
+            judge=None,
+            judge_weight=0.0,
+            judge_confidence=None,
+            encoder_sha256=None,
         )
     )
     relevance: RelevanceWeights = LEXICAL
@@ -100,6 +104,12 @@ class FakeMemory:
         self.calls.append(("look", len(documents)))
         asked = {tuple(_latent(word)) for word in WORD.findall(question)}
         return [float(len(asked & set(map(tuple, d.latents.tolist())))) for d in documents]
+
+    def answer_likelihoods(
+        self, question: str, answers: Sequence[str], selected: Sequence[Any]
+    ) -> list[float]:
+        self.calls.append(("likelihoods", len(answers)))
+        return [-float(len(answer)) for answer in answers]
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         return [match.span() for match in _words(text)]

@@ -26,5 +26,3 @@ def network(encoder: SentenceEncoder) -> JudgeNetwork:
 @pytest.fixture
 def judge(network: JudgeNetwork, encoder: SentenceEncoder) -> Judge:
     return Judge(network, encoder)
-
-

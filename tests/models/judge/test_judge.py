@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from models.base.encoder import SentenceEncoder
 from models.errors import CheckpointError
-from models.judge.judge import Judge, _answers, _whole_words
+from models.judge.judge import Judge, _reading, _whole_words
 from models.judge.network import KINDS, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
 from models.memory import checkpoint
@@ -43,7 +44,7 @@ def test_a_long_passage_is_read_in_parts_that_overlap(encoder: SentenceEncoder) 
     pairs = PairReader(encoder, 48).pairs(QUESTION, text, "context " * 50)
     assert len(pairs) > 2 and all(len(pair.ids) <= 48 for pair in pairs)
     assert pairs[0].spans[0][0] == 0 and pairs[-1].spans[-1][1] == len(text)
-    for one, other in zip(pairs, pairs[1:], strict=False):
+    for one, other in pairwise(pairs):
         assert other.spans[0][0] < one.spans[-1][0]  # nothing falls between two
 
 
@@ -88,6 +89,15 @@ def test_the_heads_decide(judge: Judge, network: JudgeNetwork) -> None:
     assert judge.read(QUESTION, [TEXT])[0].log_odds < -10
 
 
+def test_any_answer_has_a_probability(judge: Judge) -> None:
+    [reading] = judge.read(QUESTION, [TEXT])
+    for answer in reading.answers:
+        assert reading.log_probability(answer.text) == pytest.approx(answer.log_probability)
+    assert reading.log_probability("ida  brandt.") == reading.log_probability("Ida Brandt")
+    assert reading.log_probability("Yes.") == float(reading.kinds[KINDS.index("yes")])
+    assert reading.log_probability("Ida Reyl") == reading.log_probability("...") == -math.inf
+
+
 def test_answers_are_whole_words() -> None:
     text = "set RESTIC_PASSWORD to 14.90"
     assert text[slice(*_whole_words(text, 7, 12))] == "RESTIC_PASSWORD"
@@ -100,7 +110,7 @@ def test_an_answer_does_not_end_before_it_begins() -> None:
     spans = [(0, 5), (6, 10), (11, 16)]
     starts, ends = np.log([0.05, 0.05, 0.9]), np.log([0.9, 0.05, 0.05])
     kinds = np.log([0.01, 0.97, 0.01, 0.01])
-    found = _answers(text, Pair([], 0, 0, spans), kinds, starts, ends)
+    found = _reading(text, Pair([], 0, 0, spans), kinds, starts, ends).answers
     assert found[0].text in ("gamma", "alpha")
     assert all(a.span is None or a.span[0] < a.span[1] for a in found)
 

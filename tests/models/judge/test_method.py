@@ -82,9 +82,7 @@ def test_the_places_of_answers(memory: Any) -> None:
 def test_a_judge_learns(memory: Any, tmp_path: Path) -> None:
     method = method_of(memory, steps=120, groups=4, learning_rate=3e-3, warmup=5)
     losses: list[float] = []
-    trainer = Trainer(
-        method, memory.encoder, [EXAMPLES], [1.0], tmp_path, note=lambda _: None
-    )
+    trainer = Trainer(method, memory.encoder, [EXAMPLES], [1.0], tmp_path, note=lambda _: None)
     trainer.run(lambda step: losses.append(step.answer_loss))
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
     judge = Judge.load(str(tmp_path), memory.encoder)

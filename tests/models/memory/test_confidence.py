@@ -7,13 +7,14 @@ import pytest
 from models.errors import CheckpointError
 from models.memory.confidence import Confidence, features, read
 
-RULE = Confidence(bias=1.0, surprise=-1.0, support=0.1, lead=0.5, echo=-3.0, above=0.5)
+WEIGHTS = {"bias": 1.0, "surprise": -1.0, "support": 0.1, "lead": 0.5, "echo": -3.0}
+RULE = Confidence(WEIGHTS, above=0.5)
 QUESTION = "Who opened the bridge?"
 
 
 def probability(answer: str = "Ida Brandt", **changed: Any) -> float:
     known: dict[str, Any] = {"surprise": [0.5, 0.5], "support": 10.0, "scores": [9.0, 8.0]}
-    return RULE.probability(QUESTION, answer, **(known | changed))
+    return RULE.probability(features(QUESTION, answer, **(known | changed)))
 
 
 def test_a_surprising_answer_is_less_likely_right() -> None:
@@ -28,8 +29,8 @@ def test_so_is_one_with_little_support_or_level_with_another() -> None:
 
 def test_an_answer_that_repeats_the_question_is_none() -> None:
     assert probability("the bridge") < 0.5 < probability()
-    assert features(QUESTION, "The Bridge?", [], 0, [])[-1] == 1
-    assert features(QUESTION, "a bridge", [], 0, [])[-1] == 0
+    assert features(QUESTION, "The Bridge?", [], 0, [])["echo"] == 1
+    assert features(QUESTION, "a bridge", [], 0, [])["echo"] == 0
 
 
 def test_extremes_are_probabilities_too() -> None:

@@ -1,0 +1,154 @@
+"""Which of several answers is most likely right: those of the language model and of the judge.
+
+The language model answers from the documents' modulations, the judge with words of the passages.
+Each of their answers is weighed by both, and by what is known of the search
+(`models.memory.confidence`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.judge.judge import Reading
+from models.memory.confidence import Confidence, echoes
+from models.memory.relevance import Candidate
+
+NAMES = (
+    *("bias", "likelihood", "judged", "agreement", "generated"),
+    *("odds", "support", "lead", "echo", "yes or no"),
+)
+"""What is known of an answer: 1; its log p in the language model, and from the judge over all
+passages; how far both agree on it; whether it is the language model's own; the judge's log odds of
+the best passage; how well the best document answers for the question, and how far it is ahead of
+the next; and whether the answer repeats the question, or is yes or no."""
+MOST = 4
+"""The most answers of the judge that are weighed."""
+LEAST_LIKELY, LEAST_JUDGED, MOST_ODDS = -30.0, -12.0, 10.0
+"""Beyond these a number says nothing more."""
+_WORD = re.compile(r"\w+")
+
+Likelihoods = Callable[[Sequence[str]], Sequence[float]]
+"""Returns log p of each of some answers in the language model, in nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An answer, and how likely it is right, from 0 to 1."""
+
+    text: str
+    probability: float
+
+
+def proposed(readings: Sequence[Reading], log_weights: Sequence[float]) -> list[str]:
+    """Return the answers that a judge finds most likely, over all passages.
+
+    Args:
+        readings: what it makes of each passage.
+        log_weights: log p of each passage being the one to answer from.
+    """
+    forms: dict[str, str] = {}
+    for reading in readings:
+        for answer in reading.answers:
+            forms.setdefault(_key(answer.text), answer.text)
+    scored = {form: _judged(form, readings, log_weights) for form in forms.values()}
+    return sorted(scored, key=lambda form: -scored[form])[:MOST]
+
+
+def choose(
+    confidence: Confidence,
+    question: str,
+    generated: str,
+    readings: Sequence[Reading],
+    candidates: Sequence[Candidate],
+    support: float,
+    likelihoods: Likelihoods,
+) -> Chosen:
+    """Return the answer that is most likely right.
+
+    Args:
+        confidence: weighs what is known of an answer.
+        question: the question.
+        generated: the language model's answer; "" if it has none.
+        readings: what the judge makes of each passage.
+        candidates: the relevance of each passage, the most relevant first.
+        support: see `maccli.service.evidence.support`.
+        likelihoods: asks the language model.
+    """
+    answers, known = weighed(question, generated, readings, candidates, support, likelihoods)
+    chosen = [Chosen(a, confidence.probability(k)) for a, k in zip(answers, known, strict=True)]
+    return max(chosen, key=lambda answer: answer.probability, default=Chosen("", 0.0))
+
+
+def weighed(
+    question: str,
+    generated: str,
+    readings: Sequence[Reading],
+    candidates: Sequence[Candidate],
+    support: float,
+    likelihoods: Likelihoods,
+) -> tuple[list[str], list[dict[str, float]]]:
+    """Return the answers that there are, and what is known of each by `NAMES`; see `choose`."""
+    weights = [candidate.log_weight for candidate in candidates]
+    judged = proposed(readings, weights)
+    answers = list(judged)
+    if generated and _key(generated) not in map(_key, judged):
+        answers.insert(0, generated)
+    best = judged[0] if judged else ""
+    odds = max((reading.log_odds for reading in readings), default=-MOST_ODDS)
+    scores = [candidate.score for candidate in candidates]
+    common = {
+        "bias": 1.0,
+        "odds": max(-MOST_ODDS, min(MOST_ODDS, odds)),
+        "support": max(support, -MOST_ODDS),
+        "lead": min(scores[0] - scores[1], MOST_ODDS) if len(scores) > 1 else MOST_ODDS,
+    }
+    known = []
+    for answer, likelihood in zip(answers, likelihoods(answers), strict=True):
+        ours = _key(answer) == _key(generated)
+        known.append(
+            {
+                **common,
+                "likelihood": max(likelihood, LEAST_LIKELY),
+                "judged": _judged(answer, readings, weights),
+                "agreement": overlap(answer, best if ours else generated),
+                "generated": float(ours),
+                "echo": float(echoes(answer, question)),
+                "yes or no": float(_key(answer) in ("yes", "no")),
+            }
+        )
+    return answers, known
+
+
+def overlap(one: str, other: str) -> float:
+    """Return the F1 of the words of two answers, from 0 to 1."""
+    a, b = _WORD.findall(one.casefold()), _WORD.findall(other.casefold())
+    common = len(a) - len(_left(a, b))
+    return 2 * common / (len(a) + len(b)) if common else 0.0
+
+
+def _left(words: Sequence[str], others: Sequence[str]) -> list[str]:
+    remaining = list(others)
+    left = []
+    for word in words:
+        if word in remaining:
+            remaining.remove(word)
+        else:
+            left.append(word)
+    return left
+
+
+def _judged(answer: str, readings: Sequence[Reading], log_weights: Sequence[float]) -> float:
+    scores = [
+        weight + reading.log_probability(answer)
+        for weight, reading in zip(log_weights, readings, strict=True)
+    ]
+    return max(LEAST_JUDGED, float(np.logaddexp.reduce([-math.inf, *scores])))
+
+
+def _key(answer: str) -> str:
+    return " ".join(_WORD.findall(answer.casefold())) or answer.strip()

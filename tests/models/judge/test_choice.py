@@ -1,0 +1,101 @@
+"""Which answer is given, and what is known of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from models.judge.choice import NAMES, choose, overlap, proposed, weighed
+from models.judge.judge import Found, Reading
+from models.memory.confidence import Confidence
+from models.memory.relevance import Candidate
+
+QUESTION = "Who bought the mill?"
+
+
+def reading(text: str, *answers: tuple[str, float], odds: float = 2.0) -> Reading:
+    """A reading of a text of two-word names, in which some have a probability."""
+    words = text.split()
+    spans, place = [], 0
+    for word in words:
+        spans.append((place, place + len(word)))
+        place += len(word) + 1
+    starts, ends = np.full((2, len(words)), -30.0, np.float32)
+    found = []
+    for answer, log in answers:
+        start = text.index(answer)
+        span = (start, start + len(answer))
+        starts[[s for s, _ in spans].index(span[0])] = log
+        ends[[e for _, e in spans].index(span[1])] = 0.0
+        found.append(Found(answer, span, log))
+    kinds = np.log(np.array([0.1, 0.8, 0.06, 0.04], np.float32))
+    return Reading(odds, tuple(found), text, spans, kinds, starts, ends)
+
+
+READINGS = [
+    reading("Petra Lund bought the mill", ("Petra Lund", -0.1), ("mill", -3.0)),
+    reading("Olaf Berg sold it to Petra Lund", ("Olaf Berg", -0.2), ("Petra Lund", -2.0)),
+]
+CANDIDATES = [
+    Candidate(1, 9.0, math.log(0.6), 5.0, 1.0),
+    Candidate(2, 8.0, math.log(0.4), 5.0, 1.0),
+]
+
+
+def likelihoods(answers: Sequence[str]) -> list[float]:
+    return [-1.0 if answer == "Petra Lund" else -5.0 for answer in answers]
+
+
+def test_answers_of_several_passages_add_up() -> None:
+    found = proposed(READINGS, [c.log_weight for c in CANDIDATES])
+    assert found == ["Petra Lund", "Olaf Berg", "mill"]
+    assert proposed(READINGS, [math.log(0.1), math.log(0.9)])[0] == "Olaf Berg"
+    assert proposed([], []) == []
+
+
+def test_what_is_known_of_answers() -> None:
+    answers, known = weighed(QUESTION, "petra lund.", READINGS, CANDIDATES, 12.0, likelihoods)
+    assert answers[0] == "Petra Lund" and len(answers) == 3  # not twice
+    assert all(tuple(sorted(k)) == tuple(sorted(NAMES)) for k in known)
+    lund, berg, mill = known
+    assert lund["generated"] == 1 and berg["generated"] == 0
+    assert lund["agreement"] == 1 and berg["agreement"] == 0
+    assert lund["judged"] > berg["judged"] > mill["judged"] > -12
+    assert (mill["echo"], lund["echo"]) == (1, 0)
+    assert (lund["likelihood"], berg["likelihood"]) == (-1, -5)
+    assert (lund["odds"], lund["lead"], lund["support"]) == (2, 1, 12)
+
+
+def test_an_answer_that_stands_nowhere_is_weighed_too() -> None:
+    answers, known = weighed(QUESTION, "Ida Brandt", READINGS, CANDIDATES, 1.0, likelihoods)
+    assert answers[0] == "Ida Brandt"
+    assert (known[0]["judged"], known[0]["generated"]) == (-12, 1)
+
+
+def test_yes_and_no_are_answers() -> None:
+    answers, known = weighed("Is it?", "Yes", READINGS, CANDIDATES, 1.0, likelihoods)
+    assert answers[0] == "Yes" and known[0]["yes or no"] == 1
+    assert known[0]["judged"] == pytest.approx(math.log(0.06), abs=1e-3)
+
+
+def test_the_likeliest_is_chosen() -> None:
+    weights = dict.fromkeys(NAMES, 0.0)
+    by_judge = Confidence({**weights, "judged": 1.0}, 0.5)
+    by_model = Confidence({**weights, "generated": 1.0}, 0.5)
+    given = (QUESTION, "Olaf Berg", READINGS, CANDIDATES, 1.0, likelihoods)
+    assert choose(by_judge, *given).text == "Petra Lund"
+    chosen = choose(by_model, *given)
+    assert chosen.text == "Olaf Berg"
+    assert chosen.probability == pytest.approx(1 / (1 + math.exp(-1)))
+    nothing = choose(by_judge, QUESTION, "", [], [], 0.0, likelihoods)
+    assert (nothing.text, nothing.probability) == ("", 0.0)
+
+
+def test_overlap() -> None:
+    assert overlap("Petra Lund", "petra lund!") == 1
+    assert overlap("Petra Lund", "Lund") == pytest.approx(2 / 3)
+    assert overlap("a a", "a") == pytest.approx(2 / 3)
+    assert overlap("", "x") == overlap("x", "y") == 0
