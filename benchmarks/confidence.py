@@ -1,33 +1,34 @@
-"""How likely an answer of `mac ask` is right: what the checkpoint's `confidence` is fitted to.
+"""How likely an answer of `mac ask` is right: what the numbers in a checkpoint are fitted to.
 
-    python -m benchmarks.confidence ask --store DIR --questions FILE --out ANSWERS
+    python -m benchmarks.confidence ask --store DIR --questions FILE --out ANSWERS [--fast]
     python -m benchmarks.confidence fit ANSWERS... [--above 0.35] [--write CHECKPOINT]
 
 `ask` asks every question of a store that holds their documents (JSON lines with `question`,
 `answers`, and `"answerable": false` where the store does not say), and keeps what is known of each
-answer. `fit` fits a logistic regression to it and prints, by ten-fold cross-validation, how often
-answers of each probability were right (the table of a reliability diagram), the expected
-calibration error, and what a threshold does. An answer is right if it is one of the expected ones,
-has an F1 of 0.6 with one, or begins with the right one of yes and no.
+answer: of those of the judge and the language model, or with `--fast` of the language model's.
+`fit` fits a logistic regression to it (`judge_confidence`, or with `--fast` `confidence`) and
+prints, by ten-fold cross-validation, how often answers of each probability were right (the table of
+a reliability diagram), the expected calibration error, and what a threshold does. An answer is
+right if it is one of the expected ones, has an F1 of 0.6 with one, or begins with the right one of
+yes and no.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maccli.service.evidence import retrieve
+from maccli.service.evidence import Evidence, retrieve
 from maccli.service.session import Session, store_and_model
 from models.evaluation.metrics import f1, normalise
+from models.judge.choice import weighed
 from models.memory import checkpoint
-from models.memory.confidence import Confidence, features
-from models.stacks import config_of
+from models.memory.confidence import GENERATED, Confidence, features
+from models.memory.protocol import LoadedModel
 
 FOLDS = 10
 RIGHT = 0.6
@@ -42,47 +43,71 @@ def main() -> None:
     asking.add_argument("--questions", type=Path, required=True)
     asking.add_argument("--out", type=Path, required=True)
     asking.add_argument("--model", default="smollm2-135m")
+    asking.add_argument("--fast", action="store_true", help="leave the judge out")
     fitting = parts.add_parser("fit")
     fitting.add_argument("answers", nargs="+", type=Path)
     fitting.add_argument("--above", type=float, default=0.35, help="the threshold to write")
     fitting.add_argument("--write", type=Path, metavar="CHECKPOINT")
     arguments = parser.parse_args()
     if arguments.part == "ask":
-        ask(arguments.store, arguments.model, arguments.questions, arguments.out)
+        ask(arguments.store, arguments.model, arguments.questions, arguments.out, arguments.fast)
     else:
         fit(arguments.answers, arguments.above, arguments.write)
 
 
-def ask(store: Path, model: str, questions: Path, out: Path) -> None:
-    """Ask the questions, and write a line for each answer."""
+def ask(store: Path, model: str, questions: Path, out: Path, fast: bool) -> None:
+    """Ask the questions, and write a line for each with what is known of its answers."""
     with Session(store_and_model(store, model)) as session, out.open("w") as file:
         for line in questions.read_text("utf-8").splitlines():
             row = json.loads(line)
-            evidence = retrieve(session, row["question"])
-            stream = session.model.answer(row["question"], evidence.modulations())
-            known = {
+            evidence = retrieve(session, row["question"], fast=fast)
+            answers = {
                 "question": row["question"],
-                "answers": row["answers"] if row.get("answerable", True) else [],
-                "answer": "".join(stream).strip(),
-                "surprise": list(stream.surprise),
-                "support": evidence.support,
-                "scores": [match.candidate.score for match in evidence.matches],
+                "expected": row["answers"] if row.get("answerable", True) else [],
+                "answers": _answers(session.model, evidence),
             }
-            print(json.dumps(known, ensure_ascii=False), file=file, flush=True)
+            print(json.dumps(answers, ensure_ascii=False), file=file, flush=True)
+
+
+def _answers(model: LoadedModel, evidence: Evidence) -> list[tuple[str, dict[str, float]]]:
+    """Return each answer with what is known of it."""
+    question, selected = evidence.question, evidence.modulations()
+    candidates = [match.candidate for match in evidence.matches]
+    stream = model.answer(question, selected)
+    text = "".join(stream).strip()
+    if evidence.readings:
+        answers, known = weighed(
+            question,
+            text,
+            evidence.readings,
+            candidates,
+            evidence.support,
+            lambda texts: model.answer_likelihoods(question, texts, selected),
+        )
+        return list(zip(answers, known, strict=True))
+    scores = [candidate.score for candidate in candidates]
+    return [(text, features(question, text, stream.surprise, evidence.support, scores))]
 
 
 def fit(files: list[Path], above: float, write: Path | None) -> None:
     """Fit to kept answers, print how well that goes, and write it into a checkpoint."""
     rows = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
-    x = np.array([[1.0, *_features(row)] for row in rows])
-    right = np.array([_is_right(row) for row in rows], float)
-    answerable = np.array([bool(row["answers"]) for row in rows])
+    names = tuple(rows[0]["answers"][0][1])
+    x = [np.array([[known[n] for n in names] for _, known in row["answers"]]) for row in rows]
+    y = [np.array([is_right(a, row["expected"]) for a, _ in row["answers"]], float) for row in rows]
     order = np.random.default_rng(0).permutation(len(rows))
-    probability = np.zeros(len(rows))
+    probability, right = np.zeros(len(rows)), np.zeros(len(rows))
     for fold in range(FOLDS):
         held = order[fold::FOLDS]
-        weights = regression(np.delete(x, held, 0), np.delete(right, held))
-        probability[held] = 1 / (1 + np.exp(-x[held] @ weights))
+        rest = np.setdiff1d(order, held)
+        weights = regression(np.vstack([x[i] for i in rest]), np.hstack([y[i] for i in rest]))
+        for i in held:
+            each = 1 / (1 + np.exp(-x[i] @ weights))
+            probability[i], right[i] = each.max(), y[i][each.argmax()]
+    answerable = np.array([bool(row["expected"]) for row in rows])
+    some = np.array([each.max() for each in y])
+    print(f"right if all are answered {100 * right[answerable].mean():.1f} %,", end=" ")
+    print(f"if the best of the answers were chosen {100 * some[answerable].mean():.1f} %\n")
     _print_calibration(probability, right)
     print("\nthreshold   right   wrong   not given   made up, of the unanswerable")
     for threshold in THRESHOLDS:
@@ -91,12 +116,13 @@ def fit(files: list[Path], above: float, write: Path | None) -> None:
         told = [100 * float(share[answerable].mean()) for share in shares]
         made_up = 100 * float(given[~answerable].mean()) if (~answerable).any() else 0.0
         print(f"{threshold:9.2f} {told[0]:7.1f} {told[1]:7.1f} {told[2]:11.1f} {made_up:12.1f}")
-    bias, surprise, support, lead, echo = (round(float(w), 4) for w in regression(x, right))
-    fitted = Confidence(bias, surprise, support, lead, echo, above)
-    print(f"\n{fitted}")
+    weights = regression(np.vstack(x), np.hstack(y))
+    fitted = Confidence(dict(zip(names, (round(float(w), 4) for w in weights), strict=True)), above)
+    print(f"\n{json.dumps(fitted.as_dict(), indent=2)}")
     if write is not None:
-        config: Any = replace(config_of(write), confidence=fitted.as_dict())
-        checkpoint.write_config(write, config.as_dict())
+        which = "confidence" if sorted(names) == sorted(GENERATED) else "judge_confidence"
+        config = {**checkpoint.read_config(write), which: fitted.as_dict()}
+        checkpoint.write_config(write, config)
 
 
 def regression(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -109,13 +135,8 @@ def regression(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.flo
     return weights
 
 
-def _features(row: dict[str, Any]) -> tuple[float, float, float, float]:
-    given = (row["question"], row["answer"], row["surprise"], row["support"], row["scores"])
-    return features(*given)
-
-
-def _is_right(row: dict[str, Any]) -> bool:
-    answer, expected = row["answer"], row["answers"]
+def is_right(answer: str, expected: list[str]) -> bool:
+    """Return whether an answer counts as right."""
     if not expected:
         return False
     first = normalise(answer).split()[:1]

@@ -16,7 +16,7 @@ import numpy as np
 from maccli.output import NoProgress
 from maccli.service.amortizing import amortize_documents
 from maccli.service.document import DocumentText, content_hash, holds
-from maccli.service.evidence import as_selected, search_store, support
+from maccli.service.evidence import as_selected, judged, search_store, support
 from models.judge.choice import NAMES, choose, proposed
 from models.memory.confidence import read
 from models.memory.modulation import Modulation, Selected, quantise
@@ -253,8 +253,7 @@ class EvaluationStore:
     def _readings(
         self, judge: Judge, question: str, candidates: Sequence[Candidate]
     ) -> list[Reading]:
-        rows = self.store.chunk_rows([c.id for c in candidates])
-        return judge.read(question, [row.text for row in rows], [row.context for row in rows])
+        return judged(judge, question, self.store.chunk_rows([c.id for c in candidates]))
 
     def embed_seconds(self, progress: Progress | None = None) -> float:
         """Return how long it takes to embed all chunks: what dense retrieval of text needs."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from store.labels import EVERYTHING, Within
@@ -29,6 +31,7 @@ _LEXICAL_CANDIDATES = 100
 _PROPOSED = 4
 """How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
 _SHARING = 20
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +231,7 @@ def search_store(
     candidates = relevance.first(distinct, wanted)
     if judge is not None:
         rows = store.chunk_rows([candidate.id for candidate in candidates])
-        read = judge.read(question, [row.text for row in rows], [row.context for row in rows])
+        read = judged(judge, question, rows)
         odds = [reading.log_odds for reading in read]
         chosen = relevance.judged(candidates, odds, k, weights.judged)
         return chosen, {}, {row.id: reading for row, reading in zip(rows, read, strict=True)}
@@ -242,6 +245,20 @@ def search_store(
         likelihoods = model.question_likelihood(question, list(map(as_selected, level, stored)))
     chosen = relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
     return chosen, dict(zip(ids, stored, strict=True)), {}
+
+
+def judged(judge: Judge, question: str, rows: Sequence[ChunkRow]) -> list[Reading]:
+    """Return what a judge makes of chunks."""
+    return judge.read(question, [row.text for row in rows], list(map(_context, rows)))
+
+
+def _context(row: ChunkRow) -> str:
+    """Return what a judge reads before a chunk; a file's name stands for a title."""
+    if row.title:
+        return row.context
+    stem, dot, _ = PurePath(row.source).name.rpartition(".")
+    words = " ".join(_BETWEEN_WORDS.split(stem)).strip() if dot else ""
+    return f"{words}\n{row.context}" if words else row.context
 
 
 def _keys(

@@ -62,7 +62,7 @@ def test_the_commands_are_listed_in_the_order_in_which_they_are_needed(mac: Mac)
     listed = mac("--help").out.partition("Commands:\n")[2]
     assert [line.split()[0] for line in listed.splitlines()] == [
         *("ingest", "ask", "search", "store", "model", "train", "eval", "study", "config"),
-        "train-rival",
+        *("train-judge", "train-rival"),
     ]
 
 
@@ -108,7 +108,7 @@ def test_the_promised_commands_are_there() -> None:
     names = {" ".join(path) for path in COMMANDS if path[:1] != ("study",)}
     assert names == {
         *("", "ingest", "ask", "search", "store", "model", "train", "eval", "config"),
-        "train-rival",
+        *("train-judge", "train-rival"),
         *(f"store {name}" for name in ("ls", "show", "rm", "stats", "path")),
         *(f"store {name}" for name in ("verify", "vacuum", "export", "import", "copy", "rebuild")),
         *(f"store {name}" for name in ("prune", "index")),
