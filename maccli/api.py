@@ -12,8 +12,9 @@ from maccli.errors import USAGE, MacError, no_documents
 from maccli.reading import files
 from maccli.reading.items import items_of
 from maccli.service import session
-from maccli.service.ask import Answer, Mode, Options, ask, export_adapter
+from maccli.service.ask import Answer, Mode, Options, ask
 from maccli.service.ingest import ingest
+from maccli.service.moving import export_adapter
 from maccli.service.report import Outcome, Report
 from maccli.service.search import Passage, search
 from maccli.service.session import Session, Tell

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
 from maccli.service.evidence import COUNTS, Evidence, retrieve
@@ -16,7 +15,6 @@ from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
     from maccli.service.session import Session
-    from models.memory.answering import Answerer
     from models.memory.confidence import Confidence
     from models.memory.protocol import AnswerStream, LoadedModel
     from models.memory.relevance import Retriever
@@ -164,7 +162,7 @@ def answer(
     timings["load"] += session.load_seconds - loaded
     rule = _rule(model, evidence) if options.mode == "mac" else None
     outcome: Outcome = "answer"
-    if evidence.documents and not _relevant(evidence, model.config.abstain_below):
+    if evidence.documents and not is_relevant(evidence, model.config.abstain_below):
         outcome = "nothing relevant"
     pieces: list[str] = []
     probability: float | None = None
@@ -239,41 +237,6 @@ def _weighed(
     return text, rule.probability(known)
 
 
-def export_adapter(
-    session: Session, question: str, k: int | None, folder: Path, within: Within = EVERYTHING
-) -> None:
-    """Write the modulation that answers a question as a folder that the `peft` library loads.
-
-    Args:
-        session: the model and the store.
-        question: one or several lines.
-        k: how many chunks to draw from; None for as many as the model was trained with.
-        folder: a new or an empty one.
-        within: the documents that may be drawn from.
-
-    Raises:
-        MacError: there is something in the folder, or nothing in the store is relevant.
-        StoreError: the store cannot be used.
-        ModelError: an adapter cannot say what this modulation does.
-        OSError: the folder cannot be written.
-    """
-    question = checked(question)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MacError(
-            f"There is something in {folder} already.", "Name a new folder.", USAGE
-        )  # before anything is loaded
-    evidence = retrieve(session, question, k=k, within=within)
-    if not _relevant(evidence, session.model.config.abstain_below):
-        raise MacError(
-            "There is no modulation to export: nothing in the store answers this.",
-            "`mac search` shows what is nearest to a question.",
-        )
-    from models.export import export_adapter as write
-
-    # Every model that is loaded is one; the protocol does not import what torch is needed for.
-    write(cast("Answerer", session.model), question, evidence.modulations(), folder)
-
-
 def checked(question: str) -> str:
     """Return a question without space around it.
 
@@ -310,7 +273,7 @@ def _too_long(length: str, limit: str) -> MacError:
     )
 
 
-def _relevant(evidence: Evidence, threshold: float | None) -> bool:
+def is_relevant(evidence: Evidence, threshold: float | None) -> bool:
     """Return whether a chunk is relevant enough to be answered from."""
     return bool(evidence.matches) and (threshold is None or evidence.support >= threshold)
 

@@ -144,13 +144,7 @@ def retrieve(
         return Evidence(
             question,
             [
-                Match(
-                    candidate,
-                    row,
-                    modulations.get(row.id),
-                    readings.get(row.id),
-                    copies.get(row.id, ()),
-                )
+                Match(candidate, row, modulations.get(row.id), readings.get(row.id), copies[row.id])
                 for candidate, row in zip(candidates, store.chunk_rows(ids), strict=True)
             ],
             [row for row in others if row.id not in ids],
@@ -300,7 +294,7 @@ def _copies(store: Store, ids: Sequence[int], within: Within) -> dict[int, list[
     copies = store.copies(ids, within=within)
     others = sorted({other for found in copies.values() for other in found})
     rows = dict(zip(others, store.chunk_rows(others), strict=True))
-    return {chunk_id: [rows[other] for other in found] for chunk_id, found in copies.items()}
+    return {chunk_id: [rows[other] for other in copies.get(chunk_id, ())] for chunk_id in ids}
 
 
 def support(

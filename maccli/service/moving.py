@@ -1,4 +1,4 @@
-"""Exports on their way to and from files and pipes."""
+"""Exports on their way to and from files and pipes: of a store, or of what answers a question."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from maccli.errors import USAGE, MacError
+from maccli.service.ask import checked, is_relevant
+from maccli.service.evidence import retrieve
+from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
+    from maccli.service.session import Session
+    from models.memory.answering import Answerer
     from store.moving.load import Imported, Policy
     from store.store import Store
 
@@ -69,3 +74,38 @@ def load(folder: Path, file: str, policy: Policy, advance: Advance | None = None
         with path.open("wb") as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
         return take(folder, path, policy, advance)
+
+
+def export_adapter(
+    session: Session, question: str, k: int | None, folder: Path, within: Within = EVERYTHING
+) -> None:
+    """Write the modulation that answers a question as a folder that the `peft` library loads.
+
+    Args:
+        session: the model and the store.
+        question: one or several lines.
+        k: how many chunks to draw from; None for as many as the model was trained with.
+        folder: a new or an empty one.
+        within: the documents that may be drawn from.
+
+    Raises:
+        MacError: there is something in the folder, or nothing in the store is relevant.
+        StoreError: the store cannot be used.
+        ModelError: an adapter cannot say what this modulation does.
+        OSError: the folder cannot be written.
+    """
+    question = checked(question)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MacError(
+            f"There is something in {folder} already.", "Name a new folder.", USAGE
+        )  # before anything is loaded
+    evidence = retrieve(session, question, k=k, within=within)
+    if not is_relevant(evidence, session.model.config.abstain_below):
+        raise MacError(
+            "There is no modulation to export: nothing in the store answers this.",
+            "`mac search` shows what is nearest to a question.",
+        )
+    from models.export import export_adapter as write
+
+    # Every model that is loaded is one; the protocol does not import what torch is needed for.
+    write(cast("Answerer", session.model), question, evidence.modulations(), folder)

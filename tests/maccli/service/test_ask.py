@@ -10,9 +10,10 @@ import pytest
 
 from maccli.errors import NOTHING_FOUND, USAGE, MacError
 from maccli.reading.items import Piped
-from maccli.service.ask import Options, ask, export_adapter
+from maccli.service.ask import Options, ask
 from maccli.service.evidence import retrieve
 from maccli.service.ingest import ingest
+from maccli.service.moving import export_adapter
 from maccli.service.search import search
 from maccli.service.session import Session
 from models.memory.relevance import RelevanceWeights, Retriever
