@@ -1,8 +1,12 @@
 """How likely an answer of `mac ask` is right: what the numbers in a checkpoint are fitted to.
 
+    python -m benchmarks.confidence rank --store DIR --questions FILE... [--write CHECKPOINT]
     python -m benchmarks.confidence ask --store DIR --questions FILE --out ANSWERS [--fast]
     python -m benchmarks.confidence fit ANSWERS... [--above 0.35] [--write CHECKPOINT]
 
+`rank` reads the ten best passages for each question (JSON lines with `question`, `answers` and
+`doc`, the name of the file that answers), and fits how the judge's log odds and all other relevance
+mix (`judge_weight`, `judge_prior`), so that a passage's share is how likely it is the right one.
 `ask` asks every question of a store that holds their documents (JSON lines with `question`,
 `answers`, and `"answerable": false` where the store does not say), and keeps what is known of each
 answer: of those of the judge and the language model, or with `--fast` of the language model's.
@@ -18,17 +22,19 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maccli.service.evidence import Evidence, retrieve
+from maccli.service.evidence import Evidence, judged, retrieve, search_store
 from maccli.service.session import Session, store_and_model
 from models.evaluation.metrics import f1, normalise
 from models.judge.choice import weighed
 from models.memory import checkpoint
 from models.memory.confidence import GENERATED, Confidence, features
 from models.memory.protocol import LoadedModel
+from models.memory.relevance import READ
 
 FOLDS = 10
 RIGHT = 0.6
@@ -38,6 +44,11 @@ THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
+    ranking = parts.add_parser("rank")
+    ranking.add_argument("--store", type=Path, action="append", required=True)
+    ranking.add_argument("--questions", type=Path, action="append", required=True)
+    ranking.add_argument("--model", default="smollm2-135m")
+    ranking.add_argument("--write", type=Path, metavar="CHECKPOINT")
     asking = parts.add_parser("ask")
     asking.add_argument("--store", type=Path, required=True)
     asking.add_argument("--questions", type=Path, required=True)
@@ -49,10 +60,71 @@ def main() -> None:
     fitting.add_argument("--above", type=float, default=0.35, help="the threshold to write")
     fitting.add_argument("--write", type=Path, metavar="CHECKPOINT")
     arguments = parser.parse_args()
-    if arguments.part == "ask":
+    if arguments.part == "rank":
+        rank(arguments.store, arguments.model, arguments.questions, arguments.write)
+    elif arguments.part == "ask":
         ask(arguments.store, arguments.model, arguments.questions, arguments.out, arguments.fast)
     else:
         fit(arguments.answers, arguments.above, arguments.write)
+
+
+def rank(stores: list[Path], model: str, questions: list[Path], write: Path | None) -> None:
+    """Fit how relevance mixes with the judge's log odds, and write it into a checkpoint."""
+    read: list[tuple[NDArray[np.float64], NDArray[np.bool_]]] = []
+    for store, file in zip(stores, questions, strict=True):
+        with Session(store_and_model(store, model)) as session:
+            for line in file.read_text("utf-8").splitlines():
+                row = json.loads(line)
+                if row.get("answerable", True):
+                    read.append(_passages(session, row))
+    weights = np.zeros(2)
+    for _ in range(30):  # Newton's method, on the likelihood that a right passage is drawn
+        gradient, curvature = np.zeros(2), 1e-6 * np.eye(2)
+        for x, right in read:
+            if right.any():
+                p = np.exp(x @ weights - (x @ weights).max())
+                p /= p.sum()
+                q = p * right / (p * right).sum()
+                gradient += (q - p) @ x
+                curvature += (x * p[:, None]).T @ x - np.outer(p @ x, p @ x)
+        weights += np.linalg.solve(curvature, gradient)
+    prior, weight = (round(float(w), 3) for w in weights)
+    print("ordered by             first   first three   first ten, of", len(read))
+    for name, mix in (("relevance", (1, 0)), ("judge", (0, 1)), ("both", weights)):
+        orders = [right[np.argsort(-(x @ mix), kind="stable")] for x, right in read]
+        shares = (100 * np.mean([order[:k].any() for order in orders]) for k in (1, 3, READ))
+        print(f"{name:20}", *(f"{share:10.1f}" for share in shares))
+    print(f"\njudge_prior {prior}, judge_weight {weight}")
+    if write is not None:
+        config = checkpoint.read_config(write)
+        checkpoint.write_config(write, {**config, "judge_prior": prior, "judge_weight": weight})
+
+
+def _passages(
+    session: Session, row: dict[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return relevance and the judge's log odds of the best passages, [N, 2], and which are right.
+
+    A passage is right if it is of the right file and holds an answer, if any of its passages does.
+    """
+    model, store, judge = session.model, session.require_store(), session.judge
+    assert judge is not None, "the checkpoint names no judge"
+    candidates, _, _ = search_store(
+        model,
+        store,
+        row["question"],
+        READ,
+        retriever="hybrid",
+        weights=model.relevance,
+        likelihood=False,
+    )
+    rows = store.chunk_rows([candidate.id for candidate in candidates])
+    odds = [reading.log_odds for reading in judged(judge, row["question"], rows)]
+    right = np.array([Path(chunk.source).name == row["doc"] for chunk in rows])
+    said = [any(a.lower() in chunk.text.lower() for a in row["answers"]) for chunk in rows]
+    if (right & said).any():
+        right &= said
+    return np.array([[c.score, o] for c, o in zip(candidates, odds, strict=True)]), right
 
 
 def ask(store: Path, model: str, questions: Path, out: Path, fast: bool) -> None:

@@ -227,7 +227,7 @@ def search_store(
         rows = store.chunk_rows([candidate.id for candidate in candidates])
         read = judged(judge, question, rows)
         odds = [reading.log_odds for reading in read]
-        chosen = relevance.judged(candidates, odds, k, weights.judged)
+        chosen = relevance.judged(candidates, odds, k, weights)
         return chosen, {}, {row.id: reading for row, reading in zip(rows, read, strict=True)}
     if not look:
         return candidates, {}, {}

@@ -39,7 +39,9 @@ class LatentConfig:
     judge: str | None = None
     """What reads questions and passages together: a judge in the box or a folder; None: nothing."""
     judge_weight: float = 0.0
-    """Weight of the judge's log odds that a passage answers, beside the other relevance."""
+    """Weight of the judge's log odds that a passage answers, where one reads."""
+    judge_prior: float = 1.0
+    """Weight of all other relevance beside it."""
     judge_confidence: dict[str, float] | None = None
     """As `confidence`, of answers that the judge has weighed, see `models.judge.choice`."""
     base_quantization: str | None = None

@@ -55,6 +55,7 @@ class Answerer(LoadedModel, ABC):
             config.likelihood_weight,
             config.coverage_weight,
             config.judge_weight,
+            config.judge_prior,
         )
 
     @cached_property

@@ -120,6 +120,7 @@ _ANSWERING = frozenset(
         "confidence",
         "judge",
         "judge_weight",
+        "judge_prior",
         "judge_confidence",
     }
 )

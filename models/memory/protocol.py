@@ -107,6 +107,10 @@ class ModelConfig(TrainedConfig, Protocol):
         """See `models.memory.relevance.RelevanceWeights`."""
 
     @property
+    def judge_prior(self) -> float:
+        """See `models.memory.relevance.RelevanceWeights.unjudged`."""
+
+    @property
     def judge_confidence(self) -> dict[str, float] | None:
         """As `confidence`, of answers that the judge has weighed."""
 

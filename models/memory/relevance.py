@@ -42,12 +42,14 @@ class RelevanceWeights:
         coverage: times the share of the question's words that a document has; added to the dense
             score to decide whether the question can be answered at all, not to rank.
         judged: times the log odds that a judge gives a document, see `judged`.
+        unjudged: times what a document's score is without the judge, where one reads.
     """
 
     lexical: float = 0.0
     likelihood: float = 0.0
     coverage: float = 0.0
     judged: float = 0.0
+    unjudged: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,11 @@ def reconsider(
     # Documents without a second look count as the least likely, so they come last.
     penalties = [weight * (value - best) for value in likelihoods]
     penalties += [min(penalties, default=0.0)] * (len(candidates) - len(penalties))
-    return _added(candidates, penalties, k)
+    return _ranked(candidates, [c.score + p for c, p in zip(candidates, penalties, strict=True)], k)
 
 
 def judged(
-    candidates: Sequence[Candidate], log_odds: Sequence[float], k: int, weight: float
+    candidates: Sequence[Candidate], log_odds: Sequence[float], k: int, weights: RelevanceWeights
 ) -> list[Candidate]:
     """Return the k most relevant after a judge has read all of them with the question.
 
@@ -169,16 +171,20 @@ def judged(
         candidates: any number, at least one.
         log_odds: of each holding the answer, in nats.
         k: how many to keep, at least 1.
-        weight: times the log odds, which are added to the scores.
+        weights: how the scores so far and the log odds mix.
     """
-    return _added(candidates, [weight * odds for odds in log_odds], k)
+    scores = [
+        weights.unjudged * candidate.score + weights.judged * odds
+        for candidate, odds in zip(candidates, log_odds, strict=True)
+    ]
+    return _ranked(candidates, scores, k)
 
 
-def _added(candidates: Sequence[Candidate], amounts: Sequence[float], k: int) -> list[Candidate]:
-    """Return the k best candidates once an amount is added to the score of each."""
+def _ranked(candidates: Sequence[Candidate], new: Sequence[float], k: int) -> list[Candidate]:
+    """Return the k best candidates by new scores."""
     if not candidates:
         return []
-    scores = np.array([c.score + a for c, a in zip(candidates, amounts, strict=True)], np.float32)
+    scores = np.array(new, np.float32)
     numbers = np.array([c.id for c in candidates], np.int64)
     order = np.lexsort((numbers, -scores))[:k]
     return [

@@ -64,6 +64,7 @@ class PaperConfig:
     confidence: dict[str, float] | None = None
     judge: str | None = None
     judge_weight: float = 0.0
+    judge_prior: float = 1.0
     judge_confidence: dict[str, float] | None = None
     base_quantization: str | None = None
     """How the base LM's weights are quantized, see `models.base.quantize`."""

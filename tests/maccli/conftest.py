@@ -68,6 +68,7 @@ class FakeMemory:
             confidence=None,
             judge=None,
             judge_weight=0.0,
+            judge_prior=1.0,
             judge_confidence=None,
             encoder_sha256=None,
         )

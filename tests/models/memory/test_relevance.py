@@ -133,3 +133,12 @@ def test_a_second_look_changes_nothing_where_there_was_none() -> None:
 def test_a_second_look_does_not_depend_on_ties(order: list[int]) -> None:
     tied = [Candidate(i, 1.0, 0.0, 1.0, 0.0) for i in order]
     assert [c.id for c in reconsider(tied, [-3.0] * 4, 4, 1.0)] == [0, 1, 2, 3]
+
+
+def test_a_judge_orders_all_that_it_has_read() -> None:
+    weights = RelevanceWeights(judged=2.0, unjudged=0.5)
+    found = judged(_scored(5.0, 4.0, 3.0), [-3.0, 1.0, 0.0], 2, weights)
+    assert [c.id for c in found] == [1, 2]
+    assert [c.score for c in found] == pytest.approx([4.0, 1.5])
+    assert sum(c.weight for c in found) == pytest.approx(1)
+    assert judged([], [], 3, weights) == []
