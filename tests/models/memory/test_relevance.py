@@ -13,6 +13,7 @@ from models.memory.relevance import (
     MARGIN,
     Candidate,
     RelevanceWeights,
+    judged,
     nearly_level,
     reconsider,
     select,
