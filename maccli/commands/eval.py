@@ -176,14 +176,14 @@ def evaluate(ctx: click.Context, /, **given: Any) -> None:
       rag-bm25, -dense, -hybrid         the text of the chunks that a search selects
       rag-prefix-bm25, -dense, -hybrid  the same, after trained constant tokens
       rag-lora-bm25, -dense, -hybrid    the same, with a trained adapter
-      mac, mac-bm25, mac-dense          the modulations of the chunks; mac is hybrid
+      rag-extractive                    their text, read by the judge alone
+      mac                               the chunks' modulations and the judge, as mac ask
+      mac-fast, mac-bm25, mac-dense     the modulations alone; mac-fast is hybrid
       mac+text                          those, and the text of the best chunk
-      oracle, mac-oracle                the right document: its text, its modulations
-      rag-prefix-oracle, rag-lora-oracle
+      oracle, rag-prefix-oracle, rag-lora-oracle, mac-oracle   the right document
       uniform, salient-spans, camels    the question; the model is tuned on the documents
       qa-base                           the question; the model that tuning starts from
-      rag@ENCODER, mac@ENCODER          search with another encoder, a folder or Hub id
-      uniform@1e-4                      tune with that learning rate
+      rag@ENCODER, uniform@1e-4         another encoder (folder or Hub id); a learning rate
     By default: closed-book, rag-hybrid, mac, oracle and mac-oracle.
 
     \b

@@ -174,7 +174,7 @@ def build(
                         span,
                     )
                 )
-    if not corpus.questions:
+    if all(question.kind == "free" for question in corpus.questions):
         raise DataError("no example has its answer in its document: nothing to train on")
     return corpus
 
