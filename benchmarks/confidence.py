@@ -2,7 +2,7 @@
 
     python -m benchmarks.confidence rank --store DIR --questions FILE... [--write CHECKPOINT]
     python -m benchmarks.confidence ask --store DIR --questions FILE --out ANSWERS [--fast]
-    python -m benchmarks.confidence fit ANSWERS... [--above 0.35] [--write CHECKPOINT]
+    python -m benchmarks.confidence fit ANSWERS[:WEIGHT]... [--above 0.45] [--write CHECKPOINT]
 
 `rank` reads the ten best passages for each question (JSON lines with `question`, `answers` and
 `doc`, the name of the file that answers), and fits how the judge's log odds and all other relevance
@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from maccli.service.evidence import Evidence, judged, retrieve, search_store
 from maccli.service.session import Session, store_and_model
+from models.data.files import DataSource, parse_source
 from models.evaluation.metrics import f1, normalise
-from models.judge.choice import weighed
+from models.judge.choice import LEAST_JUDGED, weighed
 from models.memory import checkpoint
 from models.memory.confidence import GENERATED, Confidence, features
 from models.memory.protocol import LoadedModel
@@ -56,8 +57,8 @@ def main() -> None:
     asking.add_argument("--model", default="smollm2-135m")
     asking.add_argument("--fast", action="store_true", help="leave the judge out")
     fitting = parts.add_parser("fit")
-    fitting.add_argument("answers", nargs="+", type=Path)
-    fitting.add_argument("--above", type=float, default=0.35, help="the threshold to write")
+    fitting.add_argument("answers", nargs="+", type=parse_source, metavar="ANSWERS[:WEIGHT]")
+    fitting.add_argument("--above", type=float, default=0.45, help="the threshold to write")
     fitting.add_argument("--write", type=Path, metavar="CHECKPOINT")
     arguments = parser.parse_args()
     if arguments.part == "rank":
@@ -149,7 +150,6 @@ def _answers(model: LoadedModel, evidence: Evidence) -> list[tuple[str, dict[str
     text = "".join(stream).strip()
     if evidence.readings:
         answers, known = weighed(
-            question,
             text,
             evidence.readings,
             candidates,
@@ -161,20 +161,33 @@ def _answers(model: LoadedModel, evidence: Evidence) -> list[tuple[str, dict[str
     return [(text, features(question, text, stream.surprise, evidence.support, scores))]
 
 
-def fit(files: list[Path], above: float, write: Path | None) -> None:
+def fit(files: list[DataSource], above: float, write: Path | None) -> None:
     """Fit to kept answers, print how well that goes, and write it into a checkpoint."""
-    rows = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
+    rows: list[dict[str, Any]] = []
+    counts: list[float] = []
+    for file in files:
+        lines = file.path.read_text("utf-8").splitlines()
+        rows += map(json.loads, lines)
+        counts += [file.weight] * len(lines)
     names = tuple(rows[0]["answers"][0][1])
     x = [np.array([[known[n] for n in names] for _, known in row["answers"]]) for row in rows]
     y = [np.array([is_right(a, row["expected"]) for a, _ in row["answers"]], float) for row in rows]
+    weight = [np.full(len(each), count) for each, count in zip(y, counts, strict=True)]
+
+    def fitted_to(chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        parts = ([part[i] for i in chosen] for part in (x, y, weight))
+        features_, rights, weights = map(np.concatenate, parts)
+        return regression(features_, rights, weights)
+
     order = np.random.default_rng(0).permutation(len(rows))
     probability, right = np.zeros(len(rows)), np.zeros(len(rows))
     for fold in range(FOLDS):
         held = order[fold::FOLDS]
-        rest = np.setdiff1d(order, held)
-        weights = regression(np.vstack([x[i] for i in rest]), np.hstack([y[i] for i in rest]))
+        weights = fitted_to(np.setdiff1d(order, held))
         for i in held:
-            each = 1 / (1 + np.exp(-x[i] @ weights))
+            # What no passage says is not given, see `models.judge.choice.choose`.
+            said = [known.get("judged", 0.0) > LEAST_JUDGED for _, known in rows[i]["answers"]]
+            each = said / (1 + np.exp(-x[i] @ weights))
             probability[i], right[i] = each.max(), y[i][each.argmax()]
     answerable = np.array([bool(row["expected"]) for row in rows])
     some = np.array([each.max() for each in y])
@@ -188,7 +201,7 @@ def fit(files: list[Path], above: float, write: Path | None) -> None:
         told = [100 * float(share[answerable].mean()) for share in shares]
         made_up = 100 * float(given[~answerable].mean()) if (~answerable).any() else 0.0
         print(f"{threshold:9.2f} {told[0]:7.1f} {told[1]:7.1f} {told[2]:11.1f} {made_up:12.1f}")
-    weights = regression(np.vstack(x), np.hstack(y))
+    weights = fitted_to(order)
     fitted = Confidence(dict(zip(names, (round(float(w), 4) for w in weights), strict=True)), above)
     print(f"\n{json.dumps(fitted.as_dict(), indent=2)}")
     if write is not None:
@@ -197,13 +210,18 @@ def fit(files: list[Path], above: float, write: Path | None) -> None:
         checkpoint.write_config(write, config)
 
 
-def regression(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights [F] of a logistic regression on x [N, F], by Newton's method."""
+def regression(
+    x: NDArray[np.float64], y: NDArray[np.float64], counts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights [F] of a logistic regression on x [N, F], by Newton's method.
+
+    Of the N examples, each counts as so many as `counts` [N] says.
+    """
     weights = np.zeros(x.shape[1])
     for _ in range(30):
         p = 1 / (1 + np.exp(-x @ weights))
-        curvature = (x * (p * (1 - p))[:, None]).T @ x + 0.1 * np.eye(len(weights))
-        weights += np.linalg.solve(curvature, x.T @ (y - p) - 0.1 * weights)
+        curvature = (x * (counts * p * (1 - p))[:, None]).T @ x + 0.1 * np.eye(len(weights))
+        weights += np.linalg.solve(curvature, x.T @ (counts * (y - p)) - 0.1 * weights)
     return weights
 
 

@@ -239,6 +239,7 @@ class Mac:
         until: str | None = None,
         max_new_tokens: int | None = None,
         fast: bool = False,
+        free: bool = False,
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
         """Answer a question from the store, with the sentences that the answer came from.
@@ -256,6 +257,7 @@ class Mac:
             until: draw only from documents of that day or earlier.
             max_new_tokens: the longest answer.
             fast: leave out the judge, which reads the passages together with the question.
+            free: answer in the language model's own words, however likely they are right.
             on_text: called with the pieces of the answer, or with all of it if it was not known
                 before its end whether it is given.
 
@@ -271,6 +273,7 @@ class Mac:
             max_new_tokens=config.number("max_new_tokens", max_new_tokens) or 1,
             within=Within(_clean(tags), since, until),
             fast=fast,
+            free=free,
         )
         return ask(self.session, question, options, on_text=on_text)
 

@@ -39,6 +39,11 @@ _LINE_ENDS = re.compile(r"\n+")
     show_default=True,
     help="Answer from the memory, from text in the prompt, or from the model alone.",
 )
+@click.option(
+    "--free",
+    is_flag=True,
+    help="Answer in the language model's own words, however likely they are right.",
+)
 @options.only_options
 @options.setting(
     "max_new_tokens",
@@ -195,7 +200,8 @@ class _Asker:
         if answer.outcome != "not sure":
             heading = "Nearest passage:" if answer.abstained else "Source:"
             if answer.probability is not None:
-                heading = f"{100 * answer.probability:.0f} % sure. {heading}"
+                words = "In its own words, " if answer.free else ""
+                heading = f"{words}{100 * answer.probability:.0f} % sure. {heading}"
             out.text(f"\n{heading}")
         out.text(f"  {where(first)}")
         write_notes(out, first, "  ")

@@ -242,7 +242,6 @@ class EvaluationStore:
         selected = self.selected(candidates)
         return choose(
             confidence,
-            question,
             generated,
             self._readings(judge, question, candidates),
             candidates,

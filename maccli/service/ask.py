@@ -37,6 +37,7 @@ class Options:
         max_new_tokens: the longest answer.
         within: the documents that may be drawn from.
         fast: leave out the judge, which reads the passages together with the question.
+        free: answer in the language model's own words, however likely they are right.
     """
 
     k: int | None = None
@@ -45,6 +46,7 @@ class Options:
     max_new_tokens: int = 32
     within: Within = EVERYTHING
     fast: bool = False
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Answer:
         probability: how likely the answer is right (of "not sure": would have been), from 0 to 1;
             None if it is not known.
         threshold: the least probability that an answer is given with; None if it is not known.
+        free: whether the answer is in the language model's own words: no passage says it.
         sources: where the answer came from, else the nearest sentences.
         prefix_tokens: the keys and values in front of each layer.
         timings: seconds of the steps `load`, `encode`, `aggregate` and `generate`.
@@ -72,6 +75,7 @@ class Answer:
     outcome: Outcome
     probability: float | None
     threshold: float | None
+    free: bool
     sources: list[Source]
     prefix_tokens: int
     timings: dict[str, float]
@@ -92,6 +96,7 @@ class Answer:
             "outcome": self.outcome,
             "probability": round(self.probability, 4) if self.probability is not None else None,
             "threshold": self.threshold,
+            "free": self.free,
             "abstained": self.abstained,
             "sources": [
                 {**asdict(source), "weight": round(source.weight, 4)} for source in self.sources
@@ -172,27 +177,30 @@ def answer(
         stream = _stream(session, evidence, options)
         for piece in stream:
             pieces.append(piece)
-            if on_text and not rule:
+            if on_text and (options.free or not rule):
                 on_text(piece)
     text = "".join(pieces).strip()
     if stream is not None and rule and evidence.matches:
-        text, probability = _weighed(model, evidence, text, stream, rule)
-        if not text or probability < rule.above:
+        text, probability = _weighed(model, evidence, text, stream, rule, free=options.free)
+        if not text or (probability < rule.above and not options.free):
             outcome, text = "not sure", ""
     timings["generate"] = time.perf_counter() - begun
     if outcome == "answer":
-        if on_text and rule:
+        if on_text and rule and not options.free:
             on_text(text)
         if evidence.matches and session.store is not None:
             weights = {match.row.id: match.candidate.weight for match in evidence.matches}
             session.store.record_use({i: w for i, w in weights.items() if w >= COUNTS})
+    sources = cite(evidence, stream if options.mode == "mac" else None, model, text)
+    said = any(source.marked for source in sources) or text.strip(".").lower() in ("yes", "no")
     return Answer(
         question=evidence.question,
         answer=text,
         outcome=outcome,
         probability=probability,
         threshold=rule.above if rule else None,
-        sources=cite(evidence, stream if options.mode == "mac" else None, model, text),
+        free=bool(text) and not said,
+        sources=sources,
         prefix_tokens=stream.prefix_tokens if stream is not None else 0,
         timings=timings,
         model=session.choice.model,
@@ -211,7 +219,13 @@ def _rule(model: LoadedModel, evidence: Evidence) -> Confidence | None:
 
 
 def _weighed(
-    model: LoadedModel, evidence: Evidence, text: str, stream: AnswerStream, rule: Confidence
+    model: LoadedModel,
+    evidence: Evidence,
+    text: str,
+    stream: AnswerStream,
+    rule: Confidence,
+    *,
+    free: bool,
 ) -> tuple[str, float]:
     """Return the answer that is most likely right, and how likely it is.
 
@@ -224,12 +238,12 @@ def _weighed(
         modulations = evidence.modulations()
         chosen = choice.choose(
             rule,
-            question,
             text,
             evidence.readings,
             candidates,
             evidence.support,
             lambda answers: model.answer_likelihoods(question, answers, modulations),
+            free=free,
         )
         return chosen.text, chosen.probability
     scores = [candidate.score for candidate in candidates]

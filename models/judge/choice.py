@@ -13,19 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.judge.judge import Reading
-from models.memory.confidence import Confidence, echoes
+from models.memory.confidence import Confidence
 from models.memory.relevance import Candidate
 
 NAMES = (
-    *("bias", "likelihood", "judged", "agreement", "generated"),
-    *("odds", "support", "lead", "echo", "yes or no"),
+    *("bias", "likelihood", "judged", "model_share", "judge_share"),
+    *("odds", "support", "lead"),
 )
 """What is known of an answer: 1; its log p in the language model, and from the judge over all
-passages; how far both agree on it; whether it is the language model's own; the judge's log odds of
-the best passage; how well the best document answers for the question, and how far it is ahead of
-the next; and whether the answer repeats the question, or is yes or no."""
+passages; how much of what either gives to all of the answers goes to those with its words; the
+judge's log odds of the best passage; how well the best document answers for the question, and how
+far it is ahead of the next."""
 MOST = 4
 """The most answers of the judge that are weighed."""
 LEAST_LIKELY, LEAST_JUDGED, MOST_ODDS = -30.0, -12.0, 10.0
@@ -61,31 +62,35 @@ def proposed(readings: Sequence[Reading], log_weights: Sequence[float]) -> list[
 
 def choose(
     confidence: Confidence,
-    question: str,
     generated: str,
     readings: Sequence[Reading],
     candidates: Sequence[Candidate],
     support: float,
     likelihoods: Likelihoods,
+    *,
+    free: bool = False,
 ) -> Chosen:
-    """Return the answer that is most likely right.
+    """Return the answer that is most likely right: words of the passages, yes or no.
 
     Args:
         confidence: weighs what is known of an answer.
-        question: the question.
         generated: the language model's answer; "" if it has none.
         readings: what the judge makes of each passage.
         candidates: the relevance of each passage, the most relevant first.
         support: see `maccli.service.evidence.support`.
         likelihoods: asks the language model.
+        free: return the language model's answer, whatever its words are.
     """
-    answers, known = weighed(question, generated, readings, candidates, support, likelihoods)
-    chosen = [Chosen(a, confidence.probability(k)) for a, k in zip(answers, known, strict=True)]
+    answers, known = weighed(generated, readings, candidates, support, likelihoods)
+    chosen = [
+        Chosen(generated if free else answer, confidence.probability(about))
+        for answer, about in zip(answers, known, strict=True)
+        if (_key(answer) == _key(generated) if free else about["judged"] > LEAST_JUDGED)
+    ]
     return max(chosen, key=lambda answer: answer.probability, default=Chosen("", 0.0))
 
 
 def weighed(
-    question: str,
     generated: str,
     readings: Sequence[Reading],
     candidates: Sequence[Candidate],
@@ -98,7 +103,6 @@ def weighed(
     answers = list(judged)
     if generated and _key(generated) not in map(_key, judged):
         answers.insert(0, generated)
-    best = judged[0] if judged else ""
     odds = max((reading.log_odds for reading in readings), default=-MOST_ODDS)
     scores = [candidate.score for candidate in candidates]
     common = {
@@ -107,21 +111,28 @@ def weighed(
         "support": max(support, -MOST_ODDS),
         "lead": min(scores[0] - scores[1], MOST_ODDS) if len(scores) > 1 else MOST_ODDS,
     }
-    known = []
-    for answer, likelihood in zip(answers, likelihoods(answers), strict=True):
-        ours = _key(answer) == _key(generated)
-        known.append(
-            {
-                **common,
-                "likelihood": max(likelihood, LEAST_LIKELY),
-                "judged": _judged(answer, readings, weights),
-                "agreement": overlap(answer, best if ours else generated),
-                "generated": float(ours),
-                "echo": float(echoes(answer, question)),
-                "yes or no": float(_key(answer) in ("yes", "no")),
-            }
-        )
+    model = [max(log, LEAST_LIKELY) for log in likelihoods(answers)]
+    judge = [_judged(answer, readings, weights) for answer in answers]
+    alike = np.array([[overlap(one, other) for other in answers] for one in answers])
+    model_shares, judge_shares = (alike @ _shares(logs) for logs in (model, judge))
+    known = [
+        {
+            **common,
+            "likelihood": model[i],
+            "judged": judge[i],
+            "model_share": float(model_shares[i]),
+            "judge_share": float(judge_shares[i]),
+        }
+        for i, answer in enumerate(answers)
+    ]
     return answers, known
+
+
+def _shares(logs: Sequence[float]) -> NDArray[np.float64]:
+    """Return probabilities that add up to 1, [N], of log probabilities that do not."""
+    shifted = np.exp(np.array(logs) - max(logs, default=0.0))
+    shares: NDArray[np.float64] = shifted / shifted.sum()
+    return shares
 
 
 def overlap(one: str, other: str) -> float:

@@ -36,6 +36,7 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
         "outcome",
         "probability",
         "threshold",
+        "free",
         "abstained",
         "sources",
         "prefix_tokens",

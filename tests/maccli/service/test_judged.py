@@ -118,10 +118,21 @@ def test_only_hybrid_is_judged(stored: Session, retriever: str) -> None:
     assert not judge.read_texts
 
 
-def test_the_language_model_has_a_say(stored: Session, memory: FakeMemory) -> None:
+def test_words_that_no_passage_has_are_given_only_where_that_is_asked_for(
+    stored: Session, memory: FakeMemory
+) -> None:
     judged_by(stored, Ida_Brandt=6.0)
-    memory.config.judge_confidence = RULE | {"judged": 0.0, "generated": 5.0}
-    assert ask(stored, QUESTION).answer == "An answer from 2."
+    # The longest answer, the model's own, is the likeliest by this rule.
+    memory.config.judge_confidence = RULE | {"judged": 0.0, "likelihood": -1.0, "above": 0.9999}
+    answer = ask(stored, QUESTION)
+    assert (answer.outcome, answer.free) == ("answer", False)
+    assert answer.answer == "Ida Brandt"
+    memory.config.judge_confidence = RULE | {"bias": -9.0}
+    told: list[str] = []
+    free = ask(stored, QUESTION, Options(free=True), on_text=told.append)
+    assert (free.answer, free.free, free.outcome) == ("An answer from 2.", True, "answer")
+    assert "".join(told).strip() == free.answer
+    assert free.probability is not None and free.probability < 0.01
 
 
 def test_the_base_model_takes_no_second_look(stored: Session, memory: FakeMemory) -> None:
