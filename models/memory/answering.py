@@ -167,17 +167,18 @@ class Answerer(LoadedModel, ABC):
         prompt = self.prompt(question)
         ends = [[*row, self.lm.eos_id] for row in self.lm.tokenize([f" {a}" for a in answers])]
         rows = self.lm.pad([prompt + row[:-1] for row in ends])
-        applied = self.applied(question, [selected])
-        with applied as prefix:
-            pass
+        count = len(answers)
+        with self.applied(question, [selected]) as prefix:
+            if prefix is not None:  # a cache is faster than a prefix that the answers share
+                cache = self.lm.new_cache(prefix, count, rows.shape[1])
+                hidden = self.lm.forward(rows, cache=cache)
         if prefix is None:  # what changes the layers is given for each sequence
-            applied = self.applied(question, [selected] * len(answers))
-        else:
-            applied = nullcontext(prefix._replace(bias=prefix.bias.expand(len(answers), -1)))
-        with applied as prefix:
-            hidden = self.lm.forward(rows, prefix)[:, len(prompt) - 1 :]
-        logs = self.lm.logits(hidden).float().log_softmax(-1)
-        return [float(log[range(len(row)), row].sum()) for log, row in zip(logs, ends, strict=True)]
+            with self.applied(question, [selected] * count):
+                hidden = self.lm.forward(rows)
+        logs = self.lm.logits(hidden[:, len(prompt) - 1 :]).float().log_softmax(-1)
+        return [
+            float(log[range(len(row)), row].sum()) for log, row in zip(logs, ends, strict=True)
+        ]
 
     def answer(
         self, question: str, selected: Sequence[Selected], *, max_new_tokens: int = 32
