@@ -176,9 +176,7 @@ class Answerer(LoadedModel, ABC):
             with self.applied(question, [selected] * count):
                 hidden = self.lm.forward(rows)
         logs = self.lm.logits(hidden[:, len(prompt) - 1 :]).float().log_softmax(-1)
-        return [
-            float(log[range(len(row)), row].sum()) for log, row in zip(logs, ends, strict=True)
-        ]
+        return [float(log[range(len(row)), row].sum()) for log, row in zip(logs, ends, strict=True)]
 
     def answer(
         self, question: str, selected: Sequence[Selected], *, max_new_tokens: int = 32
