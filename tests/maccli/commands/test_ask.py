@@ -57,7 +57,7 @@ def test_an_answer_says_how_likely_it_is_right(mac: Mac, stored: Path, memory: F
     sure = mac("ask", "Who opened the bridge?", "-k", "1")
     assert (sure.code, sure.out.splitlines()[:3]) == (
         0,
-        ["An answer from 1.", "", "88 % sure. Source:"],
+        ["An answer from 1.", "", "In its own words, 88 % sure. Source:"],
     )
 
     memory.config.confidence = rule | {"bias": -2.0}
