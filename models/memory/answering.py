@@ -175,8 +175,14 @@ class Answerer(LoadedModel, ABC):
         if prefix is None:  # what changes the layers is given for each sequence
             with self.applied(question, [selected] * count):
                 hidden = self.lm.forward(rows)
-        logs = self.lm.logits(hidden[:, len(prompt) - 1 :]).float().log_softmax(-1)
-        return [float(log[range(len(row)), row].sum()) for log, row in zip(logs, ends, strict=True)]
+        # Padding is left out: the vocabulary is large.
+        first = len(prompt) - 1
+        parts = [row[first : first + len(end)] for row, end in zip(hidden, ends, strict=True)]
+        targets = torch.tensor([token for end in ends for token in end], device=hidden.device)
+        surprise = F.cross_entropy(
+            self.lm.logits(torch.cat(parts)).float(), targets, reduction="none"
+        )
+        return [-float(part.sum()) for part in surprise.split([len(end) for end in ends])]
 
     def answer(
         self, question: str, selected: Sequence[Selected], *, max_new_tokens: int = 32
