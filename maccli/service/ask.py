@@ -210,12 +210,17 @@ def answer(
 
 
 def _rule(model: LoadedModel, evidence: Evidence) -> Confidence | None:
-    """Return how it is known whether an answer is right; None if it is not."""
-    if evidence.readings and model.config.judge_confidence is not None:
+    """Return how likely answers are right; None if the checkpoint does not say."""
+    if _is_judged(model, evidence):
         from models.judge import choice
 
         return confidence.read(model.config.judge_confidence, choice.NAMES)
     return confidence.read(model.config.confidence)
+
+
+def _is_judged(model: LoadedModel, evidence: Evidence) -> bool:
+    """Return whether the judge's answers are weighed, too."""
+    return bool(evidence.readings) and model.config.judge_confidence is not None
 
 
 def _weighed(
@@ -232,7 +237,7 @@ def _weighed(
     Where a judge has read the passages, that may be an answer of the judge.
     """
     question, candidates = evidence.question, [match.candidate for match in evidence.matches]
-    if evidence.readings and model.config.judge_confidence is not None:
+    if _is_judged(model, evidence):
         from models.judge import choice
 
         modulations = evidence.modulations()

@@ -130,7 +130,7 @@ def retrieve(
             weights=model.relevance,
             within=within,
             likelihood=likelihood,
-            judge=None if fast else session.judge,
+            judge=session.judge if retriever == "hybrid" and not fast else None,
             query=query,
         )
         ids = [candidate.id for candidate in candidates]

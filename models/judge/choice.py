@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -137,20 +138,9 @@ def _shares(logs: Sequence[float]) -> NDArray[np.float64]:
 
 def overlap(one: str, other: str) -> float:
     """Return the F1 of the words of two answers, from 0 to 1."""
-    a, b = _WORD.findall(one.casefold()), _WORD.findall(other.casefold())
-    common = len(a) - len(_left(a, b))
-    return 2 * common / (len(a) + len(b)) if common else 0.0
-
-
-def _left(words: Sequence[str], others: Sequence[str]) -> list[str]:
-    remaining = list(others)
-    left = []
-    for word in words:
-        if word in remaining:
-            remaining.remove(word)
-        else:
-            left.append(word)
-    return left
+    a, b = (Counter(_WORD.findall(answer.casefold())) for answer in (one, other))
+    common = (a & b).total()
+    return 2 * common / (a.total() + b.total()) if common else 0.0
 
 
 def _judged(answer: str, readings: Sequence[Reading], log_weights: Sequence[float]) -> float:

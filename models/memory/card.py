@@ -15,15 +15,9 @@ _REPOSITORY = {
 
 def card(config: ModelConfig) -> str:
     """Return the card: what the checkpoint is, its base models, and how it was trained."""
-    return "\n".join(
+    return _page(
+        config.base_lm,
         [
-            "---",
-            "library_name: mac",
-            f"base_model: {repository(config.base_lm)}",
-            "license: apache-2.0",
-            "pipeline_tag: question-answering",
-            "---",
-            "",
             f"# A `{config.stack}` checkpoint for {config.base_lm}",
             "",
             "Turns documents into modulations of a frozen base LM, and questions into the",
@@ -32,29 +26,37 @@ def card(config: ModelConfig) -> str:
             f"- {config.sizes()}, chunks of up to {config.chunk_tokens} tokens",
             f"- sentence encoder: {config.encoder}",
             f"- base LM, SHA-256: {config.base_sha256 or 'not pinned'}",
-            "",
-            "## Training",
-            "",
-            *_runs(config.training),
-        ]
+        ],
+        config.training,
     )
 
 
 def judge_card(encoder: str, training: dict[str, Any]) -> str:
     """Return the card of a judge: what it was tuned from, and how it was trained."""
-    return "\n".join(
+    return _page(
+        encoder,
         [
-            "---",
-            "library_name: mac",
-            f"base_model: {repository(encoder)}",
-            "license: apache-2.0",
-            "pipeline_tag: question-answering",
-            "---",
-            "",
             f"# A judge, tuned from {encoder}",
             "",
             "Reads a question together with a passage: whether the passage answers it, and with",
             "which words. The embeddings are those of the encoder, and not inside.",
+        ],
+        training,
+    )
+
+
+def _page(base_model: str, about: list[str], training: dict[str, Any]) -> str:
+    """Return a card in the Hub's format, with some lines about what was trained."""
+    return "\n".join(
+        [
+            "---",
+            "library_name: mac",
+            f"base_model: {repository(base_model)}",
+            "license: apache-2.0",
+            "pipeline_tag: question-answering",
+            "---",
+            "",
+            *about,
             "",
             "## Training",
             "",

@@ -55,10 +55,10 @@ def near(connection: sqlite3.Connection, word: str) -> list[str]:
             if apart <= most:
                 found.append((apart, abs(len(term) - len(word)), term))
     found = [match for match in sorted(found) if match[0] == min(found)[0]]
-    return [_matching(connection, term) for _, _, term in found[:MOST]]
+    return [_searchable(connection, term) for _, _, term in found[:MOST]]
 
 
-def _matching(connection: sqlite3.Connection, stem: str) -> str:
+def _searchable(connection: sqlite3.Connection, stem: str) -> str:
     """Return a word that full-text search takes for a stem: of some it would take another stem."""
     for ending in ("", "e", "s"):
         word = stem + ending
