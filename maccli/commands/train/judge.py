@@ -37,6 +37,6 @@ def train_judge(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
         ctx, quiet, config, run.out, lambda callbacks: judges.train_judge(run, config, callbacks)
     )
     Output(quiet=quiet or not is_main_process()).note(
-        f'Name it in a checkpoint\'s config.json, "judge": "{folder}"; docs/training.md says how to '
-        "fit what its answers are weighed with."
+        f'Name it in a checkpoint: "judge": "{folder}" in config.json. docs/training.md says how '
+        "to fit what its answers are weighed with."
     )
