@@ -23,6 +23,7 @@ from models.errors import CheckpointError
 from models.judge.config import JudgeConfig
 from models.judge.network import KINDS, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
+from models.judge.spans import Span, crosses, tidied, walls
 from models.memory import checkpoint
 
 SHIPPED = Path(__file__).parent
@@ -33,9 +34,7 @@ ANSWER_TOKENS = 40
 """The most tokens of an answer."""
 _BATCH_TOKENS = 2048
 _ENDS = 8
-_WORD, _WORDS = re.compile(r"\w"), re.compile(r"\w+")
-
-Span = tuple[int, int]
+_WORDS = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,25 +186,21 @@ def _reading(
 ) -> Reading:
     """Return what log probabilities, [4] of kinds and [T] of both ends, say of a passage."""
     found = {word: Found(word, None, float(kinds[KINDS.index(word)])) for word in ("yes", "no")}
-    likely = np.argsort(-starts)[:_ENDS]
-    for start in likely:
-        stop = ends[start : start + ANSWER_TOKENS]
-        for end in start + np.argsort(-stop)[:_ENDS]:
-            span = _whole_words(text, pair.spans[start][0], pair.spans[end][1])
+    stops = walls(text)
+    for start in np.argsort(-starts)[:_ENDS]:
+        left = _ENDS
+        for end in start + np.argsort(-ends[start : start + ANSWER_TOKENS]):
+            span = pair.spans[start][0], pair.spans[end][1]
+            if crosses(span, stops):
+                continue
+            span = tidied(text, *span)
             score = float(kinds[KINDS.index("span")] + starts[start] + ends[end])
             words = text[slice(*span)]
             if words and (words not in found or found[words].log_probability < score):
                 found[words] = Found(words, span, score)
+            left -= 1
+            if not left:
+                break
     best = sorted(found.values(), key=lambda answer: -answer.log_probability)
     answers = tuple(best[:ANSWERS])
     return Reading(_log_odds(kinds), answers, text, pair.spans, kinds, starts, ends)
-
-
-def _whole_words(text: str, start: int, end: int) -> Span:
-    """Return a span that cuts no word, without space at its ends."""
-    while 0 < start < len(text) and _WORD.match(text[start - 1]) and _WORD.match(text[start]):
-        start -= 1
-    while 0 < end < len(text) and _WORD.match(text[end - 1]) and _WORD.match(text[end]):
-        end += 1
-    inner = text[start:end]
-    return start + len(inner) - len(inner.lstrip()), end - len(inner) + len(inner.rstrip())

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from models.base.encoder import SentenceEncoder
 from models.errors import CheckpointError
-from models.judge.judge import Judge, _reading, _whole_words
+from models.judge.judge import Judge, _reading
 from models.judge.network import KINDS, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
 from models.memory import checkpoint
@@ -96,13 +96,6 @@ def test_any_answer_has_a_probability(judge: Judge) -> None:
     assert reading.log_probability("ida  brandt.") == reading.log_probability("Ida Brandt")
     assert reading.log_probability("Yes.") == float(reading.kinds[KINDS.index("yes")])
     assert reading.log_probability("Ida Reyl") == reading.log_probability("...") == -math.inf
-
-
-def test_answers_are_whole_words() -> None:
-    text = "set RESTIC_PASSWORD to 14.90"
-    assert text[slice(*_whole_words(text, 7, 12))] == "RESTIC_PASSWORD"
-    assert text[slice(*_whole_words(text, 3, 21))] == "RESTIC_PASSWORD to"
-    assert text[slice(*_whole_words(text, 23, 28))] == "14.90"
 
 
 def test_an_answer_does_not_end_before_it_begins() -> None:
