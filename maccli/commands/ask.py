@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from maccli.service.sources import Source
 
 
+_UNSURE: dict[str | None, str] = {
+    None: "Not sure. This passage may hold it:",
+    "list": "Not sure of all of them. This passage may hold them:",
+    "comparison": "I cannot compare: I answer with words of one passage. These may help:",
+    "summary": "I cannot summarise: I answer with words of one passage. The document says:",
+}
 _AROUND = 300
 """Characters of a passage that are shown before and after its sentence, up to a line's end."""
 _LINE_ENDS = re.compile(r"\n+")
@@ -175,7 +181,7 @@ class _Asker:
         if not out.human:
             out.record(answer.as_dict())
         elif answer.outcome == "not sure":
-            out.text("Not sure." if out.quiet else "Not sure. This passage may hold it:")
+            out.text("Not sure." if out.quiet else _UNSURE[answer.request])
         elif answer.abstained and not answer.searched:
             out.text("No document has these tags and dates.")
         elif answer.abstained:
@@ -195,6 +201,10 @@ class _Asker:
         after the third, are written with --verbose only.
         """
         out = self.out
+        if answer.request == "summary":
+            for source in answer.sources:
+                out.text(f"  {where(source)}  {_shortened(source.text)}")
+            return
         first = next((source for source in answer.sources if source.marked), answer.sources[0])
         others = [source for source in answer.sources if source is not first]
         if answer.outcome != "not sure":

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError
 from maccli.service.evidence import COUNTS, Evidence, retrieve
-from maccli.service.sources import Source, cite
+from maccli.service.sources import Source, cite, outline
 from models.memory import confidence
+from models.text.requests import Request, is_several, requested
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class Answer:
             None if it is not known.
         threshold: the least probability that an answer is given with; None if it is not known.
         free: whether the answer is in the language model's own words: no passage says it.
-        sources: where the answer came from, else the nearest sentences.
+        request: what was asked for, where the model cannot do that; None elsewhere.
+        sources: where the answer came from, else the nearest sentences; for a summary the first
+            sentence under each heading of the document.
         prefix_tokens: the keys and values in front of each layer.
         timings: seconds of the steps `load`, `encode`, `aggregate` and `generate`.
         model: what the user calls the checkpoint.
@@ -76,6 +79,7 @@ class Answer:
     probability: float | None
     threshold: float | None
     free: bool
+    request: Request | None
     sources: list[Source]
     prefix_tokens: int
     timings: dict[str, float]
@@ -97,6 +101,7 @@ class Answer:
             "probability": round(self.probability, 4) if self.probability is not None else None,
             "threshold": self.threshold,
             "free": self.free,
+            "request": self.request,
             "abstained": self.abstained,
             "sources": [
                 {**asdict(source), "weight": round(source.weight, 4)} for source in self.sources
@@ -157,9 +162,9 @@ def answer(
     options: Options,
     on_text: Callable[[str], None] | None = None,
 ) -> Answer:
-    """Answer from evidence, or abstain; what was drawn on is counted in the store.
+    """Answer from evidence, or abstain, as `ask` does; what was drawn on is counted in the store.
 
-    Arguments and errors as for `ask`; `evidence` without documents gives the base LM's own answer.
+    Evidence without documents gives the base LM's own answer.
     """
     timings = {**evidence.seconds, "generate": 0.0}
     loaded = session.load_seconds
@@ -167,8 +172,14 @@ def answer(
     timings["load"] += session.load_seconds - loaded
     rule = _rule(model, evidence) if options.mode == "mac" else None
     outcome: Outcome = "answer"
+    request = None if options.free or options.mode != "mac" else requested(evidence.question)
     if evidence.documents and not is_relevant(evidence, model.config.abstain_below):
         outcome = "nothing relevant"
+    sources: list[Source] = []
+    if request == "summary" and session.store is not None:
+        sources = outline(session.store, evidence, options.within, relevant=outcome == "answer")
+    if sources or (request == "comparison" and outcome == "answer"):
+        outcome = "not sure"
     pieces: list[str] = []
     probability: float | None = None
     stream: AnswerStream | None = None
@@ -182,7 +193,8 @@ def answer(
     text = "".join(pieces).strip()
     if stream is not None and rule and evidence.matches:
         text, probability = _weighed(model, evidence, text, stream, rule, free=options.free)
-        if not text or (probability < rule.above and not options.free):
+        partial = request == "list" and not is_several(text)
+        if not text or partial or (probability < rule.above and not options.free):
             outcome, text = "not sure", ""
     timings["generate"] = time.perf_counter() - begun
     if outcome == "answer":
@@ -191,7 +203,8 @@ def answer(
         if evidence.matches and session.store is not None:
             weights = {match.row.id: match.candidate.weight for match in evidence.matches}
             session.store.record_use({i: w for i, w in weights.items() if w >= COUNTS})
-    sources = cite(evidence, stream if options.mode == "mac" else None, model, text)
+    if not sources:
+        sources = cite(evidence, stream if options.mode == "mac" else None, model, text)
     said = any(source.marked for source in sources) or text.strip(".").lower() in ("yes", "no")
     return Answer(
         question=evidence.question,
@@ -200,6 +213,7 @@ def answer(
         probability=probability,
         threshold=rule.above if rule else None,
         free=bool(text) and not said,
+        request=request if outcome == "not sure" else None,
         sources=sources,
         prefix_tokens=stream.prefix_tokens if stream is not None else 0,
         timings=timings,

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 from maccli.reading.files import displayed
 from models.text.chunking import pieces
+from store.labels import EVERYTHING, Within
 from store.marks import Mark, in_words, mark_at
 
 if TYPE_CHECKING:
@@ -21,9 +23,13 @@ if TYPE_CHECKING:
     from maccli.service.evidence import Evidence
     from models.judge.judge import Reading
     from models.memory.protocol import AnswerStream, LoadedModel
-    from store.records import ChunkRow
+    from store.records import ChunkRow, Document
+    from store.store import Store
 
+SECTIONS = 12
+"""The most sentences that an outline has."""
 _WORD = re.compile(r"\w{3,}")
+_FILE = re.compile(r"[\w.-]+\.\w{1,8}\b")
 
 Span = tuple[int, int]
 
@@ -101,9 +107,10 @@ def cite(
         span = span or best_sentence(text, evidence.question, match.reading)
         weight = float(match.candidate.weight)
         marked = _said(text, span, answer)
-        sources.append(_source(match.row, span, weight, marked, places(match.copies, span[0])))
+        also = places(match.copies, span[0])
+        sources.append(sentence_source(match.row, span, weight, marked, also))
     for row in evidence.sharing:
-        sources.append(_source(row, by_words(row.text, evidence.question), 0.0))
+        sources.append(sentence_source(row, by_words(row.text, evidence.question)))
     return sources
 
 
@@ -137,13 +144,14 @@ def places(rows: Sequence[ChunkRow], offset: int) -> tuple[Place, ...]:
     )
 
 
-def _source(
+def sentence_source(
     row: ChunkRow,
     span: Span,
-    weight: float,
+    weight: float = 0.0,
     marked: Span | None = None,
     also: tuple[Place, ...] = (),
 ) -> Source:
+    """Return the sentence of a chunk at `span` as a source; the rest as in `Source`."""
     start, end = span
     mark = mark_at(row.marks, row.text, start)
     return Source(
@@ -228,3 +236,60 @@ def _nearest(text: str, spans: Sequence[Span], question: str) -> Span:
         return len(wanted.intersection(_WORD.findall(text[span[0] : span[1]].lower())))
 
     return max(spans, key=shared)
+
+
+def outline(
+    store: Store, evidence: Evidence, within: Within = EVERYTHING, *, relevant: bool = True
+) -> list[Source]:
+    """Return the first sentence under each heading of the document that a summary is asked of.
+
+    A document without headings is shown by the first sentence of each of its chunks.
+
+    Args:
+        store: which holds the document.
+        evidence: of the request. The document is the one that the request names by its file, else
+            the one with most relevance.
+        within: the documents that may be drawn from.
+        relevant: False if the evidence has nothing to do with the request.
+    """
+    if (named := _named(store, evidence.question, within)) is not None:
+        number = named.id
+    elif relevant and evidence.matches:
+        shares: dict[int, float] = {}
+        for match in evidence.matches:
+            there = match.row.document_id
+            shares[there] = shares.get(there, 0.0) + match.candidate.weight
+        number = max(shares, key=shares.__getitem__)
+    else:
+        return []
+    found: list[tuple[ChunkRow, Span]] = []
+    last = ""
+    for row in store.chunks(number):
+        for mark in row.marks or (Mark(0),):
+            span = _first_sentence(row.text, mark)
+            if span is not None and not (mark.heading and mark.heading == last):
+                found.append((row, span))
+                last = mark.heading
+    if len(found) > SECTIONS:
+        found = [found[i * len(found) // SECTIONS] for i in range(SECTIONS)]
+    return [sentence_source(row, span) for row, span in found]
+
+
+def _named(store: Store, question: str, within: Within) -> Document | None:
+    """Return the document whose file name a question says, if there is exactly one."""
+    for name in map(str.casefold, _FILE.findall(question)):
+        near = store.documents(match=name, within=within)
+        found = [d for d in near if PurePath(d.source).name.casefold() == name]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _first_sentence(text: str, mark: Mark) -> Span | None:
+    """Return the first sentence under a heading, which is not the heading itself."""
+    name = mark.heading.rpartition(" > ")[2].casefold()
+    for start, end in pieces(text):
+        words = text[start:end].strip("#=*-~ \n").casefold()
+        if start >= mark.start and words and words != name and not words.startswith(f"{name}\n"):
+            return start, end
+    return None

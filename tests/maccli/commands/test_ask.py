@@ -37,6 +37,7 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
         "probability",
         "threshold",
         "free",
+        "request",
         "abstained",
         "sources",
         "prefix_tokens",
@@ -94,6 +95,46 @@ def test_the_passage_is_the_one_that_says_the_answer(
     said = mac("ask", "Who opened the bridge?", "-k", "2", "--json").json["sources"][1]
     low, high = said["marked"]
     assert said["passage"][low:high] == "Tomas Reyl"
+
+
+def test_a_summary_is_not_invented(mac: Mac, stored: Path, memory: FakeMemory) -> None:
+    asked = mac("ask", "Summarise prize.md")
+    assert (asked.code, asked.out.splitlines()[:2]) == (
+        0,
+        [
+            "I cannot summarise: I answer with words of one passage. The document says:",
+            '  prize.md, "Prizes", line 3  The poetry prize went to Tomas Reyl.',
+        ],
+    )
+    assert not [call for call in memory.calls if call[0] == "answer"]
+    shown = mac("ask", "Give me an overview of who opened the bridge", "--json").json
+    assert (shown["request"], shown["outcome"], shown["answer"]) == ("summary", "not sure", "")
+    assert {Path(source["source"]).name for source in shown["sources"]} == {"bridge.txt"}
+    assert mac("ask", "Summarise zebras.md").code == 3
+
+
+def test_a_comparison_shows_the_passages(mac: Mac, stored: Path) -> None:
+    lines = mac("ask", "Compare the bridge and the poetry prize").out.splitlines()
+    assert lines[0] == "I cannot compare: I answer with words of one passage. These may help:"
+    assert [line.split(",")[0].strip() for line in lines if ", line" in line] == [
+        "prize.md",
+        "bridge.txt",
+    ]
+
+
+def test_one_thing_is_not_given_as_a_list(
+    mac: Mac, stored: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = {"bias": 2.0, "surprise": 0.0, "support": 0.0, "lead": 0.0, "echo": 0.0, "above": 0.5}
+    memory.config.confidence = rule
+    said = ["Ida Brandt"]
+    monkeypatch.setattr(memory, "answer", lambda *_, **__: FakeStream(said, [], 2))
+    lines = mac("ask", "Which two people opened the bridge?").out.splitlines()
+    assert lines[0] == "Not sure of all of them. This passage may hold them:"
+    said[0] = "Ida Brandt and Otto Reyl"
+    assert mac("ask", "Which two people opened the bridge?", "-q").out == f"{said[0]}\n"
+    said[0] = "Ida Brandt"
+    assert mac("ask", "Who opened the bridge?", "-q").out == "Ida Brandt\n"
 
 
 def test_nothing_relevant_is_exit_code_3(mac: Mac, stored: Path) -> None:

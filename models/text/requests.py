@@ -1,0 +1,42 @@
+"""Requests that words of one passage cannot satisfy: summaries, comparisons and lists.
+
+A small model answers with a few words of a text. Asked for more it would invent, so it should say
+that it cannot.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Request = Literal["summary", "comparison", "list"]
+_POLITE = r"^(?:(?:please|can you|could you|would you|hi|hello)[\s,]+)*"
+_SUMMARY = re.compile(
+    _POLITE + r"(?:(?:give|write|make|show)(?: me)? an? (?:\w+ )?(?:summary|overview|outline)\b|"
+    r"(?:a )?(?:summary|overview|outline) of\b|summari[sz]e\b|sum up\b|outline\b|tl;?dr\b|"
+    r"fasse?\b.*\bzusammen\b|résume[rz]?\b|resum(?:e|a|ir) (?:el|la|los|las)\b)",
+    re.IGNORECASE,
+)
+_COMPARISON = re.compile(_POLITE + r"(?:compare|contrast|vergleiche?|comparez?)\b", re.IGNORECASE)
+_NUMBER = "two|three|four|five|six|seven|eight|nine|ten|[2-9]|1[0-9]"
+_LIST = re.compile(
+    _POLITE + rf"(?:list|enumerate|(?:name|give(?: me)?) (?:all|every|(?:the )?(?:{_NUMBER})))\b|"
+    rf"\b(?:which|what) (?:are |were )?(?:the )?(?:{_NUMBER})\b(?! o'clock| percent| per cent)",
+    re.IGNORECASE,
+)
+_SEVERAL = re.compile(r"[,;\n]|\s(?:and|or|und|oder|et|ou|y|o|&)\s")
+
+
+def requested(question: str) -> Request | None:
+    """Return what a question asks for, if it is more than words of one passage."""
+    line = " ".join(question.split())
+    if _SUMMARY.search(line):
+        return "summary"
+    if _COMPARISON.search(line):
+        return "comparison"
+    return "list" if _LIST.search(line) else None
+
+
+def is_several(answer: str) -> bool:
+    """Return whether an answer can be a list: it names more than one thing."""
+    return bool(_SEVERAL.search(answer))

@@ -1,0 +1,42 @@
+"""What a question asks for beyond words of one passage."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.text.requests import is_several, requested
+
+
+@pytest.mark.parametrize(
+    ("question", "request_"),
+    [
+        ("Summarise minutes.txt", "summary"),
+        ("Please summarize the minutes of May.", "summary"),
+        ("Can you give me a short overview of the handbook?", "summary"),
+        ("Fasse das Protokoll zusammen", "summary"),
+        ("Résume le règlement", "summary"),
+        ("Compare the two tariffs", "comparison"),
+        ("List all ports that have to be opened", "list"),
+        ("Which two servers were down?", "list"),
+        ("What three kinds of access are there?", "list"),
+        ("Name the three winners", "list"),
+        ("Who summarised the minutes?", None),
+        ("Resume an interrupted run: with which option?", None),
+        ("Is Apple larger compared with Dell?", None),
+        ("What time is the list published?", None),
+        ("Name the treasurer", None),
+        ("What 2 percent fee is charged?", None),
+    ],
+)
+def test_requests_are_known_by_their_words(question: str, request_: str | None) -> None:
+    assert requested(question) == request_
+
+
+@pytest.mark.parametrize("answer", ["Dev and Staging", "22000/TCP, 22000/UDP", "Linda\nAgria"])
+def test_a_list_names_more_than_one_thing(answer: str) -> None:
+    assert is_several(answer)
+
+
+@pytest.mark.parametrize("answer", ["Dev", "the android", "borg compact"])
+def test_one_thing_is_no_list(answer: str) -> None:
+    assert not is_several(answer)
