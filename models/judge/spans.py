@@ -17,7 +17,8 @@ _RECORD = re.compile(rf"^{_NAME}[^\n]*?; {_NAME}[^\n]*\n?", re.MULTILINE)
 """A row of a table, as files are read: "Item: lamp; Price: 6.25"."""
 _NAME_IN_RECORD = re.compile(rf"(?:^|; ){_NAME}|\n")
 _MARKS, _QUOTES = " \t\n\r*_|:,;", "`\"'“”\u2018\u2019"
-_BRACKETS = {a: b for pair in ("()", "[]", "{}", "<>") for a, b in (pair, pair[::-1])}
+_BRACKETS = dict(zip("()[]{}<>", ")(][}{><", strict=True))
+"""Each with its other half."""
 
 
 def walls(text: str) -> list[Span]:

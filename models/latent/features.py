@@ -67,6 +67,13 @@ def _fitting(lm: BaseLM, context: Sequence[int], taken: int) -> Sequence[int]:
     return context[max(0, len(context) - max(0, most)) :]
 
 
+def _key(document: Sequence[int], context: Sequence[int]) -> str:
+    """Name the features of a document's tokens after a context's."""
+    text = np.asarray(document, np.int32).tobytes()
+    before = np.asarray(context, np.int32).tobytes()
+    return hashlib.sha256(text + (b"\0" + before if before else b"")).hexdigest()[:32]
+
+
 class FeatureCache:
     """Features of documents by their tokens; on disk where a folder is given, else computed.
 
@@ -100,15 +107,23 @@ class FeatureCache:
                 np.save(folder / "center.npy", self._center.numpy())
             self._refresh()
 
-    def get(self, texts: Sequence[str]) -> list[Tensor]:
-        """Return features float32 [T, X] of each text, on the LM's device."""
+    def get(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Tensor]:
+        """Return features float32 [T, X] of each text, read after its context, if there are any.
+
+        They are on the LM's device.
+        """
         ids = document_ids(self.lm, texts, self.max_tokens)
+        before = self.lm.tokenize(contexts or [""] * len(texts))
         if self.folder is None:
-            return [x.float() for x in compute(self.lm, ids)]
-        keys = [hashlib.sha256(np.asarray(row, np.int32).tobytes()).hexdigest()[:32] for row in ids]
-        missing = {k: row for k, row in zip(keys, ids, strict=True) if k not in self._places}
+            return [x.float() for x in compute(self.lm, ids, before)]
+        keys = [_key(*rows) for rows in zip(ids, before, strict=True)]
+        missing = {
+            key: i for i, key in reversed(list(enumerate(keys))) if key not in self._places
+        }
         if missing:
-            computed = dict(zip(missing, compute(self.lm, list(missing.values())), strict=True))
+            places = list(missing.values())
+            read = compute(self.lm, [ids[i] for i in places], [before[i] for i in places])
+            computed = dict(zip(missing, read, strict=True))
             with self._lock:
                 self._refresh()
                 self._append({k: x for k, x in computed.items() if k not in self._places})

@@ -85,10 +85,19 @@ class LatentMethod:
         if self._features is None:  # its center is known once the networks are initialised
             mean = self.stack.amortizer.mean
             self._features = FeatureCache(self.lm, self.model.chunk_tokens, self.cache, mean)
-        if rng is None:
+        if rng is None:  # a measurement, of answers only
             return loss(self.stack, self.lm, corpus, self._features, batch)
         with_gradient = [
             rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
         ]
         noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
-        return loss(self.stack, self.lm, corpus, self._features, batch, with_gradient, noise)
+        return loss(
+            self.stack,
+            self.lm,
+            corpus,
+            self._features,
+            batch,
+            with_gradient,
+            noise,
+            self.config.continuation,
+        )

@@ -13,7 +13,7 @@ from models.latent.features import FeatureCache
 from models.latent.networks import LatentStack, pack
 from models.training.batches import Batch
 from models.training.corpus import Corpus
-from models.training.loss import Loss, answer_loss, as_rounded
+from models.training.loss import IGNORE, Loss, answer_loss, as_rounded, rows_loss
 
 NEGATIVES = 256
 """How many of the corpus's documents, the nearest, a question's own is set against."""
@@ -59,15 +59,17 @@ def loss(
     batch: Batch,
     with_gradient: list[bool] | None = None,
     noise: torch.Generator | None = None,
+    continuation: float = 0.0,
 ) -> Loss:
     """Return the loss of one batch; gradients reach the stack's parameters only.
 
     `with_gradient` and `noise` as in `amortize_batch`; by default a gradient reaches all documents,
-    and they are exact.
+    and they are exact. `continuation` is the weight of `continued`, for one document a group.
     """
     device = lm.device
-    texts = [corpus.chunks[c] for group in batch.chunks for c in group]
-    features = cache.get(texts)
+    chunks = [c for group in batch.chunks for c in group]
+    texts = [corpus.chunks[c] for c in chunks]
+    features = cache.get(texts, [corpus.contexts[c] for c in chunks])
     z = amortize_batch(stack, features, with_gradient or [True] * len(texts), noise)
     groups = len(batch.chunks)
 
@@ -84,7 +86,42 @@ def loss(
     answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in questions])
 
     target = (queries * keys[group_of * d + batch.target.to(device)]).sum(-1, keepdim=True)
-    return Loss(answer, _contrastive(corpus, batch, target, queries))
+    relevance = _contrastive(corpus, batch, target, queries)
+    if not continuation:
+        return Loss(answer, relevance)
+    firsts = slice(None, None, len(batch.chunks[0]))
+    rest = continued(stack, lm, z[firsts], lm.tokenize(texts[firsts]))
+    return Loss(answer, relevance, continuation * rest)
+
+
+def continued(stack: LatentStack, lm: BaseLM, z: list[Tensor], tokens: list[list[int]]) -> Tensor:
+    """Return how surprising later halves of documents are after the earlier ones, in nats a token.
+
+    The LM reads tokens in order, so the latents of the first tokens are the modulation of the
+    first half. Without this term the LM, behind a modulation, forgets all but answering.
+
+    Args:
+        stack: whose prefix head.
+        lm: the base LM.
+        z: [T, R] latents of each document.
+        tokens: of each document, at least T.
+    """
+    halves = [max(1, len(latents) // 2) for latents in z]
+    bias = torch.zeros(len(z), 1, device=lm.device)
+    prefix = stack.prefix(
+        lm, *pack([[latents[:half]] for latents, half in zip(z, halves, strict=True)]), bias
+    )
+    later = [
+        row[half : len(latents)] or row[-1:]
+        for row, latents, half in zip(tokens, z, halves, strict=True)
+    ]
+    ids = lm.pad([row[:-1] or row for row in later])
+    labels = torch.full(ids.shape, IGNORE, device=lm.device)
+    for i, row in enumerate(later):
+        labels[i, : len(row) - 1] = torch.tensor(row[1:], device=lm.device)
+    if (labels == IGNORE).all():  # documents of a word or two
+        return torch.zeros((), device=lm.device)
+    return rows_loss(lm, prefix, ids, labels)
 
 
 def _contrastive(corpus: Corpus, batch: Batch, target: Tensor, queries: Tensor) -> Tensor:

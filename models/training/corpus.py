@@ -22,7 +22,7 @@ from models.data.files import Example
 from models.errors import DataError
 from models.files import replace_file
 from models.text.chunking import CountTokens, split
-from models.text.prompts import context, following
+from models.text.prompts import context, following, in_context
 
 Kind = Literal["span", "yes", "no", "free", "none"]
 """An answer is words that stand in the document, yes, no, or other words; "none": it does not say.
@@ -87,7 +87,7 @@ class Corpus:
         from safetensors import safe_open
         from safetensors.torch import save as to_bytes
 
-        texts = [*self.chunks, *(q.text for q in self.questions)]
+        texts = [*in_context(self.chunks, self.contexts), *(q.text for q in self.questions)]
         digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
         if cache is not None and cache.exists():
             with safe_open(cache, "pt") as stored:
@@ -98,8 +98,8 @@ class Corpus:
                     )
                     return
         note(f"embedding {len(self.chunks)} documents and {len(self.questions)} questions")
-        vectors = encoder.encode(texts).cpu()
-        self.keys, self.queries = vectors[: len(self.chunks)], vectors[len(self.chunks) :]
+        self.keys = encoder.encode_documents(texts[: len(self.chunks)]).cpu()
+        self.queries = encoder.encode_queries(texts[len(self.chunks) :]).cpu()
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
             tensors = {"keys": self.keys.contiguous(), "queries": self.queries.contiguous()}

@@ -22,15 +22,22 @@ IGNORE = -100
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The two terms, each a scalar; `answer` in nats a token, `relevance` in nats a question."""
+    """The terms, each a scalar.
+
+    Attributes:
+        answer: in nats a token.
+        relevance: in nats a question.
+        continuation: in nats a token, times its weight; 0 where texts are not continued.
+    """
 
     answer: Tensor
     relevance: Tensor
+    continuation: Tensor | float = 0.0
 
     @property
     def total(self) -> Tensor:
-        """What is minimised. The terms share only the relevance weights, so neither outweighs."""
-        return self.answer + self.relevance
+        """What is minimised. The first two share only the relevance weights: neither outweighs."""
+        return self.answer + self.relevance + self.continuation
 
 
 def supervised_rows(

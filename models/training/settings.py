@@ -34,6 +34,8 @@ class TrainConfig:
         gradient_checkpointing: whether the backward pass runs the base LM's layers again instead
             of holding their activations.
         alone: how often a question sees its own document only.
+        continuation: the weight of predicting how a document goes on behind the modulation of its
+            first half, beside answering; 0 leaves it out. Only the `latent` stack does it.
         limit: the most documents of a source; None: as many as the steps can use.
         seed: random seed.
         save_minutes: minutes between two saves of the state.
@@ -52,6 +54,7 @@ class TrainConfig:
     precision: str | None = None
     gradient_checkpointing: bool = False
     alone: float = 0.3
+    continuation: float = 0.1
     limit: int | None = None
     seed: int = 0
     save_minutes: float = 5.0

@@ -18,6 +18,7 @@ from models.errors import CheckpointError
 from models.latent.initialise import initialise, principal_components, sensitivity
 from models.latent.memory import LatentMemory
 from models.latent.networks import pack
+from models.latent.objective import continued
 from models.memory.modulation import STEP, Selected, quantise
 from models.text.prompts import question_prompt
 from models.training.loss import IGNORE, supervised_rows
@@ -77,6 +78,29 @@ def test_full_rank_prefix_equals_the_text_in_the_prompt(
         prompt = lm.pad([[lm.bos_id, *document, *ids]])
         expected = lm.model(prompt).logits[0, -len(ids) :]
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_continuing_a_document_is_reading_on(tiny_llama: Path, build_memory: Any) -> None:
+    """Behind modulations that lose nothing, a later half is as likely as after the text."""
+    memory: LatentMemory = build_memory(tiny_llama, full_rank=True)
+    lm, stack = memory.lm, memory.stack
+    documents = lm.tokenize([TEXTS[2][:16], TEXTS[0][:11], "a"])
+    nats, counts = 0.0, 0
+    with torch.no_grad():
+        constant = lm.features(lm.pad([[lm.bos_id]])).flatten(2)[0]
+        stack.head.constant.copy_(stack.amortizer.normalise(constant))
+        z = []
+        for row in documents:
+            ids = lm.pad([[lm.bos_id, *row]])
+            z.append(stack.amortizer(lm.features(ids).flatten(2)[0, 1:]))
+            begin = max(1, len(row) // 2) + 1  # the first token of the later half is given
+            surprise = lm.model(ids).logits[0, begin:-1].log_softmax(-1)
+            nats -= float(surprise.gather(1, ids[0, begin + 1 :, None]).sum())
+            counts += len(surprise)
+        found = continued(stack, lm, z, documents)
+        alone = continued(stack, lm, z[-1:], documents[-1:])
+    assert float(found) == pytest.approx(nats / counts, abs=1e-3)
+    assert float(alone) == 0.0
 
 
 def test_documents_end_at_the_same_place() -> None:
@@ -181,7 +205,8 @@ def test_a_context_is_read_and_its_own_tokens_are_dropped(
     np.testing.assert_array_equal(with_context[0].latents, latents)
     np.testing.assert_array_equal(with_context[0].scales, scales)
     np.testing.assert_array_equal(
-        with_context[0].key, memory.encoder.encode([context + TEXTS[0]])[0].numpy().astype("f2")
+        with_context[0].key,
+        memory.encoder.encode_documents([context + TEXTS[0]])[0].numpy().astype("f2"),
     )
 
 

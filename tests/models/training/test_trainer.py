@@ -255,6 +255,21 @@ def test_cached_features_are_the_computed_ones(
     assert len((folder / "index.jsonl").read_text().splitlines()) == 3
 
 
+def test_features_behind_a_context_are_cached_apart(
+    tmp_path: Path, tiny_llama: Path, build_memory: Any
+) -> None:
+    memory: LatentMemory = build_memory(tiny_llama)
+    text, center = _examples(1)[0].document, memory.stack.amortizer.mean
+    contexts = ["", "Prizes\n", "Rules\n", "Prizes\n"]
+    cached = FeatureCache(memory.lm, 64, tmp_path / "cache", center).get([text] * 4, contexts)
+    plain = FeatureCache(memory.lm, 64, None, center).get([text] * 4, contexts)
+    for one, other in zip(cached, plain, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() <= 0.02 * one.abs().max()
+    assert not torch.allclose(plain[0], plain[1]) and not torch.allclose(plain[1], plain[2])
+    assert len((tmp_path / "cache" / "index.jsonl").read_text().splitlines()) == 3
+
+
 def test_data_without_an_answer_in_its_document_is_refused(
     tiny_llama: Path, build_memory: Any
 ) -> None:
