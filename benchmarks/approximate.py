@@ -85,7 +85,8 @@ def encode(folder: Path, articles: Path, questions: Path, number: int) -> None:
     rng = np.random.default_rng(0)
     pieces = list(synthetic.texts(articles, turns=1))
     texts = [pieces[i] for i in rng.permutation(len(pieces))[:number]]
-    np.save(folder / "keys.npy", model.encoder.encode(texts).cpu().numpy().astype(np.float16))
+    keys = model.encoder.encode_documents(texts).cpu().numpy().astype(np.float16)
+    np.save(folder / "keys.npy", keys)
     all_questions = [example.question for example in data.read(questions)]
     drawn = [all_questions[i] for i in rng.permutation(len(all_questions))[:1000]]
     np.save(folder / "queries.npy", np.stack([model.encode_question(text) for text in drawn]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from maccli import config
 from maccli.errors import USAGE, MacError, no_documents
 from maccli.reading import files
-from maccli.reading.items import items_of
+from maccli.reading.items import Piped, items_of
 from maccli.service import session
 from maccli.service.ask import Answer, Mode, Options, ask
 from maccli.service.ingest import ingest
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Document", "Mac", "Outcome", "Passage", "Report", "Source", "Stats"]
 
-Paths = str | Path | Iterable[str | Path]
+Paths = str | Path | Piped | Iterable[str | Path | Piped]
 
 
 class Mac:
@@ -110,11 +110,14 @@ class Mac:
 
         Raises:
             CheckpointError: there is no such model.
+            WeightsError: there is no such encoder, or it cannot be downloaded.
         """
         choice = session.store_and_model(
             self.folder,
             config.text("model", self._model),
             device=config.text("device", self._device),
+            encoder=config.optional_text("encoder"),
+            transfer=self._transfer,
         )
         return Session(choice, transfer=self._transfer, tell=self._tell)
 
@@ -162,14 +165,13 @@ class Mac:
 
         Args:
             paths: files, globs, URLs and folders, which are taken with everything in them; "-" is
-                standard input.
+                standard input, a `Piped` is bytes that are at hand.
             tags: given to every document.
             untag: taken away from every document.
             date: given to every document, YYYY-MM-DD; "" takes it away.
             encoding: of every file; None finds it out.
             name: the document's name in the store, if there is just one.
-            exclude: patterns, as in .gitignore, for what is left out of folders and globs; they
-                follow those in config.toml.
+            exclude: what is left out of folders and globs, as in .gitignore, after config.toml's.
             sync: follow folders: also remove the documents whose files are gone from them. If so
                 many are gone that it looks like an accident, they stay and are `Report.held_back`.
             certain: with `sync`, remove them even then.
@@ -182,11 +184,13 @@ class Mac:
             ValueError: a tag or a date is not valid.
         """
         labels = Labels(_clean(tags), _clean(untag), date)
-        names = [str(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+        given = [paths] if isinstance(paths, (str, Path, Piped)) else list(paths)
+        piped = [path for path in given if isinstance(path, Piped)]
+        names = [str(path) for path in given if not isinstance(path, Piped)]
         exclude = (*config.patterns("exclude"), *exclude)
         on_size = on_size or (lambda _: None)
         if sync:
-            if name is not None:
+            if name is not None or piped:
                 raise MacError("sync takes folders, and no name.", exit_code=USAGE)
             from maccli.service import sync as following
 
@@ -204,7 +208,7 @@ class Mac:
             )
         if name is not None and not name.strip():
             raise MacError("A name must not be empty.", exit_code=USAGE)
-        items = items_of(names, name, exclude)
+        items = [*items_of(names, name, exclude), *piped]
         if name is not None and len(items) != 1:
             raise MacError(f"A name is for one document, not for {len(items)}.", exit_code=USAGE)
         on_size(sum(item.size for item in items))
@@ -351,14 +355,12 @@ class Mac:
             ValueError: a tag or a date is not valid.
         """
         within = Within(_clean(tags), since, until)
-        store = self.store
-        if store is not None:
+        if (store := self.store) is not None:
             yield from store.documents(match=match, limit=limit, within=within)
 
     def document(self, source: str | Path) -> Document | None:
         """Return a document, given by its name in the store or by a path; None if not stored."""
-        store = self.store
-        if store is None:
+        if (store := self.store) is None:
             return None
         return next(filter(None, map(store.document, files.source_names(source))), None)
 
@@ -369,9 +371,7 @@ class Mac:
     def remove(self, source: str | Path) -> bool:
         """Remove a document, given by its name in the store or by a path. Returns if it existed."""
         store = self.store
-        if store is None:
-            return False
-        return any(map(store.remove, files.source_names(source)))
+        return store is not None and any(map(store.remove, files.source_names(source)))
 
     def prune(
         self,

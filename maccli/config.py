@@ -81,6 +81,12 @@ SETTINGS: dict[str, Setting] = {
     for setting in (
         Setting("store", "MAC_STORE", None, "folder of the store"),
         Setting("model", "MAC_MODEL", checkpoint.DEFAULT, "checkpoint, by name or folder"),
+        Setting(
+            "encoder",
+            "MAC_ENCODER",
+            None,
+            "sentence encoder, by name, folder or Hub id (unset: the model's own)",
+        ),
         Setting("device", "MAC_DEVICE", "auto", "where to compute", DEVICES),
         Setting("k", "MAC_K", None, "passages used per question (unset: as trained)", kind=int),
         Setting("retriever", "MAC_RETRIEVER", "hybrid", "how passages are found", RETRIEVERS),
@@ -201,6 +207,12 @@ def resolve(name: str, flag: Value | None = None) -> Resolved:
 def text(name: str, flag: str | None = None) -> str:
     """Return the value of a setting that is a string."""
     return str(resolve(name, flag).value)
+
+
+def optional_text(name: str) -> str | None:
+    """Return the value of a setting that is a string; None if it has none."""
+    value = resolve(name).value
+    return str(value) if value else None
 
 
 def number(name: str, flag: int | None = None) -> int | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from models.latent.memory import LatentMemory
     from models.latent.networks import LatentStack
     from models.memory.base_models import BaseModels
+    from models.memory.chosen_encoder import ChosenEncoder
     from models.paper.memory import PaperMemory
     from models.paper.setup import PaperOptions as PaperOptions
     from models.paper.stack import PaperStack
@@ -184,27 +185,32 @@ def load_model(
     device: str = "auto",
     progress: Transfer | None = None,
     tell: Callable[[str], None] | None = None,
+    encoder: ChosenEncoder | None = None,
 ) -> AnyMemory:
     """Return a checkpoint at work (a `LoadedModel`).
 
-    The base LM and the sentence encoder are loaded at their first use.
+    The base LM and the checkpoint's sentence encoder are loaded at their first use.
 
     Args:
         path: the checkpoint's folder.
         device: "auto", "cpu", "cuda" or "mps".
         progress: told about downloads.
         tell: told in a few words which weights are being loaded.
+        encoder: makes keys and queries in place of the checkpoint's own.
 
     Raises:
         CheckpointError: see `load_stack`.
+        WeightsError: `encoder` cannot be read.
         ModelError: there is no such device.
     """
     from models.latent.networks import LatentStack
     from models.memory.base_models import BaseModels
 
     stack = load_stack(path)
-    base = BaseModels(stack.config, device=device, progress=progress, tell=tell)
+    base = BaseModels(stack.config, device=device, progress=progress, tell=tell, chosen=encoder)
     fingerprint = checkpoint.fingerprint(path)
+    if encoder is not None:
+        fingerprint = encoder.fingerprint(fingerprint)
     if isinstance(stack, LatentStack):
         from models.latent.memory import LatentMemory
 

@@ -74,7 +74,7 @@ class Store:
         Args:
             path: the folder.
             fingerprint: of the checkpoint in use; None to open a store of any checkpoint.
-            model: the checkpoint's name, kept in a new store for people to read.
+            model: the checkpoint's name for people to read, kept in a new store.
             key_size: E; checked, unless None.
             latent_size: R; checked, unless None.
             create: make the store if there is none; needs `fingerprint`, `key_size`, `latent_size`.

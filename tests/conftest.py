@@ -6,6 +6,7 @@ way a converted base model lies in the cache: config, tokenizer, `model.safetens
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"  # ids 0, 1, 2 
 @pytest.fixture(autouse=True)
 def _own_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the user's models, store and settings out of reach, and the network unused."""
-    for name in ("MAC_STORE", "MAC_MODEL"):
+    for name in ("MAC_STORE", "MAC_MODEL", "MAC_ENCODER"):
         monkeypatch.delenv(name, raising=False)
     if "real" not in request.keywords:
         monkeypatch.delenv("MAC_WEIGHTS", raising=False)
@@ -180,6 +181,53 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-encoder"
     return _save(folder, "BertModel", "BertConfig", tokenizer, **sizes)
 
+
+@pytest.fixture(scope="session")
+def described_encoder(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Path:
+    """Another encoder, of keys of 24 numbers, whose files ask for the first token and prefixes."""
+    import transformers
+
+    sizes = {
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 128,
+        "pad_token_id": 0,
+    }
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_encoder)
+    folder = tmp_path_factory.mktemp("models") / "described-encoder"
+    _save(folder, "BertModel", "BertConfig", tokenizer, **sizes)
+    describe_encoder(
+        folder,
+        {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+        {"prompts": {"query": "who: ", "document": "the "}},
+    )
+    return folder
+
+
+def describe_encoder(
+    folder: Path,
+    pooling: dict[str, Any],
+    settings: dict[str, Any] | None = None,
+    modules: tuple[str, ...] = ("Transformer", "Pooling", "Normalize"),
+) -> None:
+    """Write the files by which the sentence-transformers library knows how to run an encoder."""
+    paths = {"Pooling": "1_Pooling", "Normalize": "2_Normalize", "Dense": "2_Dense"}
+    listed = [
+        {"idx": i, "name": str(i), "path": paths.get(name, ""), "type": f"{_MODULES}.{name}"}
+        for i, name in enumerate(modules)
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    size = json.loads((folder / "config.json").read_text())["hidden_size"]
+    written = {"word_embedding_dimension": size, **pooling}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(written))
+    file = folder / "config_sentence_transformers.json"
+    file.write_text(json.dumps(settings or {}))
+
+
+_MODULES = "sentence_transformers.models"
 
 LATENT_TEXTS = [
     "The town of Varnholt opened a new bridge over the Elm in March.",

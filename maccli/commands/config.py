@@ -26,6 +26,8 @@ def config() -> None:
       mac config show
       mkdir -p "$(dirname "$(mac config path)")"
       echo 'k = 3' >> "$(mac config path)"
+      echo 'encoder = "intfloat/multilingual-e5-small"' >> "$(mac config path)"
+      mac store rebuild
     """
 
 

@@ -8,14 +8,18 @@ else with the first one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from maccli import config as settings
 from maccli.service import session
 from maccli.service.session import StoreAndModel
 from models import stacks
 from models.memory import checkpoint
+
+if TYPE_CHECKING:
+    from models.weights.carriers import Transfer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Checkpoint:
     Attributes:
         choice: the checkpoint, and a store for it alone.
         config: the checkpoint's config.json.
-        fingerprint: see `models.memory.checkpoint.fingerprint`.
+        fingerprint: see `StoreAndModel.fingerprint`.
         name: what its rows are called by; None where it is the only one.
         base_lm: what rows of its base LM are called by; None where all have the same.
         leads: whether methods that need no checkpoint are measured with its base LM.
@@ -53,41 +57,46 @@ class Checkpoint:
         }
 
 
-def line_up(models: Sequence[str], folder: Path, device: str) -> list[Checkpoint]:
+def line_up(
+    models: Sequence[str], folder: Path, device: str, transfer: Transfer | None = None
+) -> list[Checkpoint]:
     """Return the checkpoints in their order.
 
     Args:
         models: names or folders; one that is given twice counts once.
         folder: of the store; with several checkpoints each has a folder of its own in it.
         device: "auto", "cpu", "cuda" or "mps".
+        transfer: told about downloads of the sentence encoder that is set.
 
     Raises:
         CheckpointError: there is no such checkpoint, or its files cannot be read.
+        WeightsError: there is no such encoder, or it cannot be downloaded.
     """
     given = list(dict.fromkeys(models))
-    paths = [checkpoint.find(model) for model in given]
-    configs = [checkpoint.read_config(path) for path in paths]
-    prints = [checkpoint.fingerprint(path) for path in paths]
+    encoder = settings.optional_text("encoder")
+    choices = [
+        session.store_and_model(folder, model, device=device, encoder=encoder, transfer=transfer)
+        for model in given
+    ]
+    configs = [checkpoint.read_config(choice.checkpoint) for choice in choices]
+    prints = [choice.fingerprint for choice in choices]
     if len(given) == 1:
-        choice = session.store_and_model(folder, given[0], device=device)
-        return [Checkpoint(choice, configs[0], prints[0])]
+        return [Checkpoint(choices[0], configs[0], prints[0])]
     names = _distinct([_last_part(model) for model in given], given)
     bases = [config.get("base_sha256") or str(config.get("base_lm")) for config in configs]
     base_names = _base_names(bases, configs)
     leaders = {base: _leader(base, bases, configs) for base in bases}
     return [
         Checkpoint(
-            session.store_and_model(
-                folder / f"{_last_part(model)}-{print_[:8]}", model, device=device
-            ),
-            config,
+            replace(choice, store=folder / f"{_last_part(choice.model)}-{print_[:8]}"),
+            written,
             print_,
             name,
             base_names[base] if len(base_names) > 1 else None,
             leaders[base] == number,
         )
-        for number, (model, config, print_, name, base) in enumerate(
-            zip(given, configs, prints, names, bases, strict=True)
+        for number, (choice, written, print_, name, base) in enumerate(
+            zip(choices, configs, prints, names, bases, strict=True)
         )
     ]
 

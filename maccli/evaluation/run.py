@@ -54,7 +54,7 @@ def run(
         CheckpointError, DataError, MacError, StoreError, WeightsError: as `compare.run`.
     """
     with _folder(store) as folder:
-        checkpoints = line_up(models, folder, device)
+        checkpoints = line_up(models, folder, device, transfer)
         wanted = plan.settings(checkpoints) | dict(settings or {})
         results = Results.begin(out, wanted, command, resume=resume)
         shared = Shared(plan, results, bars, note, device, transfer)

@@ -118,7 +118,7 @@ def _create(session: Session) -> Store:
     return Store.open(
         _draft(session),
         fingerprint=session.fingerprint,
-        model=session.choice.model,
+        model=session.choice.name,
         key_size=config.key_size,
         latent_size=config.latent_size,
         create=True,

@@ -16,6 +16,7 @@ from store.store import Store
 
 if TYPE_CHECKING:
     from models.judge.judge import Judge
+    from models.memory.chosen_encoder import ChosenEncoder
     from models.memory.protocol import LoadedModel
     from models.weights.carriers import Transfer
 
@@ -32,21 +33,55 @@ class StoreAndModel:
         checkpoint: the checkpoint's folder.
         model: what the user calls the checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
+        encoder: the sentence encoder of keys and queries; None for the checkpoint's own.
     """
 
     store: Path
     checkpoint: Path
     model: str
     device: str = "auto"
+    encoder: ChosenEncoder | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of checkpoint and encoder, which a store of theirs has."""
+        own = checkpoint.fingerprint(self.checkpoint)
+        return own if self.encoder is None else self.encoder.fingerprint(own)
+
+    @property
+    def name(self) -> str:
+        """What checkpoint and encoder are called, for people to read."""
+        return self.model if self.encoder is None else f"{self.model} with {self.encoder.name}"
 
 
-def store_and_model(store: Path, model: str, *, device: str = "auto") -> StoreAndModel:
-    """Return a store with the checkpoint that a name or folder means.
+def store_and_model(
+    store: Path,
+    model: str,
+    *,
+    device: str = "auto",
+    encoder: str | None = None,
+    transfer: Transfer | None = None,
+) -> StoreAndModel:
+    """Return a store with the checkpoint, and the sentence encoder, that names or folders mean.
+
+    Args:
+        store: the store's folder.
+        model: the checkpoint.
+        device: "auto", "cpu", "cuda" or "mps".
+        encoder: in place of the checkpoint's own, downloaded if need be; None takes its own.
+        transfer: told about downloads.
 
     Raises:
         CheckpointError: there is no such model.
+        WeightsError: the encoder cannot be found, downloaded or read.
     """
-    return StoreAndModel(store, checkpoint.find(model), model, device)
+    folder = checkpoint.find(model)
+    chosen = None
+    if encoder is not None:
+        from models.memory.chosen_encoder import choose_encoder
+
+        chosen = choose_encoder(encoder, checkpoint.read_config(folder), transfer)
+    return StoreAndModel(store, folder, model, device, chosen)
 
 
 class Session:
@@ -54,7 +89,7 @@ class Session:
 
     Attributes:
         choice: which store and which checkpoint.
-        fingerprint: of the checkpoint.
+        fingerprint: of the checkpoint, and of the encoder if it is not the checkpoint's own.
         load_seconds: how long loading the checkpoint took; 0 as long as it is not loaded.
         patience: seconds to wait for other processes that write to the store.
     """
@@ -63,7 +98,7 @@ class Session:
         self, choice: StoreAndModel, *, transfer: Transfer | None = None, tell: Tell | None = None
     ) -> None:
         self.choice = choice
-        self.fingerprint = checkpoint.fingerprint(choice.checkpoint)
+        self.fingerprint = choice.fingerprint
         self.load_seconds = 0.0
         self.patience = 30.0
         self._transfer = transfer
@@ -99,6 +134,7 @@ class Session:
                 device=self.choice.device,
                 progress=self._transfer,
                 tell=self._tell,
+                encoder=self.choice.encoder,
             )
             self.load_seconds = time.perf_counter() - begun
         return self._model
@@ -130,7 +166,10 @@ class Session:
         if self._store is None:
             try:
                 self._store = Store.open(
-                    self.choice.store, fingerprint=self.fingerprint, timeout=self.patience
+                    self.choice.store,
+                    fingerprint=self.fingerprint,
+                    model=self.choice.name,
+                    timeout=self.patience,
                 )
             except StoreNotFoundError:
                 return None
@@ -155,7 +194,7 @@ class Session:
             self._store = Store.open(
                 self.choice.store,
                 fingerprint=self.fingerprint,
-                model=self.choice.model,
+                model=self.choice.name,
                 key_size=config.key_size,
                 latent_size=config.latent_size,
                 create=True,
@@ -173,7 +212,12 @@ def silence_libraries() -> None:
 
 
 def load_model(
-    path: Path, *, device: str, progress: Transfer | None, tell: Tell | None
+    path: Path,
+    *,
+    device: str,
+    progress: Transfer | None,
+    tell: Tell | None,
+    encoder: ChosenEncoder | None = None,
 ) -> LoadedModel:
     """Load a checkpoint of any stack; see `models.stacks.load_model`."""
     try:
@@ -183,4 +227,4 @@ def load_model(
     from models import stacks
 
     silence_libraries()
-    return stacks.load_model(path, device=device, progress=progress, tell=tell)
+    return stacks.load_model(path, device=device, progress=progress, tell=tell, encoder=encoder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from maccli.errors import USAGE, MacError
@@ -52,6 +53,7 @@ def convert(
     cpu = torch.device("cpu")
     base_folder = resolve(base, progress=transfer)
     encoder_folder = resolve(encoder, progress=transfer)
+    keys = SentenceEncoder.load(encoder_folder, device=cpu)
     stack = paper.convert(
         tensors,
         BaseLM.load(base_folder, device=cpu, dtype=torch.bfloat16).shape,
@@ -59,7 +61,8 @@ def convert(
         base_sha256=identity(base, base_folder),
         encoder=encoder,
         encoder_sha256=identity(encoder, encoder_folder),
-        key_size=SentenceEncoder.load(encoder_folder, device=cpu).size,
+        encoder_rules=asdict(keys.rules),
+        key_size=keys.size,
         tokenizer=tokenizer,
         training={"converted_from": file.name},
     )

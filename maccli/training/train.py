@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from models.training.trainer import StepReport
     from models.weights.carriers import Transfer
 
-_OF_BASE = ("base_lm", "base_sha256", "base_quantization", "encoder", "encoder_sha256")
+_OF_BASE = (
+    *("base_lm", "base_sha256", "base_quantization"),
+    *("encoder", "encoder_sha256", "encoder_rules"),
+)
 """What a run and a config say alike of the models they stand on."""
 LOG = "log.jsonl"
 """The file beside a checkpoint with a JSON line a step."""
@@ -52,6 +55,8 @@ class Run:
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
         base_sha256: the hash that the base LM must have; None takes any.
         encoder_sha256: the hash that the sentence encoder must have, likewise.
+        encoder_rules: how it is run, see `models.base.encoder_rules`; None for as its folder says.
+        notes: what else the model card is to say of the training, beside the command.
     """
 
     sources: Sequence[data.DataSource]
@@ -70,6 +75,8 @@ class Run:
     paper: PaperOptions | None = None
     base_sha256: str | None = None
     encoder_sha256: str | None = None
+    encoder_rules: Mapping[str, str] | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     from models import stacks
 
     start = stacks.load_stack(checkpoint.find(run.start)) if run.start is not None else None
-    training = {"command": run.command}
+    training = {"command": run.command, **run.notes}
     if start is None:
         base = load_base(run, config, callbacks.transfer)
         model = stacks.new_config(
@@ -150,18 +157,28 @@ def read_data(
         MacError: there is something trained in the folder already.
         DataError: the data cannot be used.
     """
-    if not run.resume and _is_trained(run.out):
-        raise MacError(
-            f"There is a checkpoint in {run.out} already.",
-            "Go on with it (--resume), or train into another folder (--out).",
-            USAGE,
-        )
+    if not run.resume:
+        refuse_trained(run.out)
     files = [(source.path, "train") for source in run.sources], [(p, "dev") for p in run.dev]
     examples, dev = (
         [data.read(path, split, unanswerable=unanswerable) for path, split in part]
         for part in files
     )
     return examples, dev
+
+
+def refuse_trained(folder: Path) -> None:
+    """Raise an error if there is something trained in a folder.
+
+    Raises:
+        MacError: there is.
+    """
+    if _is_trained(folder):
+        raise MacError(
+            f"There is a checkpoint in {folder} already.",
+            "Go on with it (--resume), or train into another folder (--out).",
+            USAGE,
+        )
 
 
 def _is_trained(folder: Path) -> bool:

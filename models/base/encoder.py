@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.base.batching import batch_tokens, length_batches
+from models.base.encoder_rules import EncoderRules, read_rules
 from models.base.tokens import TextTokenizer
 from models.errors import WeightsError
 
@@ -24,38 +25,60 @@ MAX_TOKENS = 256
 
 
 class SentenceEncoder:
-    """A frozen BERT-like encoder, mean-pooled to unit length (arXiv 1908.10084)."""
+    """A frozen encoder whose token states are pooled to unit length (arXiv 1908.10084).
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    Args:
+        model: the network.
+        tokenizer: its tokenizer.
+        rules: how it pools, and what stands before questions and documents.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rules: EncoderRules | None = None,
+    ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.rules = tokenizer, rules or EncoderRules()
         self._text = TextTokenizer(tokenizer)
         config: Any = model.config
         self.size: int = config.hidden_size
-        # A tiny model may have fewer positions than the usual cut.
-        self.positions: int = config.max_position_embeddings
+        # A tiny model may have fewer positions than the usual cut; some have no end of them.
+        self.positions: int = getattr(config, "max_position_embeddings", MAX_TOKENS)
         self.max_tokens = min(MAX_TOKENS, self.positions)
 
     @classmethod
-    def load(cls, path: Path, *, device: torch.device) -> SentenceEncoder:
+    def load(
+        cls, path: Path, *, device: torch.device, rules: EncoderRules | None = None
+    ) -> SentenceEncoder:
         """Load a folder of safetensors weights and a tokenizer.
+
+        Args:
+            path: the folder.
+            device: where it is to run.
+            rules: how it is run; None for as the folder's own files say.
 
         Raises:
             WeightsError: the folder does not hold a readable encoder.
         """
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
 
+        rules = rules or read_rules(path)
         try:
             model, report = AutoModel.from_pretrained(
                 path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(path)
-        except OSError as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise WeightsError(f"no readable sentence encoder in {path}: {error}") from error
+        if model.config.is_encoder_decoder:
+            raise WeightsError(f"no sentence encoder in {path}: it has a decoder, too")
         # A tensor under another name would be left random; the pooler is not used.
         if missing := sorted(n for n in report["missing_keys"] if not n.startswith("pooler.")):
             raise WeightsError(f"no readable sentence encoder in {path}: it has no {missing[0]}")
-        return cls(model.to(device), tokenizer)
+        return cls(model.to(device), tokenizer, rules)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, with the model's special tokens around it.
@@ -64,9 +87,17 @@ class SentenceEncoder:
         """
         return self._text.framed(texts, self.max_tokens)
 
+    def encode_queries(self, texts: Sequence[str]) -> Tensor:
+        """Return unit vectors [B, E] of questions, each after its prefix; see `encode`."""
+        return self.encode([self.rules.query_prefix + text for text in texts])
+
+    def encode_documents(self, texts: Sequence[str]) -> Tensor:
+        """Return unit vectors [B, E] of documents, each after its prefix; see `encode`."""
+        return self.encode([self.rules.document_prefix + text for text in texts])
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """Return unit vectors [B, E], float32, in the order of the texts.
+        """Return unit vectors [B, E], float32, in the order of the texts, with no prefix.
 
         Args:
             texts: any number of texts; each is cut to `max_tokens`.
@@ -89,5 +120,12 @@ class SentenceEncoder:
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Return vectors [B, E] of token states [B, T, E]; `mask`, int64 [B, T], is 0 for pads."""
-        pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        if self.rules.pooling == "mean":
+            pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        else:
+            # Some tokenizers pad on the left. Of equal values argmax gives the first.
+            at = mask.argmax(1)
+            if self.rules.pooling == "lasttoken":
+                at = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+            pooled = hidden[torch.arange(len(hidden), device=hidden.device), at]
         return torch.nn.functional.normalize(pooled, dim=-1)

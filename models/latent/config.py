@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.base.encoder_rules import rules_of
 from models.base.quantize import check_quantization
 from models.errors import CheckpointError
 
@@ -46,6 +47,8 @@ class LatentConfig:
     """As `confidence`, of answers that the judge has weighed, see `models.judge.choice`."""
     base_quantization: str | None = None
     """How the base LM's weights are narrowed while it is loaded, see `models.base.quantize`."""
+    encoder_rules: dict[str, str] = field(default_factory=dict)
+    """How the encoder is run, see `models.base.encoder_rules`; empty: mean pooling, no prefix."""
     stack: str = "latent"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -56,6 +59,7 @@ class LatentConfig:
             if getattr(self, name) < 1:
                 raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
         check_quantization(self.base_quantization)
+        rules_of(self.encoder_rules)
 
     @property
     def features(self) -> int:

@@ -63,8 +63,10 @@ class LatentMemory(Answerer):
     @torch.no_grad()
     def encode_question(self, question: str) -> NDArray[np.float32]:
         """See `LoadedModel.encode_question`; the base LM is not needed."""
-        embedding = self.encoder.encode([question])
-        query: NDArray[np.float32] = self.stack.relevance.query(embedding)[0].cpu().numpy()
+        embedding = self._base.key_encoder.encode_queries([question])
+        relevance = self.stack.relevance
+        side = relevance.query if self._base.chosen is None else relevance.cosine_query
+        query: NDArray[np.float32] = side(embedding)[0].cpu().numpy()
         return query
 
     @torch.no_grad()

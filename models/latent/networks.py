@@ -75,6 +75,10 @@ class Relevance(nn.Module):
         """Return the question's side of the bilinear form, [N, E]: scores are `query @ keys.T`."""
         return (embedding @ self.weight) * self.log_scale.exp()
 
+    def cosine_query(self, embedding: Tensor) -> Tensor:
+        """Return the same for an encoder that W was not learned for: s = tau * q k, of any size."""
+        return embedding * self.log_scale.exp()
+
 
 class LatentStack(MemoryStack[LatentConfig]):
     """Amortizer, prefix head and relevance of one checkpoint."""

@@ -48,7 +48,10 @@ class Answerer(LoadedModel, ABC):
     def __init__(self, networks: MemoryStack[Any], base: BaseModels, fingerprint: str) -> None:
         networks.to(base.device).eval().requires_grad_(False)
         self._networks, self._base, self.fingerprint = networks, base, fingerprint
-        config = self.config = networks.config
+        config = networks.config
+        if base.chosen is not None:
+            config = replace(config, key_size=base.key_encoder.size)
+        self.config = config
         self.chunking = f"{chunking.VERSION}:{config.chunk_tokens}"
         self.relevance = RelevanceWeights(
             config.lexical_weight,
@@ -71,7 +74,7 @@ class Answerer(LoadedModel, ABC):
 
     @property
     def encoder(self) -> SentenceEncoder:
-        """The sentence encoder, loaded at its first use; see `BaseModels.encoder`."""
+        """See `LoadedModel.encoder`, and `BaseModels.encoder` for what may be raised."""
         return self._base.encoder
 
     @abstractmethod
@@ -137,7 +140,7 @@ class Answerer(LoadedModel, ABC):
     def keys(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> NDArray[np.float16]:
         """Return the keys [B, E] by which texts in their contexts are found."""
         whole = in_context(texts, contexts)
-        return self.encoder.encode(whole).cpu().numpy().astype(np.float16)
+        return self._base.key_encoder.encode_documents(whole).cpu().numpy().astype(np.float16)
 
     @torch.no_grad()
     def question_likelihood(self, question: str, documents: Sequence[Selected]) -> list[float]:

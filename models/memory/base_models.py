@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from models.base.device import choose_device, choose_dtype
 from models.base.encoder import SentenceEncoder
+from models.base.encoder_rules import EncoderRules, read_rules, rules_of
 from models.base.lm import BaseLM
+from models.memory.chosen_encoder import ChosenEncoder
 from models.weights.carriers import Transfer
 from models.weights.identity import check_identity, identity
 from models.weights.resolve import resolve
@@ -38,6 +41,10 @@ class BaseNames(Protocol):
     def encoder_sha256(self) -> str | None:
         """The SHA-256 that the weights must have, if there is one."""
 
+    @property
+    def encoder_rules(self) -> Mapping[str, str] | None:
+        """How the encoder is run, see `EncoderRules`; None for as its folder says now."""
+
 
 class BaseModels:
     """The base LM and the sentence encoder of a checkpoint; missing weights are downloaded.
@@ -48,10 +55,12 @@ class BaseModels:
         progress: told about downloads.
         tell: told in a few words which weights are being loaded.
         precision: of the base LM, see `models.base.device.choose_dtype`.
+        chosen: the encoder that makes keys and queries in place of the checkpoint's own.
 
     Attributes:
-        device: where both are.
+        device: where all are.
         progress: as given.
+        chosen: as given.
 
     Raises:
         ModelError: there is no such device.
@@ -65,8 +74,9 @@ class BaseModels:
         progress: Transfer | None = None,
         tell: Callable[[str], None] | None = None,
         precision: str | None = None,
+        chosen: ChosenEncoder | None = None,
     ) -> None:
-        self.device = choose_device(device)
+        self.device, self.chosen = choose_device(device), chosen
         self.progress, self._config, self._precision = progress, config, precision
         self._tell = tell or (lambda _: None)
 
@@ -74,7 +84,7 @@ class BaseModels:
     def loaded(cls, lm: BaseLM, encoder: SentenceEncoder) -> BaseModels:
         """Return models that are loaded already."""
         models = cls.__new__(cls)
-        models.device, models.progress = lm.device, None
+        models.device, models.progress, models.chosen = lm.device, None, None
         models.lm, models.encoder = lm, encoder
         return models
 
@@ -92,8 +102,13 @@ class BaseModels:
         check_identity(config.encoder, folder, config.encoder_sha256)
         return folder
 
+    @cached_property
+    def _encoder_rules(self) -> EncoderRules:
+        written = self._config.encoder_rules
+        return read_rules(self._encoder_folder) if written is None else rules_of(written)
+
     def identities(self) -> dict[str, Any]:
-        """Return the names and hashes of both, as the config of a new checkpoint has them.
+        """Return what the config of a new checkpoint says of both: names, hashes, rules.
 
         Raises:
             WeightsError, CheckpointError: as for `lm` and `encoder`.
@@ -104,6 +119,7 @@ class BaseModels:
             "base_sha256": identity(config.base_lm, self._lm_folder),
             "encoder": config.encoder,
             "encoder_sha256": identity(config.encoder, self._encoder_folder),
+            "encoder_rules": asdict(self._encoder_rules),
         }
 
     @cached_property
@@ -126,7 +142,7 @@ class BaseModels:
 
     @cached_property
     def encoder(self) -> SentenceEncoder:
-        """The sentence encoder.
+        """The checkpoint's own sentence encoder.
 
         Raises:
             WeightsError: it cannot be found or downloaded.
@@ -134,4 +150,17 @@ class BaseModels:
         """
         folder = self._encoder_folder
         self._tell("loading the sentence encoder")
-        return SentenceEncoder.load(folder, device=self.device)
+        return SentenceEncoder.load(folder, device=self.device, rules=self._encoder_rules)
+
+    @cached_property
+    def key_encoder(self) -> SentenceEncoder:
+        """What makes keys and queries: the encoder that was chosen, or else the checkpoint's own.
+
+        Raises:
+            WeightsError, CheckpointError: as for `encoder`.
+        """
+        if self.chosen is None:
+            return self.encoder
+        self._tell("loading the sentence encoder")
+        folder, rules = self.chosen.folder, self.chosen.rules
+        return SentenceEncoder.load(folder, device=self.device, rules=rules)

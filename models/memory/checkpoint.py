@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from models.base.encoder_rules import EncoderRules, rules_of
 from models.errors import CheckpointError
 from models.files import file_sha256, replace_file
 
@@ -91,15 +92,18 @@ def fingerprint(path: Path) -> str:
     """Return a hash over config and weights, 16 hex digits: other modulations, other fingerprint.
 
     Settings that change no modulation are left out: those of training, and those that only
-    answering uses. So is a base LM's quantization where it has none.
+    answering uses. So are a base LM's quantization where it has none, and an encoder's rules where
+    they are those of a config without any.
 
     Raises:
-        CheckpointError: a file of the checkpoint is missing.
+        CheckpointError: a file of the checkpoint is missing, or the encoder's rules are not known.
     """
     config = read_config(path)
     relevant = {k: v for k, v in config.items() if k not in _ANSWERING}
     if relevant.get("base_quantization") is None:
         relevant.pop("base_quantization", None)
+    if rules_of(relevant.get("encoder_rules", {})) == EncoderRules():
+        relevant.pop("encoder_rules", None)
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
     try:
         digest.update(bytes.fromhex(file_sha256(path / WEIGHTS)))

@@ -147,7 +147,7 @@ class LoadedModel(Protocol):
     """A checkpoint at work. Its base LM is loaded at the first use; `encode_question` needs none.
 
     Attributes:
-        config: the checkpoint's config.
+        config: the checkpoint's config; `key_size` is that of the encoder in use.
         fingerprint: the hash of config and weights, see `models.memory.checkpoint.fingerprint`.
         chunking: the rules by which documents are cut; they are stored with every document.
         relevance: how dense and lexical relevance mix.
@@ -161,7 +161,10 @@ class LoadedModel(Protocol):
     @property
     @abstractmethod
     def encoder(self) -> SentenceEncoder:
-        """The sentence encoder, loaded at its first use."""
+        """The checkpoint's own sentence encoder, loaded at its first use.
+
+        Keys and queries are made by another one where the user chose one.
+        """
 
     @property
     @abstractmethod

@@ -67,8 +67,9 @@ def convert(theirs: Mapping[str, Tensor], shape: Shape, **identities: Any) -> Pa
     Args:
         theirs: their names and tensors.
         shape: the shape of the base LM that they were trained for.
-        identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `key_size`, `tokenizer`
-            and other fields of a `PaperConfig` that the tensors do not tell.
+        identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `encoder_rules`,
+            `key_size`, `tokenizer` and other fields of a `PaperConfig` that the tensors do not
+            tell.
 
     Raises:
         CheckpointError: a tensor is missing, is not known, or does not fit the base LM.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.base.encoder_rules import rules_of
 from models.base.quantize import check_quantization
 from models.errors import CheckpointError
 
@@ -68,6 +69,8 @@ class PaperConfig:
     judge_confidence: dict[str, float] | None = None
     base_quantization: str | None = None
     """How the base LM's weights are quantized, see `models.base.quantize`."""
+    encoder_rules: dict[str, str] = field(default_factory=dict)
+    """How the encoder makes keys and queries, see `models.base.encoder_rules`."""
     stack: str = "paper"
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +82,7 @@ class PaperConfig:
             if getattr(self, name) < 1:
                 raise CheckpointError(f"{name} must be at least 1, not {getattr(self, name)}")
         check_quantization(self.base_quantization)
+        rules_of(self.encoder_rules)
         if self.group < 2:
             raise CheckpointError(f"group must be at least 2, not {self.group}")
         if self.amortizer not in AMORTIZERS:

@@ -87,7 +87,8 @@ class PaperMemory(Answerer):
     @torch.no_grad()
     def encode_question(self, question: str) -> NDArray[np.float32]:
         """Return the query, float32 [E]: a document's relevance is its key times this."""
-        query: NDArray[np.float32] = self.encoder.encode([question])[0].cpu().numpy()
+        embedding = self._base.key_encoder.encode_queries([question])
+        query: NDArray[np.float32] = embedding[0].cpu().numpy()
         return query * np.float32(SHARPNESS)
 
     def aggregate(self, question: str, selected: Sequence[Selected]) -> torch.Tensor:

@@ -68,7 +68,8 @@ def describe(
         lm: the base LM.
         encoder: the sentence encoder.
         progress: told about downloads.
-        identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `chunk_tokens`.
+        identities: `base_lm`, `base_sha256`, `encoder`, `encoder_sha256`, `encoder_rules`,
+            `chunk_tokens`.
 
     Raises:
         WeightsError: the pretrained model cannot be found or downloaded.

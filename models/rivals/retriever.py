@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models.base.encoder import SentenceEncoder
+from models.base.encoder_rules import EncoderRules, documented_prefixes
 from models.base.tokens import readable
 from models.errors import WeightsError, optional
 from models.weights.identity import identity
@@ -49,7 +50,7 @@ class ExternalEncoder:
         logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
         if (folder / "config.json").exists():
             # The library leaves weights under unknown names random; ours refuses them.
-            SentenceEncoder.load(folder, device=torch.device("cpu"))
+            SentenceEncoder.load(folder, device=torch.device("cpu"), rules=EncoderRules())
         try:
             self._model = library.SentenceTransformer(
                 str(folder),
@@ -65,24 +66,26 @@ class ExternalEncoder:
         except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise WeightsError(f"no readable sentence encoder in {folder}: {reason}") from error
+        self._documented = documented_prefixes(folder)
         self.size = self.encode_queries([""]).shape[1]
 
     def encode_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings [B, E] of questions."""
-        return self._encode(self._model.encode_query, texts, ("query",))
+        return self._encode(self._model.encode_query, texts, ("query",), self._documented[0])
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings [B, E] of documents; relevance is the product with a query."""
-        return self._encode(self._model.encode_document, texts, ("document", "passage", "corpus"))
+        names = ("document", "passage", "corpus")
+        return self._encode(self._model.encode_document, texts, names, self._documented[1])
 
     def _encode(
-        self, encode: Any, texts: Sequence[str], names: Sequence[str]
+        self, encode: Any, texts: Sequence[str], names: Sequence[str], documented: str
     ) -> NDArray[np.float32]:
         # The library takes the prompt of the first name that it knows, even if that one is empty.
         prompts = [self._model.prompts.get(name) for name in names]
         vectors: NDArray[np.float32] = encode(
             [readable(text) for text in texts],
-            prompt=next(filter(None, prompts), None),
+            prompt=next(filter(None, prompts), documented or None),
             show_progress_bar=False,
             normalize_embeddings=self._normalise,
         )

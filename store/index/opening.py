@@ -129,13 +129,14 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> Identity:
 def _check_identity(path: Path, identity: Identity, expected: ExpectedIdentity) -> None:
     if expected.fingerprint is not None and expected.fingerprint != identity.fingerprint:
         model = f" ({identity.model})" if identity.model else ""
+        wanted = f" ({expected.model})" if expected.model else ""
         raise FingerprintMismatchError(
             f"The store {path} was written with checkpoint {identity.fingerprint}{model}, "
-            f"not with {expected.fingerprint}",
+            f"not with {expected.fingerprint}{wanted}",
             stored=identity.fingerprint,
             wanted=expected.fingerprint,
-            hint="Use the checkpoint that wrote it or another store, or amortize the stored texts "
-            "again with this one: mac store rebuild",
+            hint="Use the checkpoint and encoder that wrote it or another store, or amortize the "
+            "stored texts again with these: mac store rebuild",
         )
     for name, expected_size, size in (
         ("key", expected.key_size, identity.key_size),

@@ -153,7 +153,12 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
     fake = FakeMemory()
 
     def load(
-        path: Path, *, device: str, progress: object, tell: Callable[[str], None] | None
+        path: Path,
+        *,
+        device: str,
+        progress: object,
+        tell: Callable[[str], None] | None,
+        encoder: object,
     ) -> FakeMemory:
         fake.calls.append(("load", 1))
         if tell:

@@ -20,16 +20,17 @@ from maccli.output import Output, count
 def rebuild(
     dry_run: bool, store: Path | None, model: str | None, device: str | None, quiet: bool
 ) -> None:
-    """Amortize every document again with another model.
+    """Amortize every document again with another model or encoder.
 
-    Use it for a store that another model wrote. The texts come from the store. It takes as long as
-    ingesting the documents did. After an interruption, run the same command again; until it is done
-    the store stays as it was.
+    Use it for a store that another model wrote, or after a change of the setting `encoder` (see mac
+    config show). The texts come from the store. It takes as long as ingesting the documents did.
+    After an interruption, run the same command again; until it is done the store stays as it was.
 
     \b
     Examples:
       mac store rebuild --dry-run
       mac store rebuild -m ./checkpoint
+      MAC_ENCODER=intfloat/multilingual-e5-small mac store rebuild
     """
     from maccli.service import rebuild as service
 
@@ -38,7 +39,7 @@ def rebuild(
         mac.require_store()
         session = mac.session
         plan = service.plan(session)
-        name = f"{session.choice.model} ({session.fingerprint})"
+        name = f"{session.choice.name} ({session.fingerprint})"
         if plan.stored == session.fingerprint:
             out.text(f"Nothing to do: {name} wrote the store.")
             service.clean(session)

@@ -1,7 +1,7 @@
 """Checkpoints: written whole, read with every shape checked, told apart by fingerprint."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.base.encoder_rules import EncoderRules
 from models.errors import CheckpointError
 from models.memory import checkpoint
 from models.stacks import config_of, load_model, load_stack
@@ -58,6 +59,30 @@ def test_the_fingerprint_follows_what_changes_modulations(saved: Path) -> None:
     assert checkpoint.fingerprint(saved) != before
 
 
+def test_a_config_without_encoder_rules_is_one_of_mean_pooling(saved: Path) -> None:
+    before = checkpoint.fingerprint(saved)
+    written = json.loads((saved / "config.json").read_text())
+    assert written.pop("encoder_rules") == {}
+    (saved / "config.json").write_text(json.dumps(written))
+    assert checkpoint.fingerprint(saved) == before
+    assert load_model(saved, device="cpu").encoder.rules == EncoderRules()
+    _change(saved, encoder_rules=asdict(EncoderRules()))
+    assert checkpoint.fingerprint(saved) == before
+    _change(saved, encoder_rules=asdict(EncoderRules("cls")))
+    assert checkpoint.fingerprint(saved) != before
+
+
+def test_an_encoder_is_run_as_the_config_says_whatever_its_folder_says_now(
+    saved: Path, described_encoder: Path
+) -> None:
+    _change(saved, encoder=str(described_encoder), encoder_rules={"query_prefix": "q: "})
+    assert load_model(saved, device="cpu").encoder.rules == EncoderRules("mean", "q: ")
+
+
+def test_the_bundled_checkpoint_has_the_fingerprint_that_stores_know() -> None:
+    assert checkpoint.fingerprint(checkpoint.find(checkpoint.DEFAULT)) == "0b478b4e767a11eb"
+
+
 def test_a_name_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint") as caught:
         checkpoint.find(tmp_path / "nothing")
@@ -94,6 +119,8 @@ def test_a_missing_tensor_is_named(saved: Path, name: str) -> None:
         ({"colour": "blue"}, "does not know: colour"),
         ({"latent_size": 0}, "latent_size must be at least 1"),
         ({"stack": "magic"}, "unknown stack 'magic'"),
+        ({"encoder_rules": {"pooling": "max"}}, "unknown pooling 'max'"),
+        ({"encoder_rules": {"prefix": "q: "}}, "encoder_rules must give pooling"),
     ],
 )
 def test_a_config_of_another_kind_is_refused(

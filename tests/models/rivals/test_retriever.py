@@ -107,6 +107,18 @@ def test_what_stands_in_front_and_where_texts_end(folder: Path, tiny_encoder: Pa
     np.testing.assert_allclose(short, long, atol=1e-6)
 
 
+def test_a_family_whose_model_card_asks_for_prefixes(tmp_path: Path, tiny_encoder: Path) -> None:
+    folder = tmp_path / "models--intfloat--e5-small-v2" / "snapshots" / "1a"
+    shutil.copytree(tiny_encoder, folder)
+    encoder, bare = ExternalEncoder(folder, CPU), ExternalEncoder(tiny_encoder, CPU)
+    for made, prefix in (
+        (encoder.encode_queries(TEXTS), "query: "),
+        (encoder.encode_documents(TEXTS), "passage: "),
+    ):
+        wanted = bare.encode_queries([prefix + text for text in TEXTS])
+        np.testing.assert_allclose(made, wanted, atol=1e-5)
+
+
 def test_a_change_of_weights_or_settings_changes_the_fingerprint(folder: Path) -> None:
     before = fingerprint(folder)
     describe(folder, ["Transformer", "Pooling"], {"pooling_mode_mean_tokens": True})
