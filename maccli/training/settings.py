@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from models.memory import checkpoint
 from models.weights import pinned
 
 if TYPE_CHECKING:
+    from maccli.training.recipe import Recipe
     from models.training.settings import TrainConfig
 
 OF_PAPER = (
@@ -25,6 +27,8 @@ OF_PAPER = (
 """Options that only the `paper` stack has."""
 _OF_START = ("base", "quantize", "encoder", "rank", "chunk_tokens", "stack", *OF_PAPER)
 """Options that a checkpoint to start from has decided."""
+_OF_RECIPE = {"sources": "data", "start": "from", "stack": "stack", "epochs": "epochs"}
+"""Options that a recipe has decided: their names here, and on the command line."""
 
 
 def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
@@ -59,6 +63,38 @@ def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
         base_quantization=given["quantize"] if given["quantize"] != "none" else None,
     )
     return run, settings_of(given, run, 1e-5 if paper else 1e-4)
+
+
+def understand_phases(
+    given: Mapping[str, Any], recipe: Recipe, own: Collection[str]
+) -> list[tuple[Run, TrainConfig]]:
+    """Return the run and the trainer's settings of each phase of a recipe.
+
+    All runs are as if they were the first, into the user's folder, and without data;
+    `maccli.training.phases` chains them and gives them their sources.
+
+    Args:
+        given: every option's value.
+        recipe: the phases.
+        own: the options that the user has set; they go before those of the recipe in all phases.
+
+    Raises:
+        MacError: the options do not go together.
+    """
+    for name, option in _OF_RECIPE.items():
+        if name in own and given[name]:
+            raise _wrong(f"--{option} is decided by --recipe.")
+    planned = []
+    for phase in recipe.phases:
+        settings = {
+            **{"steps": phase.steps, "batch": phase.batch, "lr": phase.lr},
+            **{"limit": phase.limit, "rank": recipe.rank},
+        }
+        run, config = understand({**given, **{n: v for n, v in settings.items() if n not in own}})
+        if phase.continuation is not None:
+            config = replace(config, continuation=phase.continuation)
+        planned.append((run, config))
+    return planned
 
 
 def run_of(given: Mapping[str, Any], **more: Any) -> Run:

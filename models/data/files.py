@@ -30,7 +30,7 @@ from models.errors import DataError
 
 _COMPRESSED = (".zst", ".gz")
 
-__all__ = ["DataSource", "Example", "documents", "parse_source", "read", "read_lines"]
+__all__ = ["DataSource", "Example", "documents", "find", "parse_source", "read", "read_lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,12 @@ def parse_source(text: str) -> DataSource:
     if not (math.isfinite(weight) and weight > 0):
         raise DataError(f"{text}: the weight must be above 0, got {tail}", "write PATH:WEIGHT")
     return DataSource(Path(head), weight)
+
+
+def find(folder: Path, name: str) -> Path | None:
+    """Return the data file of a name in a folder, whatever its format; None if there is none."""
+    paths = (folder / f"{name}{kind}{end}" for kind in READERS for end in ("", *_COMPRESSED))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def read(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from maccli.commands import options
 from maccli.commands.train.options import (
-    DATA,
+    FILES,
     MODELS,
     STEPS,
     TAKEN,
     base_model_option,
+    data_option,
     take,
     watched,
 )
 from maccli.output import Output
-from maccli.training import presets
+from maccli.training import presets, recipe
+
+if TYPE_CHECKING:
+    from maccli.training.phases import Planned
 
 
 def _from_preset(ctx: click.Context, _param: click.Parameter, name: str | None) -> None:
@@ -25,8 +30,30 @@ def _from_preset(ctx: click.Context, _param: click.Parameter, name: str | None) 
         take(ctx, "preset", presets.PRESETS[name])
 
 
+def _read_recipe(_: click.Context, __: click.Parameter, name: str | None) -> recipe.Recipe | None:
+    try:
+        return None if name is None else recipe.read(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command()
-@options.apply(*DATA)
+@options.apply(data_option(required=False), *FILES)
+@click.option(
+    "--recipe",
+    "chosen",
+    metavar="NAME|FILE",
+    callback=_read_recipe,
+    help="Train as a bundled checkpoint was trained, with its data, phases and settings: "
+    f"{', '.join(recipe.known())}, or a TOML file like it. What you set yourself goes first.",
+)
+@click.option(
+    "--data-folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the recipe's data lies, in files named like its sources; the others are "
+    "downloaded where they are public.",
+)
 @click.option(
     "--preset",
     type=click.Choice(list(presets.PRESETS)),
@@ -95,7 +122,14 @@ def _from_preset(ctx: click.Context, _param: click.Parameter, name: str | None) 
 )
 @options.apply(*STEPS)
 @click.pass_context
-def train(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
+def train(
+    ctx: click.Context,
+    /,
+    chosen: recipe.Recipe | None,
+    data_folder: Path | None,
+    quiet: bool,
+    **given: Any,
+) -> None:
     """Train a checkpoint on questions about documents.
 
     The base model stays as it is. The state is saved every few minutes: after an interruption, run
@@ -111,19 +145,61 @@ def train(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
       mac train --data questions.jsonl --from smollm2-135m --out my-checkpoint
       mac train --data questions.jsonl --stack paper --amortizer encoder --lr 1e-4 --out mine
       mac train --data squad.json --preset gpt2-xl --gradient-checkpointing --out gpt2-xl-mac
+      mac train --recipe smollm2-135m --base Qwen/Qwen3-0.6B --out qwen3-mac
     """
-    from maccli.training import settings
+    from maccli.training import phases, settings
     from maccli.training import train as training
 
     default = click.core.ParameterSource.DEFAULT_MAP
     taken = ctx.meta.get(TAKEN, {"preset": (), "file": ()})
     preset = set(taken["preset"]) - set(taken["file"])
-    settings.settle(given, {n for n in preset if ctx.get_parameter_source(n) is default})
-    run, config = settings.understand(given)
-    folder = watched(
-        ctx, quiet, config, run.out, lambda callbacks: training.train(run, config, callbacks)
-    )
+    if chosen is not None:
+        if preset:
+            raise click.UsageError("--preset is decided by --recipe.")
+        planned = _planned(ctx, chosen, data_folder, quiet, given)
+        steps = sum(config.steps for _, config in planned)
+        folder = watched(
+            ctx, quiet, steps, given["out"], lambda callbacks: phases.train(planned, callbacks)
+        )
+    else:
+        if data_folder is not None:
+            raise click.UsageError("--data-folder belongs to --recipe.")
+        if not given["sources"]:
+            raise click.UsageError("Missing option '--data' (or --recipe).")
+        settings.settle(given, {n for n in preset if ctx.get_parameter_source(n) is default})
+        run, config = settings.understand(given)
+        folder = watched(
+            ctx,
+            quiet,
+            config.steps,
+            run.out,
+            lambda callbacks: training.train(run, config, callbacks),
+        )
     Output(quiet=quiet or not training.is_main_process()).note(
         f"Make it yours: mac model default {folder}. "
         f"Then give it your store: mac store rebuild -m {folder}"
     )
+
+
+def _planned(
+    ctx: click.Context,
+    chosen: recipe.Recipe,
+    folder: Path | None,
+    quiet: bool,
+    given: dict[str, Any],
+) -> list[Planned]:
+    """Return the phases of a recipe with their data, which is downloaded where it is missing."""
+    from maccli.training import phases, settings
+    from maccli.training.train import is_main_process, refuse_trained
+
+    default = click.core.ParameterSource.DEFAULT
+    own = {name for name in given if ctx.get_parameter_source(name) is not default}
+    understood = settings.understand_phases(given, chosen, own)
+    if not given["resume"]:  # said before anything is downloaded
+        for out in phases.folders(given["out"], len(understood)):
+            refuse_trained(out)
+    shown = Output(quiet=quiet or not is_main_process())
+    with shown.transfers() as transfer:
+        warn = shown.warn if is_main_process() else shown.note  # the others are quiet
+        paths = phases.gather(chosen, folder, phases.Tell(shown.note, warn, transfer))
+    return phases.plan(chosen, understood, paths)

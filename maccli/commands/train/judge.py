@@ -34,7 +34,11 @@ def train_judge(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
     run = settings.run_of(given)
     config = settings.settings_of(given, run, judges.learning_rate())
     folder = watched(
-        ctx, quiet, config, run.out, lambda callbacks: judges.train_judge(run, config, callbacks)
+        ctx,
+        quiet,
+        config.steps,
+        run.out,
+        lambda callbacks: judges.train_judge(run, config, callbacks),
     )
     Output(quiet=quiet or not is_main_process()).note(
         f'Name it in a checkpoint: "judge": "{folder}" in config.json. docs/training.md says how '

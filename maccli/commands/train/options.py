@@ -15,7 +15,6 @@ from maccli.output import Output
 
 if TYPE_CHECKING:
     from maccli.training.train import Callbacks
-    from models.training.settings import TrainConfig
     from models.training.trainer import StepReport
 
 TAKEN = "mac.train.taken"
@@ -62,16 +61,22 @@ config_option = click.option(
     metavar="FILE",
     help="Take options from a TOML file: steps = 500, data = [...].",
 )
-DATA = (
-    click.option(
+
+
+def data_option(*, required: bool = True) -> options.Decorator:
+    """Return the option that names data files; `mac train` may get a recipe instead."""
+    return click.option(
         "--data",
         "sources",
         multiple=True,
-        required=True,
+        required=required,
         metavar="FILE[:WEIGHT]",
         help="Questions with documents: JSON lines, SQuAD JSON or CSV, also .gz or .zst; of a "
         "file with splits, the train split. Repeat it to mix.",
-    ),
+    )
+
+
+FILES = (
     click.option(
         "--dev",
         multiple=True,
@@ -99,6 +104,7 @@ DATA = (
     ),
     config_option,
 )
+DATA = (data_option(), *FILES)
 MODELS = (
     base_model_option(
         "--base",
@@ -160,14 +166,14 @@ STEPS = (
 def watched(
     ctx: click.Context,
     quiet: bool,
-    config: TrainConfig,
+    steps: int,
     out: Path,
     run: Callable[[Callbacks], Path],
 ) -> Path:
     """Show how a training goes, write its folder at the end and return it.
 
-    `run` trains and returns the folder; the others are the command's context, its -q, the settings
-    of the run and the folder.
+    `run` trains and returns the folder; the others are the command's context, its -q, the number
+    of steps and the folder.
     """
     from maccli.training.train import Callbacks, is_main_process
 
@@ -175,7 +181,7 @@ def watched(
     try:
         with (
             shown.transfers() as transfer,
-            shown.progress(config.steps, "step", "train") as progress,
+            shown.progress(steps, "step", "train") as progress,
         ):
             seen = 0
 

@@ -63,7 +63,7 @@ def train_rival(
     folder = watched(
         ctx,
         quiet,
-        config,
+        config.steps,
         run.out,
         lambda callbacks: rivals.train_rival(run, config, rival, callbacks),
     )
