@@ -1,0 +1,1 @@
+"""Other programs' way to the memory: MCP, `llm`, LangChain and LlamaIndex. Clients of `Mac`."""
