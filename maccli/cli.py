@@ -32,6 +32,8 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         "ingest": "maccli.commands.ingest:ingest",
         "ask": "maccli.commands.ask:ask",
         "search": "maccli.commands.search:search",
+        "serve": "maccli.commands.serve:serve",
+        "mcp": "maccli.commands.mcp:mcp",
         "store": "maccli.commands.store:store",
         "model": "maccli.commands.model:model",
         "train": "maccli.commands.train.checkpoint:train",

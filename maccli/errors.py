@@ -112,10 +112,14 @@ _EXPLANATIONS: dict[str, _Explanation] = {
 }
 
 _EXTRAS = {
+    "fastapi": "serve",
     "matplotlib": "plot",
+    "mcp": "mcp",
     "peft": "rivals",
+    "python_multipart": "serve",
     "sentence_transformers": "rivals",
     "usearch": "approximate",
+    "uvicorn": "serve",
     "watchfiles": "watch",
 }
 """The extra of `maccli` that installs each optional package."""

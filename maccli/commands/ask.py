@@ -14,7 +14,7 @@ import click
 from maccli import errors, output
 from maccli.commands import options
 from maccli.output import Output, count
-from maccli.service.sources import where
+from maccli.service.sources import EXCUSES, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from maccli.service.sources import Source
 
 
-_UNSURE: dict[str | None, str] = {
-    None: "Not sure. This passage may hold it:",
-    "list": "Not sure of all of them. This passage may hold them:",
-    "comparison": "I cannot compare: I answer with words of one passage. These may help:",
-    "summary": "I cannot summarise: I answer with words of one passage. The document says:",
-}
 _AROUND = 300
 """Characters of a passage that are shown before and after its sentence, up to a line's end."""
 _LINE_ENDS = re.compile(r"\n+")
@@ -181,7 +175,7 @@ class _Asker:
         if not out.human:
             out.record(answer.as_dict())
         elif answer.outcome == "not sure":
-            out.text("Not sure." if out.quiet else _UNSURE[answer.request])
+            out.text("Not sure." if out.quiet else EXCUSES[answer.request])
         elif answer.abstained and not answer.searched:
             out.text("No document has these tags and dates.")
         elif answer.abstained:

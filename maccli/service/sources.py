@@ -6,13 +6,14 @@ A row of a table and a block of code count as sentences, too.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
 from maccli.reading.files import displayed
 from models.text.chunking import pieces
+from models.text.requests import Request
 from store.labels import EVERYTHING, Within
 from store.marks import Mark, in_words, mark_at
 
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from store.records import ChunkRow, Document
     from store.store import Store
 
+EXCUSES: Mapping[Request | None, str] = {
+    None: "Not sure. This passage may hold it:",
+    "list": "Not sure of all of them. This passage may hold them:",
+    "comparison": "I cannot compare: I answer with words of one passage. These may help:",
+    "summary": "I cannot summarise: I answer with words of one passage. The document says:",
+}
+"""What is said where there is no answer, by what was asked for; the passages follow."""
 SECTIONS = 12
 """The most sentences that an outline has."""
 _WORD = re.compile(r"\w{3,}")

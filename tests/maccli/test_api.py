@@ -13,6 +13,7 @@ import maccli
 from maccli import Mac
 from maccli.api import Passage
 from maccli.errors import NOTHING_FOUND, USAGE, MacError
+from maccli.reading.items import Piped
 from models.errors import CheckpointError
 
 from .conftest import FakeMemory
@@ -98,6 +99,14 @@ def test_paths_of_every_kind(notes: Path) -> None:
         assert caught.value.exit_code == USAGE
         with pytest.raises(ValueError, match="a tag cannot hold a comma"):
             mac.ingest(notes, tags=["a,b"])
+
+
+def test_bytes_that_are_at_hand(notes: Path) -> None:
+    with Mac() as mac:
+        assert mac.ingest(Piped(b"# Prizes\n\nNone.", "x.md"), name="prizes").number("added") == 1
+        assert [(d.source, d.title) for d in mac.documents()] == [("prizes", "Prizes")]
+        with pytest.raises(MacError, match="sync takes folders"):
+            mac.ingest(Piped(b"text"), sync=True)
 
 
 def test_sync_removes_what_is_gone(notes: Path) -> None:

@@ -1,0 +1,101 @@
+"""The application: the routes, and what stands before them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from maccli.server import routes
+from maccli.server.engine import UPLOADS, Engine
+from maccli.server.metrics import Sample
+from maccli.server.openai import completions
+from maccli.server.problems import Faults, of_http, of_validation
+from maccli.server.requests import ERRORS, TheEngine
+from maccli.server.responses import Json
+from maccli.server.safety import Access, Guard
+from maccli.server.shapes import Health
+
+_ABOUT = """Answers from your own documents. What a document says is never obeyed.
+
+Documents have names; a name that came from a file of the server is its path there."""
+
+router = APIRouter(responses=ERRORS, default_response_class=Json)
+
+
+def create_app(engine: Engine, access: Access) -> FastAPI:
+    """Return the application.
+
+    Args:
+        engine: its stores and the loaded model.
+        access: who may ask.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.stop()
+        await asyncio.to_thread(engine.join)
+
+    app = FastAPI(
+        title="mac",
+        version="1",
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,  # the pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.engine = engine
+    app.state.started = int(time.time())
+    app.state.uploads = asyncio.Semaphore(UPLOADS + 1)
+    key = [Security(HTTPBearer(auto_error=False))]  # for the OpenAPI document; Guard checks it
+    app.include_router(completions.router, dependencies=key)
+    app.include_router(routes.router, dependencies=key)
+    app.include_router(router)
+    app.add_exception_handler(RequestValidationError, of_validation)
+    app.add_exception_handler(HTTPException, of_http)
+    app.add_middleware(Faults)
+    app.add_middleware(
+        Guard,
+        access=access,
+        on_status=lambda status: engine.metrics.add("mac_responses_total", status=str(status)),
+    )
+    return app
+
+
+@router.get("/healthz", responses={200: {"model": Health}}, summary="Whether the server answers")
+async def health() -> Json:
+    """Answer at once; no key is needed."""
+    return Json({"status": "ok"})
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="Counters for Prometheus",
+    dependencies=[Security(HTTPBearer(auto_error=False))],
+)
+def metrics(engine: TheEngine) -> Response:
+    """Return questions, seconds of each step, documents and the queue."""
+    workers = {"questions": engine.questions, "uploads": engine.ingests}
+
+    def of_each(value: str) -> list[Sample]:
+        return [({"queue": name}, float(getattr(it, value))) for name, it in workers.items()]
+
+    text = engine.metrics.text(
+        {
+            "mac_documents": [({"store": name}, engine.count(name)) for name in engine.stores],
+            "mac_queue_waiting": of_each("waiting"),
+            "mac_queue_running": of_each("running"),
+            "mac_queue_limit": of_each("limit"),
+        }
+    )
+    return Response(text, media_type="text/plain; version=0.0.4")

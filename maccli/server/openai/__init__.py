@@ -1,0 +1,1 @@
+"""The routes that programs made for OpenAI's API speak to."""

@@ -1,0 +1,73 @@
+"""The OpenAPI document tells the truth. That responses have its shapes is tested beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+ROUTES = {
+    ("get", "/v1/models"),
+    ("post", "/v1/chat/completions"),
+    ("post", "/v1/embeddings"),
+    ("post", "/v1/ask"),
+    ("post", "/v1/search"),
+    ("post", "/v1/documents"),
+    ("get", "/v1/documents"),
+    ("get", "/v1/documents/{document_id}"),
+    ("delete", "/v1/documents/{document_id}"),
+    ("get", "/healthz"),
+    ("get", "/metrics"),
+}
+
+
+def operations(document: Any) -> dict[tuple[str, str], Any]:
+    return {
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_every_route_is_in_it(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(operations(document)) == ROUTES
+    for (_, path), operation in operations(document).items():
+        assert operation["summary"] and operation["description"]
+        assert bool(operation.get("security")) == (path != "/healthz")
+        assert "422" not in operation["responses"]
+        error = {"$ref": "#/components/schemas/Error"}
+        for status in ("4XX", "5XX"):
+            content = operation["responses"][status]["content"]
+            assert content == {"application/json": {"schema": error}}
+
+
+def test_every_reference_leads_somewhere(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+
+    def references(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            own = [value["$ref"]] if "$ref" in value else []
+            return own + [ref for inner in value.values() for ref in references(inner)]
+        if isinstance(value, list):
+            return [ref for inner in value for ref in references(inner)]
+        return []
+
+    found = references(document)
+    assert len(found) > 20
+    for reference in found:
+        at = document
+        for part in reference.removeprefix("#/").split("/"):
+            at = at[part]
+
+
+def test_an_upload_has_both_bodies(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    content = operations(document)["post", "/v1/documents"]["requestBody"]["content"]
+    assert set(content) == {"multipart/form-data", "application/json"}
+    assert content["application/json"]["schema"]["required"] == ["text"]
+    stream = operations(document)["post", "/v1/chat/completions"]["responses"]["200"]["content"]
+    assert set(stream) == {"application/json", "text/event-stream"}
+    assert set(operations(document)["get", "/metrics"]["responses"]["200"]["content"]) == {
+        "text/plain"
+    }
