@@ -24,7 +24,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.kill_works import BANK, PART, WORKS, State, Work, look, mend, repair
+from benchmarks.tools.kill_works import BANK, PART, WORKS, State, Work, look, mend, repair
 from store import StoreNotFoundError
 
 
