@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from maccli import Mac
-from maccli.server import shapes
+from maccli.server import safety, shapes
 
 from ..conftest import FakeMemory
 from .conftest import BRIDGE, PRIZE, Serve, problem, upload
@@ -227,7 +227,7 @@ def test_uploads_are_written_nowhere_but_into_the_store(
 def test_a_document_that_is_too_large_is_refused(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maccli.server.safety.MAX_UPLOAD", 1000)
+    monkeypatch.setattr(safety, "MAX_UPLOAD", 1000)
     problem(upload(client, "a.txt", b"x" * 2000), 413, "too_large")
 
     def parts() -> Any:
