@@ -14,6 +14,7 @@ import click
 from maccli import errors, output
 from maccli.commands import options
 from maccli.output import Output, count
+from maccli.reading.files import displayed
 from maccli.service.sources import EXCUSES, where
 
 if TYPE_CHECKING:
@@ -196,8 +197,10 @@ class _Asker:
         """
         out = self.out
         if answer.request == "summary":
+            out.text(f"  {displayed(answer.sources[0].source)}")
             for source in answer.sources:
-                out.text(f"  {where(source)}  {_shortened(source.text)}")
+                place = f"{source.place}: " if source.place else ""
+                out.text(f"    {place}{_shortened(source.text)}")
             return
         first = next((source for source in answer.sources if source.marked), answer.sources[0])
         others = [source for source in answer.sources if source is not first]

@@ -64,8 +64,8 @@ class Answer:
         threshold: the least probability that an answer is given with; None if it is not known.
         free: whether the answer is in the language model's own words: no passage says it.
         request: what was asked for, where the model cannot do that; None elsewhere.
-        sources: where the answer came from, else the nearest sentences; for a summary the first
-            sentence under each heading of the document.
+        sources: where the answer came from, else the nearest sentences; for a summary see
+            `maccli.service.sources.outline`.
         prefix_tokens: the keys and values in front of each layer.
         timings: seconds of the steps `load`, `encode`, `aggregate` and `generate`.
         model: what the user calls the checkpoint.

@@ -36,6 +36,7 @@ EXCUSES: Mapping[Request | None, str] = {
 """What is said where there is no answer, by what was asked for; the passages follow."""
 SECTIONS = 12
 """The most sentences that an outline has."""
+_LEAST_WORDS = 5
 _WORD = re.compile(r"\w{3,}")
 _FILE = re.compile(r"[\w.-]+\.\w{1,8}\b")
 
@@ -249,9 +250,9 @@ def _nearest(text: str, spans: Sequence[Span], question: str) -> Span:
 def outline(
     store: Store, evidence: Evidence, within: Within = EVERYTHING, *, relevant: bool = True
 ) -> list[Source]:
-    """Return the first sentence under each heading of the document that a summary is asked of.
+    """Return the first sentence of each paragraph of the document that a summary is asked of.
 
-    A document without headings is shown by the first sentence of each of its chunks.
+    Of a long document it is the first under each heading.
 
     Args:
         store: which holds the document.
@@ -270,14 +271,12 @@ def outline(
         number = max(shares, key=shares.__getitem__)
     else:
         return []
-    found: list[tuple[ChunkRow, Span]] = []
-    last = ""
-    for row in store.chunks(number):
-        for mark in row.marks or (Mark(0),):
-            span = _first_sentence(row.text, mark)
-            if span is not None and not (mark.heading and mark.heading == last):
-                found.append((row, span))
-                last = mark.heading
+    found = [(row, span) for row in store.chunks(number) for span in _openings(row)]
+    if len(found) > SECTIONS:  # the first of each heading says most
+        first: dict[str, tuple[ChunkRow, Span]] = {}
+        for row, span in found:
+            first.setdefault(mark_at(row.marks, row.text, span[0]).heading, (row, span))
+        found = list(first.values()) if len(first) > 1 else found
     if len(found) > SECTIONS:
         found = [found[i * len(found) // SECTIONS] for i in range(SECTIONS)]
     return [sentence_source(row, span) for row, span in found]
@@ -293,11 +292,16 @@ def _named(store: Store, question: str, within: Within) -> Document | None:
     return None
 
 
-def _first_sentence(text: str, mark: Mark) -> Span | None:
-    """Return the first sentence under a heading, which is not the heading itself."""
-    name = mark.heading.rpartition(" > ")[2].casefold()
+def _openings(row: ChunkRow) -> list[Span]:
+    """Return the first sentence of each paragraph, but not headings or a date alone."""
+    text, last, wanted = row.text, 0, True
+    found: list[Span] = []
     for start, end in pieces(text):
-        words = text[start:end].strip("#=*-~ \n").casefold()
-        if start >= mark.start and words and words != name and not words.startswith(f"{name}\n"):
-            return start, end
-    return None
+        wanted = wanted or "\n\n" in text[last:start]
+        heading = mark_at(row.marks, text, start).heading.rpartition(" > ")[2]
+        is_heading = text[start:end].strip("#=*-~ \n").casefold() == heading.casefold()
+        if wanted and not is_heading and len(text[start:end].split()) >= _LEAST_WORDS:
+            found.append((start, end))
+            wanted = False
+        last = end
+    return found
