@@ -15,7 +15,8 @@ from maccli import errors, output
 from maccli.commands import options
 from maccli.output import Output, count
 from maccli.reading.files import displayed
-from maccli.service.sources import EXCUSES, where
+from maccli.service.evidence import COUNTS
+from maccli.service.sources import excuse, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,12 +176,11 @@ class _Asker:
         out = self.out
         if not out.human:
             out.record(answer.as_dict())
-        elif answer.outcome == "not sure":
-            out.text("Not sure." if out.quiet else EXCUSES[answer.request])
-        elif answer.abstained and not answer.searched:
-            out.text("No document has these tags and dates.")
         elif answer.abstained:
-            out.text(f"Nothing relevant found in {count(answer.searched, 'document')}.")
+            brief = out.quiet and answer.outcome == "not sure"
+            out.text(
+                "Not sure." if brief else excuse(answer.outcome, answer.request, answer.searched)
+            )
         elif not self.stream:
             out.text(answer.answer)
         if out.human and not out.quiet and answer.sources:
@@ -214,7 +214,7 @@ class _Asker:
         write_notes(out, first, "  ")
         text, span = _excerpt(first)
         out.marked(text, span, output.marks())
-        shown = others if self.verbose else [s for s in others[:2] if s.weight >= 0.01]
+        shown = others if self.verbose else [s for s in others[:2] if s.weight >= COUNTS]
         if shown:
             out.text("\nOther passages:")
         for source in shown:

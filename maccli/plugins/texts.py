@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from maccli.api import Source
 from maccli.output import clean, count, escaped, one_line
-from maccli.service.sources import EXCUSES, where
+from maccli.service.evidence import COUNTS
+from maccli.service.sources import EXCUSES, excuse, where
 from store.marks import Mark, in_words
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from store.records import ChunkRow
 
 _MOST_SOURCES = 3
-_LEAST_WEIGHT = 0.01
 
 
 def quoted(text: str, before: str = "> ") -> str:
@@ -65,7 +65,7 @@ def answer_text(answer: Answer) -> str:
     if answer.free:
         lines.append("The answer is in the model's own words: no passage says it.")
     if answer.outcome == "nothing relevant":
-        lines.append(_nothing(answer))
+        lines.append(excuse(answer.outcome, answer.request, answer.searched))
     sources = _best(answer)
     if sources:
         lines.append(f"\n{_heading(answer, len(sources))}")
@@ -75,10 +75,9 @@ def answer_text(answer: Answer) -> str:
 def answer_for_people(answer: Answer) -> tuple[str, str]:
     """Return an answer as `mac ask` writes it: the answer, or why there is none; and its source."""
     sources = _best(answer)[:1]
+    said = answer.answer or "Not sure."
     if answer.outcome == "nothing relevant":
-        said = _nothing(answer)
-    else:
-        said = answer.answer or "Not sure."
+        said = excuse(answer.outcome, answer.request, answer.searched)
     if not sources:
         return said, ""
     heading = _heading(answer, 1)
@@ -137,13 +136,7 @@ def _best(answer: Answer) -> list[Source]:
     if answer.request == "summary":
         return answer.sources
     sources = sorted(answer.sources, key=lambda source: source.marked is None)
-    return [*sources[:1], *(s for s in sources[1:_MOST_SOURCES] if s.weight >= _LEAST_WEIGHT)]
-
-
-def _nothing(answer: Answer) -> str:
-    if not answer.searched:
-        return "No document has these tags and dates."
-    return f"Nothing relevant found in {count(answer.searched, 'document')}."
+    return [*sources[:1], *(s for s in sources[1:_MOST_SOURCES] if s.weight >= COUNTS)]
 
 
 def _heading(answer: Answer, number: int) -> str:

@@ -37,18 +37,17 @@ class Metrics:
         with self._lock:
             counters = {name: dict(samples) for name, samples in self._counters.items()}
         lines: list[str] = []
+
+        def add(name: str) -> None:
+            samples = sorted(counters.get(name, {}).items())
+            lines.extend(_line(name, dict(labels), value) for labels, value in samples)
+
         for name, about in _COUNTERS.items():
             lines += _head(name, "counter", about)
-            lines += [
-                _line(name, dict(labels), value)
-                for labels, value in sorted(counters.get(name, {}).items())
-            ]
+            add(name)
         lines += _head("mac_step_seconds", "summary", "Seconds that each step of answers took.")
-        for name in ("mac_step_seconds_sum", "mac_step_seconds_count"):
-            lines += [
-                _line(name, dict(labels), value)
-                for labels, value in sorted(counters.get(name, {}).items())
-            ]
+        add("mac_step_seconds_sum")
+        add("mac_step_seconds_count")
         for name, samples in gauges.items():
             lines += _head(name, "gauge", _GAUGES[name])
             lines += [_line(name, labels, value) for labels, value in samples]

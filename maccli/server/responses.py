@@ -12,7 +12,7 @@ DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": waiting\n\n"
 """A comment of an event stream, which clients skip."""
 
-# Halves of characters cannot be sent at all, and some readers take the others for ends of lines.
+# Lone surrogates cannot be sent at all, and some readers take the others for ends of lines.
 _AWKWARD = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -32,7 +32,7 @@ def event(value: object) -> bytes:
 
 
 def whole(text: str) -> str:
-    """Return text with halves of characters joined or replaced, so that it is valid Unicode."""
+    """Return text with surrogates joined or replaced, so that it is valid Unicode."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
+from maccli.output import count
 from maccli.reading.files import displayed
 from models.text.chunking import pieces
 from models.text.requests import Request
@@ -121,6 +122,15 @@ def cite(
     for row in evidence.sharing:
         sources.append(sentence_source(row, by_words(row.text, evidence.question)))
     return sources
+
+
+def excuse(outcome: str, request: Request | None, searched: int) -> str:
+    """Return what is said where no answer is given, by these fields of it; the passages follow."""
+    if outcome == "not sure":
+        return EXCUSES[request]
+    if not searched:
+        return "No document has these tags and dates."
+    return f"Nothing relevant found in {count(searched, 'document')}."
 
 
 class Placed(Protocol):

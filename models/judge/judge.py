@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from models.errors import CheckpointError
 from models.judge.config import JudgeConfig
 from models.judge.network import KINDS, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
-from models.judge.spans import Span, crosses, tidied, walls
+from models.judge.spans import Span, boundaries, crosses, tidied
 from models.memory import checkpoint
 
 SHIPPED = Path(__file__).parent
@@ -186,21 +187,17 @@ def _reading(
 ) -> Reading:
     """Return what log probabilities, [4] of kinds and [T] of both ends, say of a passage."""
     found = {word: Found(word, None, float(kinds[KINDS.index(word)])) for word in ("yes", "no")}
-    stops = walls(text)
+    between = boundaries(text)
     for start in np.argsort(-starts)[:_ENDS]:
-        left = _ENDS
-        for end in start + np.argsort(-ends[start : start + ANSWER_TOKENS]):
-            span = pair.spans[start][0], pair.spans[end][1]
-            if crosses(span, stops):
-                continue
-            span = tidied(text, *span)
+        likely = start + np.argsort(-ends[start : start + ANSWER_TOKENS])
+        begin = pair.spans[start][0]
+        inside = (end for end in likely if not crosses((begin, pair.spans[end][1]), between))
+        for end in islice(inside, _ENDS):
+            span = tidied(text, begin, pair.spans[end][1])
             score = float(kinds[KINDS.index("span")] + starts[start] + ends[end])
             words = text[slice(*span)]
             if words and (words not in found or found[words].log_probability < score):
                 found[words] = Found(words, span, score)
-            left -= 1
-            if not left:
-                break
     best = sorted(found.values(), key=lambda answer: -answer.log_probability)
     answers = tuple(best[:ANSWERS])
     return Reading(_log_odds(kinds), answers, text, pair.spans, kinds, starts, ends)

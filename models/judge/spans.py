@@ -21,7 +21,7 @@ _BRACKETS = dict(zip("()[]{}<>", ")(][}{><", strict=True))
 """Each with its other half."""
 
 
-def walls(text: str) -> list[Span]:
+def boundaries(text: str) -> list[Span]:
     """Return what no answer reaches across: blank lines, and in rows of a table the column names.
 
     So an answer out of a row is a single cell.
@@ -34,9 +34,9 @@ def walls(text: str) -> list[Span]:
     return found
 
 
-def crosses(span: Span, stops: list[Span]) -> bool:
-    """Return whether a span reaches into one of `walls`."""
-    return any(start < span[1] and end > span[0] for start, end in stops)
+def crosses(span: Span, between: list[Span]) -> bool:
+    """Return whether a span reaches into one of the `boundaries`."""
+    return any(start < span[1] and end > span[0] for start, end in between)
 
 
 def tidied(text: str, start: int, end: int) -> Span:

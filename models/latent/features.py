@@ -117,7 +117,7 @@ class FeatureCache:
         if self.folder is None:
             return [x.float() for x in compute(self.lm, ids, before)]
         keys = [_key(*rows) for rows in zip(ids, before, strict=True)]
-        missing = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self._places}
+        missing = {key: i for i, key in enumerate(keys) if key not in self._places}
         if missing:
             places = list(missing.values())
             read = compute(self.lm, [ids[i] for i in places], [before[i] for i in places])

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from maccli.api import Answer, Passage, Source
-from maccli.output import count, one_line
+from maccli.output import one_line
 from maccli.server.problems import RequestError
 from maccli.server.shapes import Message
-from maccli.service.sources import EXCUSES, where
+from maccli.service.evidence import COUNTS
+from maccli.service.sources import excuse, where
 
 _SHOWN = 3
 """Sources in the list at a reply's end; those whose weight rounds to nothing are left out."""
-_LEAST = 0.01
 _SENTENCE = 300
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>~|$#&!]")
 _PIECE = re.compile(r"\s*\S+|\s+$")
@@ -49,10 +49,8 @@ def answer_text(answer: Answer) -> str:
     if answer.outcome == "not sure" and answer.sources:
         shown = answer.sources if answer.request == "summary" else answer.sources[:1]
         quotes = (f"> {_said(source.text)}" for source in shown)
-        return "\n\n".join([EXCUSES[answer.request], *quotes])
-    if not answer.searched:
-        return "No document has these tags and dates."
-    return f"Nothing relevant found in {count(answer.searched, 'document')}."
+        return "\n\n".join([excuse(answer.outcome, answer.request, answer.searched), *quotes])
+    return excuse(answer.outcome, answer.request, answer.searched)
 
 
 def passages_text(passages: Sequence[Passage]) -> str:
@@ -68,7 +66,7 @@ def passages_text(passages: Sequence[Passage]) -> str:
 
 def sources_text(sources: Sequence[Source]) -> str:
     """Return the list of sources that a reply ends with; "" if there are none."""
-    shown = [source for source in sources if source.weight >= _LEAST][:_SHOWN]
+    shown = [source for source in sources if source.weight >= COUNTS][:_SHOWN]
     lines = (
         f"{number}. {_plain(where(source))}: {_said(source.text)}"
         for number, source in enumerate(shown, 1)

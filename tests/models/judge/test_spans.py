@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.judge.spans import crosses, tidied, walls
+from models.judge.spans import boundaries, crosses, tidied
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_an_answer_is_whole_words_and_no_mark_up(text: str, cut: str, whole: str
 
 def _reaches_over(text: str, part: str) -> bool:
     start = text.index(part)
-    return crosses((start, start + len(part)), walls(text))
+    return crosses((start, start + len(part)), boundaries(text))
 
 
 def test_an_answer_from_a_table_is_one_cell() -> None:
