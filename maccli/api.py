@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from maccli import config
-from maccli.errors import USAGE, MacError, no_documents
-from maccli.reading import files
+from maccli.bank import Bank, clean_tags
+from maccli.errors import USAGE, MacError
 from maccli.reading.items import Piped, items_of
 from maccli.service import session
 from maccli.service.ask import Answer, Mode, Options, ask
@@ -20,24 +20,20 @@ from maccli.service.search import Passage, search
 from maccli.service.session import Session, Tell
 from maccli.service.sources import Source
 from models.memory import checkpoint
-from store.errors import StoreNotFoundError
-from store.labels import Labels, Within, clean_tag
-from store.records import ChunkRow, Document, Stats
-from store.store import Store
+from store.labels import Labels, Within
+from store.records import Document, Stats
 
 if TYPE_CHECKING:
     from models.memory.protocol import Progress
     from models.memory.relevance import Retriever
     from models.weights.carriers import Transfer
-    from store.pruning.prune import Strategy
-    from store.pruning.records import PruneRecord
 
 __all__ = ["Answer", "Document", "Mac", "Outcome", "Passage", "Report", "Source", "Stats"]
 
 Paths = str | Path | Piped | Iterable[str | Path | Piped]
 
 
-class Mac:
+class Mac(Bank):
     """A store of documents and the model that answers from it. A context manager.
 
     What is not given is taken from the environment (`MAC_STORE`, `MAC_MODEL`, ...), else from
@@ -81,28 +77,19 @@ class Mac:
             CheckpointError: there is no such model.
             MacError: a setting is wrong.
         """
-        self.folder = config.folder("store", store)
+        super().__init__(store)
         if model is not None:
             checkpoint.find(str(model))  # a wrong name is refused at once
         self._model = None if model is None else str(model)
         self._device = device
         self._tell = tell
         self._transfer = transfer
-        self._store: Store | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the store."""
         if "session" in self.__dict__:
             self.session.close()
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        super().close()
 
     @cached_property
     def session(self) -> Session:
@@ -120,27 +107,6 @@ class Mac:
             transfer=self._transfer,
         )
         return Session(choice, transfer=self._transfer, tell=self._tell)
-
-    @property
-    def store(self) -> Store | None:
-        """The store, whichever model wrote it; None if there is none."""
-        if self._store is None:
-            try:
-                self._store = Store.open(self.folder)
-            except StoreNotFoundError:
-                return None
-        return self._store
-
-    def require_store(self) -> Store:
-        """Return the store, whichever model wrote it.
-
-        Raises:
-            MacError: there is no store.
-        """
-        store = self.store
-        if store is None:
-            raise no_documents(self.folder, exists=False)
-        return store
 
     def ingest(
         self,
@@ -183,7 +149,7 @@ class Mac:
         Raises:
             ValueError: a tag or a date is not valid.
         """
-        labels = Labels(_clean(tags), _clean(untag), date)
+        labels = Labels(clean_tags(tags), clean_tags(untag), date)
         given = [paths] if isinstance(paths, (str, Path, Piped)) else list(paths)
         piped = [path for path in given if isinstance(path, Piped)]
         names = [str(path) for path in given if not isinstance(path, Piped)]
@@ -275,7 +241,7 @@ class Mac:
             retriever=_retriever(retriever),
             mode=mode,
             max_new_tokens=config.number("max_new_tokens", max_new_tokens) or 1,
-            within=Within(_clean(tags), since, until),
+            within=Within(clean_tags(tags), since, until),
             fast=fast,
             free=free,
         )
@@ -301,7 +267,7 @@ class Mac:
             question,
             k=config.number("k", k),
             retriever=_retriever(retriever),
-            within=Within(_clean(tags), since, until),
+            within=Within(clean_tags(tags), since, until),
             fast=fast,
         )
 
@@ -330,150 +296,8 @@ class Mac:
             ValueError: a tag or a date is not valid.
             OSError: the folder cannot be written.
         """
-        within = Within(_clean(tags), since, until)
+        within = Within(clean_tags(tags), since, until)
         export_adapter(self.session, question, config.number("k", k), Path(folder), within)
-
-    def documents(
-        self,
-        *,
-        match: str | None = None,
-        limit: int | None = None,
-        tags: Sequence[str] = (),
-        since: str | None = None,
-        until: str | None = None,
-    ) -> Iterator[Document]:
-        """Yield the documents in the order of their names; none if there is no store.
-
-        Args:
-            match: with `*` or `?` a pattern for the whole name, else a part of name or title.
-            limit: at most that many.
-            tags: only documents with at least one of these tags.
-            since: only documents of that day or later, YYYY-MM-DD.
-            until: only documents of that day or earlier.
-
-        Raises:
-            ValueError: a tag or a date is not valid.
-        """
-        within = Within(_clean(tags), since, until)
-        if (store := self.store) is not None:
-            yield from store.documents(match=match, limit=limit, within=within)
-
-    def document(self, source: str | Path) -> Document | None:
-        """Return a document, given by its name in the store or by a path; None if not stored."""
-        if (store := self.store) is None:
-            return None
-        return next(filter(None, map(store.document, files.source_names(source))), None)
-
-    def chunks(self, document: Document) -> list[ChunkRow]:
-        """Return the chunks that a document was cut into, in their order, with their texts."""
-        return self.require_store().chunks(document.id)
-
-    def remove(self, source: str | Path) -> bool:
-        """Remove a document, given by its name in the store or by a path. Returns if it existed."""
-        store = self.store
-        return store is not None and any(map(store.remove, files.source_names(source)))
-
-    def prune(
-        self,
-        strategy: Strategy = "merge",
-        to: str = "50%",
-        *,
-        seed: int = 0,
-        dry_run: bool = False,
-        progress: Progress | None = None,
-    ) -> PruneRecord:
-        """Make the store smaller, at some cost in answers.
-
-        Args:
-            strategy: how to shrink, see `store.pruning`.
-            to: what is left: a share (50%), a number of modulations (2000) or a size (20MB).
-            seed: of strategies that choose at random.
-            dry_run: only return what would be done.
-            progress: is advanced by merged modulations.
-
-        Raises:
-            MacError: there is no store.
-            ValueError: there is no such strategy, or `to` cannot be read.
-        """
-        from store.pruning import prune
-        from store.pruning.target import Target
-
-        return prune.prune(
-            self.require_store(),
-            strategy,
-            Target.parse(to),
-            seed=seed,
-            dry_run=dry_run,
-            progress=progress.advance if progress else None,
-        )
-
-    def undo_prune(self, *, dry_run: bool = False) -> PruneRecord | None:
-        """Take back the last prune, and return it; None if there is none.
-
-        Args:
-            dry_run: only return which it is.
-
-        Raises:
-            MacError: there is no store.
-            StoreError: no permission to write.
-        """
-        from store.pruning import prune
-
-        store = self.require_store()
-        return prune.undoable(store) if dry_run else prune.undo(store)
-
-    def vacuum(self, *, dry_run: bool = False) -> int:
-        """Free the space of removed documents, make prunes final, and return the freed bytes.
-
-        Args:
-            dry_run: only return about how many bytes that would be.
-
-        Raises:
-            MacError: there is no store.
-        """
-        from store.care import vacuum
-
-        store = self.require_store()
-        return vacuum.space(store).reclaimable if dry_run else vacuum.vacuum(store)
-
-    def export(self, file: str | Path, *, force: bool = False) -> int | None:
-        """Write the whole store into one file, and return its size in bytes.
-
-        Args:
-            file: "-" is standard output, for which None is returned.
-            force: replace a file that exists.
-
-        Raises:
-            MacError: there is no store, the file exists, or standard output is a terminal.
-            OSError: it cannot be written.
-        """
-        from maccli.service import moving
-
-        return moving.export(self.require_store(), str(file), force=force)
-
-    def copy(self, folder: str | Path) -> None:
-        """Copy the store into a folder that does not exist yet.
-
-        Raises:
-            MacError: there is no store.
-            OSError: the folder exists, or cannot be written.
-        """
-        from store.moving.export import copy
-
-        copy(self.require_store(), Path(folder).expanduser())
-
-    def stats(self) -> Stats:
-        """Return how much is in the store, and its sizes on disk.
-
-        Raises:
-            MacError: there is no store.
-        """
-        return self.require_store().stats()
-
-
-def _clean(tags: Sequence[str]) -> tuple[str, ...]:
-    """Return tags as they are stored; a single string is one tag."""
-    return tuple(dict.fromkeys(map(clean_tag, [tags] if isinstance(tags, str) else tags)))
 
 
 def _retriever(given: Retriever | None) -> Retriever:

@@ -48,6 +48,7 @@ FLOORS = {
         ("config", "output"),
         ("reading",),
         ("service",),
+        ("bank",),
         ("api",),
         ("evaluation", "training", "plugins", "server"),
         ("commands",),
@@ -70,7 +71,7 @@ HEAVY = (
 )
 MAX_MODULES = 13  # a folder: "about a dozen"
 MAX_LINES = 320  # a file: a few more than 300 are no reason to cut a subject in two
-LONGER = {"store.store": 620, "maccli.api": 480}  # one class with all verbs; half are docstrings
+LONGER = {"store.store": 620, "maccli.api": 350}  # one class each; half are docstrings
 
 
 def name_of(path: Path) -> str:
