@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maccli.service.evidence import Evidence, judged, retrieve, search_store
+from maccli.service.evidence import Evidence, retrieve
+from maccli.service.selection import judged, search_store
 from maccli.service.session import Session, store_and_model
 from models.data.files import DataSource, parse_source
 from models.evaluation.metrics import f1, normalise
@@ -110,7 +111,7 @@ def _passages(
     """
     model, store, judge = session.model, session.require_store(), session.judge
     assert judge is not None, "the checkpoint names no judge"
-    candidates, _, _ = search_store(
+    candidates = search_store(
         model,
         store,
         row["question"],
@@ -118,7 +119,7 @@ def _passages(
         retriever="hybrid",
         weights=model.relevance,
         likelihood=False,
-    )
+    ).candidates
     rows = store.chunk_rows([candidate.id for candidate in candidates])
     odds = [reading.log_odds for reading in judged(judge, row["question"], rows)]
     right = np.array([Path(chunk.source).name == row["doc"] for chunk in rows])

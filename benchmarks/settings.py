@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
-from maccli.service.evidence import support
+from maccli.service.selection import support
 from models.data.files import Example
 from models.memory import checkpoint
 from models.memory.relevance import LOOKS, RelevanceWeights, nearly_level, reconsider

@@ -90,7 +90,7 @@ def keep_following(
         ModuleNotFoundError: watchfiles is not installed.
         StoreError: another model or another version of mac wrote the store.
     """
-    from maccli.service.watch import bursts
+    from maccli.reading.watch import bursts
 
     out = teller.out
     reported: list[HeldBack] = []

@@ -16,7 +16,7 @@ import numpy as np
 from maccli.output import NoProgress
 from maccli.service.amortizing import amortize_documents
 from maccli.service.document import DocumentText, content_hash, holds
-from maccli.service.evidence import as_selected, judged, search_store, support
+from maccli.service.selection import as_selected, judged, search_store, support
 from models.judge.choice import NAMES, choose, proposed
 from models.memory.confidence import read
 from models.memory.modulation import Modulation, Selected, quantise
@@ -174,7 +174,7 @@ class EvaluationStore:
             without: ids of chunks that are left out.
             judge: reads the first candidates with the question.
         """
-        candidates, _, _ = search_store(
+        selection = search_store(
             self.model,
             self.store,
             question,
@@ -185,7 +185,7 @@ class EvaluationStore:
             modulations=self.modulations,
             judge=judge,
         )
-        return candidates
+        return list(selection.candidates)
 
     def right(self, example: Example) -> list[Candidate]:
         """Return only the chunks of the document that answers, weighted by relevance."""

@@ -1,37 +1,26 @@
-"""What a store holds on a question: relevance over all its keys, then the chunks themselves."""
+"""What a store holds on a question: the chunks that are selected for it, read from the store."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from maccli.service.selection import as_selected, search_store, support
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from maccli.service.session import Session
-    from models.judge.judge import Judge, Reading
+    from models.judge.judge import Reading
     from models.memory.modulation import Selected
-    from models.memory.protocol import LoadedModel
-    from models.memory.relevance import Candidate, RelevanceWeights, Retriever
+    from models.memory.relevance import Candidate, Retriever
     from store.records import ChunkRow, StoredModulation
     from store.store import Store
 
-    ReadModulations = Callable[[Sequence[int]], Sequence[StoredModulation]]
-
 COUNTS = 0.01
 """The share of an answer from which on it is said to have used a chunk."""
-_LEXICAL_CANDIDATES = 100
-_PROPOSED = 4
-"""How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
 _SHARING = 20
-_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,161 +148,9 @@ def retrieve(
         )
 
 
-def search_store(
-    model: LoadedModel,
-    store: Store,
-    question: str,
-    k: int,
-    *,
-    retriever: Retriever,
-    weights: RelevanceWeights,
-    within: Within = EVERYTHING,
-    without: Collection[int] = (),
-    modulations: ReadModulations | None = None,
-    likelihood: bool = True,
-    judge: Judge | None = None,
-    query: NDArray[np.float32] | None = None,
-) -> tuple[list[Candidate], dict[int, StoredModulation], dict[int, Reading]]:
-    """Return the k chunks that are most relevant to a question, and what was read of them.
-
-    Where the store has a cache of near keys and all documents may be drawn from, only the keys that
-    it proposes are looked at, and those of the chunks that share words with the question. Of chunks
-    with exactly the same text only the best is returned.
-
-    Args:
-        model: encodes the question and takes the second look.
-        store: what is searched.
-        question: one or several lines.
-        k: how many chunks.
-        retriever: see `models.memory.relevance.select`; only "hybrid" is judged or takes a second
-            look.
-        weights: how the scores mix.
-        within: the documents that may be drawn from.
-        without: chunks that are left out, as if they were not in the store.
-        modulations: reads modulations for the second look; None for the store's own.
-        likelihood: whether there is a second look at all.
-        judge: reads the first candidates with the question, and takes the second look's place.
-        query: the encoded question, float32 [E], if it is known already.
-
-    Returns:
-        the chunks, the most relevant first; by id the modulations that the second look read, of
-        some of them at most; and by id what the judge makes of them.
-    """
-    from models.memory import relevance
-
-    if query is None:
-        query = model.encode_question(question)
-    lexical: dict[int, float] = {}
-    if retriever != "dense":
-        scores = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
-        allowed = [(chunk_id, score) for chunk_id, score in scores if chunk_id not in without]
-        lexical = dict(allowed[:_LEXICAL_CANDIDATES])
-    if retriever != "hybrid" or not weights.judged:
-        judge = None
-    look = likelihood and retriever == "hybrid" and weights.likelihood > 0 and judge is None
-    wanted = max(k, relevance.READ if judge else relevance.LOOKS if look else k)
-    number = wanted
-    while True:
-        blocks = _keys(store, query, number, lexical, within, without)
-        candidates = relevance.select(
-            query, blocks, number, lexical, retriever=retriever, weights=weights
-        )
-        distinct = _distinct(store, candidates)
-        if len(distinct) >= wanted or len(candidates) < number:
-            break
-        number *= 4  # copies took the places of others
-    candidates = relevance.first(distinct, wanted)
-    if judge is not None:
-        rows = store.chunk_rows([candidate.id for candidate in candidates])
-        read = judged(judge, question, rows)
-        odds = [reading.log_odds for reading in read]
-        chosen = relevance.judged(candidates, odds, k, weights)
-        return chosen, {}, {row.id: reading for row, reading in zip(rows, read, strict=True)}
-    if not look:
-        return candidates, {}, {}
-    level = candidates[: relevance.nearly_level(candidates)]
-    ids = [candidate.id for candidate in level]
-    stored = list((modulations or store.modulations)(ids)) if level else []
-    likelihoods: Sequence[float] = ()
-    if level:
-        likelihoods = model.question_likelihood(question, list(map(as_selected, level, stored)))
-    chosen = relevance.reconsider(candidates, likelihoods, k, weights.likelihood)
-    return chosen, dict(zip(ids, stored, strict=True)), {}
-
-
-def judged(judge: Judge, question: str, rows: Sequence[ChunkRow]) -> list[Reading]:
-    """Return what a judge makes of chunks."""
-    return judge.read(question, [row.text for row in rows], list(map(_context, rows)))
-
-
-def _context(row: ChunkRow) -> str:
-    """Return what a judge reads before a chunk; a file's name stands for a title."""
-    if row.title:
-        return row.context
-    stem, dot, _ = PurePath(row.source).name.rpartition(".")
-    words = " ".join(_BETWEEN_WORDS.split(stem)).strip() if dot else ""
-    return f"{words}\n{row.context}" if words else row.context
-
-
-def _keys(
-    store: Store,
-    query: NDArray[np.float32],
-    number: int,
-    lexical: Mapping[int, float],
-    within: Within,
-    without: Collection[int],
-) -> Iterable[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-    """Return the keys among which the `number` best are looked for."""
-    import numpy as np
-
-    blocks = None
-    if not within and not without:
-        from store.near import near_keys
-
-        blocks = near_keys(store, query, _PROPOSED * number, lexical)
-    if blocks is None:
-        blocks = store.keys(within=within)
-    if not without:
-        return blocks
-    left_out = np.array(sorted(without))
-    masks = ((ids, keys, ~np.isin(ids, left_out)) for ids, keys in blocks)
-    return ((ids[mask], keys[mask]) for ids, keys, mask in masks)
-
-
-def _distinct(store: Store, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates without those whose text an earlier one has."""
-    rows = store.chunk_rows([candidate.id for candidate in candidates])
-    texts: dict[str, Candidate] = {}
-    for candidate, row in zip(candidates, rows, strict=True):
-        texts.setdefault(row.text, candidate)
-    return list(texts.values())
-
-
 def _copies(store: Store, ids: Sequence[int], within: Within) -> dict[int, list[ChunkRow]]:
     """Return the other chunks of the same text, as far as they may be drawn from."""
     copies = store.copies(ids, within=within)
     others = sorted({other for found in copies.values() for other in found})
     rows = dict(zip(others, store.chunk_rows(others), strict=True))
     return {chunk_id: [rows[other] for other in copies.get(chunk_id, ())] for chunk_id in ids}
-
-
-def support(
-    store: Store, question: str, candidates: Sequence[Candidate], weights: RelevanceWeights
-) -> float:
-    """Return how well the best of the candidates answers for the question; -inf without any.
-
-    It is the dense score, and in addition how much of what the question names stands in the text.
-    What is below a checkpoint's `abstain_below` is not answered.
-    """
-    shares = [0.0] * len(candidates)
-    if weights.coverage:
-        shares = store.coverage(question, [candidate.id for candidate in candidates])
-    pairs = zip(candidates, shares, strict=True)
-    return max((c.dense + weights.coverage * share for c, share in pairs), default=-float("inf"))
-
-
-def as_selected(candidate: Candidate, stored: StoredModulation) -> Selected:
-    """Return a candidate's modulation, weighted as a model takes it."""
-    from models.memory.modulation import Selected
-
-    return Selected(stored.latents, stored.scales, candidate.log_weight, stored.rows)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 Advance = Callable[[int], None]
 
 
-def export(store: Store, target: str, *, force: bool = False) -> int | None:
+def export(store: Store, target: str, *, force: bool = False, with_log: bool = False) -> int | None:
     """Write a whole store to a file, which appears when it is whole, or to stdout ("-").
+
+    The questions that were asked are left out, unless it is `with_log`.
 
     Returns:
         the file's size; None for stdout.
@@ -39,12 +41,12 @@ def export(store: Store, target: str, *, force: bool = False) -> int | None:
         path = Path(target).expanduser()
         if path.exists() and not force:
             raise MacError(f"{target} exists already.", "Add --force to replace it.")
-        return write(store, path, force=force)
+        return write(store, path, force=force, with_log=with_log)
     if sys.stdout.isatty():
         raise MacError("An export is not text for a terminal.", "Name a file.", USAGE)
     with tempfile.TemporaryDirectory(prefix="mac-") as folder:
         path = Path(folder) / "export.mac"
-        write(store, path)
+        write(store, path, with_log=with_log)
         with path.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
     sys.stdout.buffer.flush()

@@ -78,7 +78,7 @@ def choose(
         generated: the language model's answer; "" if it has none.
         readings: what the judge makes of each passage.
         candidates: the relevance of each passage, the most relevant first.
-        support: see `maccli.service.evidence.support`.
+        support: see `maccli.service.selection.support`.
         likelihoods: asks the language model.
         free: return the language model's answer, whatever its words are.
     """

@@ -48,7 +48,7 @@ def features(
         question: the question.
         answer: its answer.
         surprise: -log p of each token of the answer, in nats, its end included.
-        support: see `maccli.service.evidence.support`.
+        support: see `maccli.service.selection.support`.
         scores: of the documents that it was drawn from, in nats, the best first.
     """
     return {

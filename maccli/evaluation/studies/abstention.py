@@ -9,7 +9,7 @@ from maccli.evaluation.compare import label_row
 from maccli.evaluation.evaluation import Evaluation
 from maccli.evaluation.methods import METHODS
 from maccli.evaluation.results import Row
-from maccli.service.evidence import support
+from maccli.service.selection import support
 from models.evaluation.answers import figure
 
 

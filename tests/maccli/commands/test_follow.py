@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from maccli.commands import follow
-from maccli.service import watch
+from maccli.reading import watch
 from maccli.service.report import Report
 from store.errors import FingerprintMismatchError, StoreBusyError, StoreVersionError
 

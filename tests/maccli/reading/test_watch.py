@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from maccli.service import watch
-from maccli.service.watch import bursts
+from maccli.reading import watch
+from maccli.reading.watch import bursts
 
 from ..conftest import Ran
 
