@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from maccli.service.search import Passage, search
 from maccli.service.session import Session, Tell
 from maccli.service.sources import Source
 from models.memory import checkpoint
+from store import log
+from store.errors import StoreError
 from store.labels import Labels, Within
 from store.records import Document, Stats
 
@@ -214,7 +217,8 @@ class Mac(Bank):
     ) -> Answer:
         """Answer a question from the store, with the sentences that the answer came from.
 
-        An answer that is probably wrong is not given, see `Answer.outcome` and `probability`.
+        An answer that is probably wrong is not given, see `Answer.outcome` and `probability`. The
+        store keeps question and answer, unless the setting `log` is "off".
 
         Args:
             question: one or several lines.
@@ -245,7 +249,11 @@ class Mac(Bank):
             fast=fast,
             free=free,
         )
-        return ask(self.session, question, options, on_text=on_text)
+        logged = config.text("log") == "on"  # a wrong setting is refused before the work
+        answer = ask(self.session, question, options, on_text=on_text)
+        if logged:
+            _log(self.session, answer)
+        return answer
 
     def search(
         self,
@@ -298,6 +306,30 @@ class Mac(Bank):
         """
         within = Within(clean_tags(tags), since, until)
         export_adapter(self.session, question, config.number("k", k), Path(folder), within)
+
+
+def _log(session: Session, answer: Answer) -> None:
+    """Keep an answer in the store's log, if there is a store and it can be written to."""
+    # The source that says the answer comes first, as `mac ask` shows it.
+    sources = sorted(answer.sources, key=lambda source: source.marked is None)
+    with suppress(StoreError):  # another model's store, which is in no way of a closed-book answer
+        if (store := session.store) is not None:
+            log.record(
+                store,
+                question=answer.question,
+                answer=answer.answer,
+                outcome=answer.outcome,
+                probability=answer.probability,
+                model=answer.model,
+                seconds=sum(answer.timings.values()),
+                sources=[
+                    log.LogSource(
+                        *(source.source, source.heading, source.place, source.start, source.end),
+                        weight=round(source.weight, 4),
+                    )
+                    for source in sources
+                ],
+            )
 
 
 def _retriever(given: Retriever | None) -> Retriever:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Self
 from maccli import config
 from maccli.errors import no_documents
 from maccli.reading import files
+from store import log
 from store.errors import StoreNotFoundError
 from store.labels import Within, clean_tag
+from store.log import LogEntry
 from store.records import ChunkRow, Document, Stats
 from store.store import Store
 
@@ -174,12 +176,36 @@ class Bank:
         store = self.require_store()
         return vacuum.space(store).reclaimable if dry_run else vacuum.vacuum(store)
 
-    def export(self, file: str | Path, *, force: bool = False) -> int | None:
+    def log(
+        self, *, limit: int | None = None, match: str | None = None, before: int | None = None
+    ) -> list[LogEntry]:
+        """Return the questions that were asked, the newest first; none if there is no store.
+
+        Args:
+            limit: at most that many.
+            match: only those with this in the question or the answer, in upper or lower case.
+            before: only those that were asked before the one with this id.
+        """
+        store = self.store
+        return log.entries(store, limit=limit, match=match, before=before) if store else []
+
+    def clear_log(self) -> int:
+        """Empty the log of questions, and return how many there were.
+
+        Raises:
+            StoreError: no permission to write.
+        """
+        return log.clear(self.store) if self.store else 0
+
+    def export(
+        self, file: str | Path, *, force: bool = False, with_log: bool = False
+    ) -> int | None:
         """Write the whole store into one file, and return its size in bytes.
 
         Args:
             file: "-" is standard output, for which None is returned.
             force: replace a file that exists.
+            with_log: also write the questions that were asked.
 
         Raises:
             MacError: there is no store, the file exists, or standard output is a terminal.
@@ -187,10 +213,10 @@ class Bank:
         """
         from maccli.service import moving
 
-        return moving.export(self.require_store(), str(file), force=force)
+        return moving.export(self.require_store(), str(file), force=force, with_log=with_log)
 
     def copy(self, folder: str | Path) -> None:
-        """Copy the store into a folder that does not exist yet.
+        """Copy the store, its log included, into a folder that does not exist yet.
 
         Raises:
             MacError: there is no store.

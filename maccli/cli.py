@@ -32,6 +32,7 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         "ingest": "maccli.commands.ingest:ingest",
         "ask": "maccli.commands.ask:ask",
         "search": "maccli.commands.search:search",
+        "log": "maccli.commands.store.log:log",
         "serve": "maccli.commands.serve:serve",
         "mcp": "maccli.commands.mcp:mcp",
         "store": "maccli.commands.store:store",

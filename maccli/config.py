@@ -75,6 +75,7 @@ class Resolved:
 
 RETRIEVERS = ("hybrid", "dense", "bm25")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SWITCH = ("on", "off")
 
 SETTINGS: dict[str, Setting] = {
     setting.name: setting
@@ -92,6 +93,7 @@ SETTINGS: dict[str, Setting] = {
         Setting("retriever", "MAC_RETRIEVER", "hybrid", "how passages are found", RETRIEVERS),
         Setting("exclude", "MAC_EXCLUDE", (), "patterns for what ingest leaves out", kind=tuple),
         Setting("max_new_tokens", "MAC_MAX_NEW_TOKENS", 32, "longest answer in tokens", kind=int),
+        Setting("log", "MAC_LOG", "on", "keep questions and answers in the store", SWITCH),
     )
 }
 

@@ -40,7 +40,7 @@ FLOORS = {
         ("modulations",),
         ("index",),
         ("store",),
-        ("near", "pruning"),
+        ("log", "near", "pruning"),
         ("care", "moving"),
     ),
     "maccli": (

@@ -142,6 +142,30 @@ def remove(document_id: Id, engine: TheEngine, store: StoreName) -> Json:
     return Json({"object": "document", "id": document_id, "deleted": True})
 
 
+@router.get("/log", responses={200: {"model": shapes.Log}}, summary="List the questions asked")
+def list_questions(
+    engine: TheEngine,
+    store: StoreName,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    before: Annotated[
+        int | None, Query(le=MAX_ID, description="The id of the last one that is known.")
+    ] = None,
+) -> Json:
+    """Return questions, answers and sources, the newest first; none if there is no store yet."""
+    with engine.open(store) as mac:
+        entries = mac.log(limit=limit + 1, before=before)
+    data = [asdict(entry) for entry in entries[:limit]]
+    return Json({"object": "list", "data": data, "has_more": len(entries) > limit})
+
+
+@router.delete("/log", responses={200: {"model": shapes.LogCleared}}, summary="Empty the log")
+def clear_log(engine: TheEngine, store: StoreName) -> Json:
+    """Remove all questions from the log."""
+    with engine.open(store) as mac:
+        removed = mac.clear_log()
+    return Json({"object": "log", "deleted": removed})
+
+
 def _find(mac: Mac, document_id: int) -> Document:
     """Return the document with this id.
 

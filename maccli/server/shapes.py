@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from maccli.server.responses import whole
 from maccli.service.ask import MAX_QUESTION_CHARACTERS
 from store.labels import check_date, clean_tag
+from store.log import LogEntry
 
 MAX_ID = (1 << 63) - 1
 MAX_TEXTS = 128
@@ -282,6 +283,21 @@ class Deleted(Shape):
     object: Literal["document"]
     id: int
     deleted: Literal[True]
+
+
+class Log(Shape):
+    """Questions that were asked, the newest first."""
+
+    object: Literal["list"]
+    data: list[LogEntry]
+    has_more: bool
+
+
+class LogCleared(Shape):
+    """How many questions were removed from the log."""
+
+    object: Literal["log"]
+    deleted: int
 
 
 class Health(Shape):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x6D616321  # "mac!": tells our database from any other SQLite database
-VERSION = 2
+VERSION = 3
 TABLES = frozenset(
     {
         "meta",
@@ -36,6 +36,7 @@ TABLES = frozenset(
         "merged",
         "members",
         "usage",
+        "questions",
     }
 )
 
@@ -144,13 +145,32 @@ CREATE TRIGGER chunks_fts_update AFTER UPDATE OF text, context ON chunks BEGIN
     INSERT INTO chunks_fts (rowid, text, context) VALUES (new.id, new.text, new.context);
 END;
 """
+_QUESTIONS = """
+CREATE TABLE questions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    asked_at TEXT NOT NULL,
+    question TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    probability REAL,
+    model TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    sources TEXT NOT NULL
+)
+"""
+_NO_QUESTIONS = (
+    "CREATE TEMP VIEW questions AS SELECT 0 AS id, '' AS asked_at, '' AS question, '' AS answer, "
+    "'' AS outcome, NULL AS probability, '' AS model, 0.0 AS seconds, '[]' AS sources WHERE 0"
+)
 # In the connection's own schema; a name without a schema means these before those of the file.
 _PRESENTED = {
     1: (
         "CREATE TEMP VIEW chunks AS "
         "SELECT *, '' AS context, '' AS marks, NULL AS text_hash FROM main.chunks",
         "CREATE TEMP VIEW documents AS SELECT *, NULL AS stale FROM main.documents",
-    )
+        _NO_QUESTIONS,
+    ),
+    2: (_NO_QUESTIONS,),
 }
 _TOKENIZER = "porter unicode61 remove_diacritics 2"
 
@@ -224,7 +244,12 @@ def m002_context(database: Database) -> None:
     database.executescript(_CONTEXT_TRIGGERS)
 
 
-MIGRATIONS = (m001_store, m002_context)
+def m003_questions(database: Database) -> None:
+    """Add the log: a row for each question that was asked (`store.log`)."""
+    database.execute(_QUESTIONS)
+
+
+MIGRATIONS = (m001_store, m002_context, m003_questions)
 
 
 def migrate(database: Database, to: int = VERSION) -> None:
@@ -276,7 +301,7 @@ def present(connection: sqlite3.Connection) -> None:
 @contextmanager
 def plain(connection: sqlite3.Connection) -> Iterator[None]:
     """Take back in this block what `present` did: SQLite copies no table whose name is a view's."""
-    for name in ("chunks", "documents"):
+    for name in ("chunks", "documents", "questions"):
         connection.execute(f"DROP VIEW IF EXISTS temp.{name}")
     try:
         yield
@@ -287,6 +312,7 @@ def plain(connection: sqlite3.Connection) -> Iterator[None]:
 def check_tables(connection: sqlite3.Connection, path: Path) -> None:
     """Raise `StoreCorruptError` if a table is missing."""
     names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    missing = sorted(TABLES - names)
+    later = {"questions"} if pragma(connection, "user_version") < 3 else set()
+    missing = sorted(TABLES - later - names)
     if missing:
         raise corrupt(path, f"index.db lacks {', '.join(missing)}")

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from store import log
 from store.errors import StoreError, corrupt, translated
 from store.index import keys, schema
 from store.index.chunks import digest
@@ -32,7 +33,7 @@ _CHUNKS = """
 """
 
 
-def export(store: Store, path: Path, *, force: bool = False) -> int:
+def export(store: Store, path: Path, *, force: bool = False, with_log: bool = False) -> int:
     """Write the whole store, as it is now, into one file, which appears when it is whole.
 
     The file is a SQLite database of the store's own schema, for `store.moving.load`.
@@ -41,6 +42,7 @@ def export(store: Store, path: Path, *, force: bool = False) -> int:
         store: the store.
         path: of the file.
         force: replace the file if it exists.
+        with_log: also write the questions that were asked.
 
     Returns:
         the file's size in bytes.
@@ -55,7 +57,7 @@ def export(store: Store, path: Path, *, force: bool = False) -> int:
     partial = path.with_name(f".{path.name}.partial")
     with translated(path):
         try:
-            _write(store, partial)
+            _write(store, partial, with_log=with_log)
             os.replace(partial, path)
         finally:
             _remove(partial)
@@ -65,6 +67,8 @@ def export(store: Store, path: Path, *, force: bool = False) -> int:
 
 def copy(store: Store, folder: Path) -> None:
     """Copy the store, as it is now, into `folder`, which appears when it is whole.
+
+    The log is copied, too.
 
     Raises:
         StoreError: `folder` exists and is not an empty folder, or there is not enough space.
@@ -81,7 +85,7 @@ def copy(store: Store, folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            _write(store, partial / INDEX_NAME)
+            _write(store, partial / INDEX_NAME, with_log=True)
             with closing(sqlite3.connect(partial / INDEX_NAME, isolation_level=None)) as connection:
                 use_wal(connection, timeout=30)
             sync_file(partial / INDEX_NAME)
@@ -93,17 +97,31 @@ def copy(store: Store, folder: Path) -> None:
             raise
 
 
-def _write(store: Store, path: Path) -> None:
+def _write(store: Store, path: Path, *, with_log: bool) -> None:
     """Write one state of the store's database to `path`, check it, and put it on the disk."""
     _remove(path)  # left by a process that was killed
     pages, size = (pragma(store.connection, name) for name in ("page_count", "page_size"))
     require_space(path.parent, pages * size)
     with schema.plain(store.connection):
         store.connection.execute("VACUUM INTO ?", (str(path),))
+    if not with_log:
+        _leave_out_log(path)
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
         schema.present(connection)
         _check(store, connection)
     sync_file(path)
+
+
+def _leave_out_log(path: Path) -> None:
+    """Empty the log of a database that nobody else uses; no text of it stays in the file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.present(connection)
+        if not connection.execute("SELECT 1 FROM questions LIMIT 1").fetchone():
+            return  # an older database has no such table to write to
+        log.empty(connection)
+        # Empty pages stay, unless they are most of the file: then the rest is soon written anew.
+        if 2 * pragma(connection, "freelist_count") > pragma(connection, "page_count"):
+            connection.execute("VACUUM")
 
 
 def _check(store: Store, connection: sqlite3.Connection) -> None:

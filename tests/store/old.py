@@ -17,6 +17,8 @@ def age(path, version=1):
         for table in [*sorted(schema.TABLES - {"chunks_fts"}), "sqlite_sequence"]:
             query = f"SELECT name FROM pragma_table_info('{table}', 'main')"
             names = ", ".join(f'"{row[0]}"' for row in connection.execute(query))
+            if not names:  # a later version added the table
+                continue
             connection.execute(f"DELETE FROM main.{table}")
             connection.execute(
                 f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}"

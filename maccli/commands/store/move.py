@@ -19,12 +19,13 @@ from maccli.output import Output, count, size
 @click.command()
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.option("--with-log", is_flag=True, help="Also write the questions that were asked.")
 @options.apply(options.store_option, options.quiet_option)
-def export(file: str, force: bool, store: Path | None, quiet: bool) -> None:
+def export(file: str, force: bool, with_log: bool, store: Path | None, quiet: bool) -> None:
     """Write the whole store into one FILE.
 
     With -, it is written to standard output. FILE holds the texts, modulations and everything else
-    about the documents. mac store import reads it on any machine.
+    about the documents. mac store import reads it on any machine, but takes no log from it.
 
     \b
     Examples:
@@ -34,7 +35,7 @@ def export(file: str, force: bool, store: Path | None, quiet: bool) -> None:
     out = Output(quiet=quiet)
     with options.open_mac(out, store) as mac:
         numbers = mac.stats()
-        written = mac.export(file, force=force)
+        written = mac.export(file, force=force, with_log=with_log)
     amount = "" if written is None else f", {size(written)}"
     documents, chunks = count(numbers.documents, "document"), count(numbers.chunks, "chunk")
     out.note(f"Exported {documents}, {chunks}{amount}.")
@@ -60,7 +61,8 @@ def import_(
     """Add the documents of an exported FILE to the store.
 
     With -, it is read from standard input. A missing store is created. Documents that the store has
-    already are left alone, so the same command can be run again after an interruption.
+    already are left alone, so the same command can be run again after an interruption. Questions
+    that were exported with --with-log stay in FILE.
 
     \b
     Examples:
@@ -88,7 +90,7 @@ def import_(
 def copy(folder: str, store: Path | None, quiet: bool) -> None:
     """Copy the store into DIR, which must not exist yet.
 
-    Other programs may use the store while it is copied.
+    Other programs may use the store while it is copied. The log of questions is copied, too.
 
     \b
     Example:

@@ -16,6 +16,8 @@ ROUTES = {
     ("get", "/v1/documents"),
     ("get", "/v1/documents/{document_id}"),
     ("delete", "/v1/documents/{document_id}"),
+    ("get", "/v1/log"),
+    ("delete", "/v1/log"),
     ("get", "/healthz"),
     ("get", "/metrics"),
 }
