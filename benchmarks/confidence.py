@@ -145,7 +145,7 @@ def ask(store: Path, model: str, questions: Path, out: Path, fast: bool) -> None
 
 def _answers(model: LoadedModel, evidence: Evidence) -> list[tuple[str, dict[str, float]]]:
     """Return each answer with what is known of it."""
-    question, selected = evidence.question, evidence.modulations()
+    question, selected = evidence.wording, evidence.modulations()
     candidates = [match.candidate for match in evidence.matches]
     stream = model.answer(question, selected)
     text = "".join(stream).strip()

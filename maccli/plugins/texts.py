@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from maccli.api import Source
 from maccli.output import clean, count, escaped, one_line
 from maccli.service.evidence import COUNTS
-from maccli.service.sources import EXCUSES, excuse, where
+from maccli.service.sources import where
 from store.marks import Mark, in_words
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def answer_text(answer: Answer) -> str:
     if answer.free:
         lines.append("The answer is in the model's own words: no passage says it.")
     if answer.outcome == "nothing relevant":
-        lines.append(excuse(answer.outcome, answer.request, answer.searched))
+        lines.append(answer.excuse)
     sources = _best(answer)
     if sources:
         lines.append(f"\n{_heading(answer, len(sources))}")
@@ -77,7 +77,7 @@ def answer_for_people(answer: Answer) -> tuple[str, str]:
     sources = _best(answer)[:1]
     said = answer.answer or "Not sure."
     if answer.outcome == "nothing relevant":
-        said = excuse(answer.outcome, answer.request, answer.searched)
+        said = answer.excuse
     if not sources:
         return said, ""
     heading = _heading(answer, 1)
@@ -144,7 +144,7 @@ def _heading(answer: Answer, number: int) -> str:
     if answer.outcome == "answer":
         return f"Source{many}:"
     if answer.request is not None:
-        return EXCUSES[answer.request]
+        return answer.excuse
     if answer.outcome == "not sure":
         return f"{'These' if many else 'This'} passage{many} may hold it:"
     return f"Nearest passage{many}:"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from maccli.errors import USAGE, MacError
-from maccli.service.evidence import COUNTS, Evidence, retrieve
+from maccli.output import count
+from maccli.service.evidence import COUNTS, Evidence, checked, retrieve
 from maccli.service.sources import Source, cite, outline
 from models.memory import confidence
 from models.text.requests import Request, is_several, requested
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from models.memory.confidence import Confidence
     from models.memory.protocol import AnswerStream, LoadedModel
     from models.memory.relevance import Retriever
+    from models.text.prompts import History
 
 Mode = Literal["mac", "rag", "closed-book"]
 Outcome = Literal["answer", "not sure", "nothing relevant"]
 
-MAX_QUESTION_TOKENS = 1024
-MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
+EXCUSES: Mapping[Request | None, str] = {
+    None: "Not sure. This passage may hold it:",
+    "list": "Not sure of all of them. This passage may hold them:",
+    "comparison": "I cannot compare: I answer with words of one passage. These may help:",
+    "summary": "I cannot summarise: I answer with words of one passage. The document says:",
+}
+"""What is said where there is no answer, by what was asked for; the passages follow."""
+_NOTHING, _NO_DOCUMENT = "Nothing relevant found", "No document has these tags and dates."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,7 @@ class Options:
         within: the documents that may be drawn from.
         fast: leave out the judge, which reads the passages together with the question.
         free: answer in the language model's own words, however likely they are right.
+        history: the questions asked before, each with its answer; the question may lean on them.
     """
 
     k: int | None = None
@@ -48,6 +56,7 @@ class Options:
     within: Within = EVERYTHING
     fast: bool = False
     free: bool = False
+    history: History = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,7 @@ class Answer:
 
     Attributes:
         question: the question.
+        follows: whether it was understood as leaning on the questions before it.
         answer: the answer; empty if there is none.
         outcome: "not sure" where there are passages that may hold the answer, but what the model
             made of them is probably wrong; "nothing relevant" where there are none.
@@ -74,6 +84,7 @@ class Answer:
     """
 
     question: str
+    follows: bool
     answer: str
     outcome: Outcome
     probability: float | None
@@ -92,10 +103,20 @@ class Answer:
         """Whether there is no answer."""
         return self.outcome != "answer"
 
+    @property
+    def excuse(self) -> str:
+        """What is said in place of the answer; the passages follow."""
+        if self.outcome == "not sure":
+            return EXCUSES[self.request]
+        if not self.searched:
+            return _NO_DOCUMENT
+        return f"{_NOTHING} in {count(self.searched, 'document')}."
+
     def as_dict(self) -> dict[str, Any]:
         """Return the answer as `--json` shows it."""
         return {
             "question": self.question,
+            "follows": self.follows,
             "answer": self.answer,
             "outcome": self.outcome,
             "probability": round(self.probability, 4) if self.probability is not None else None,
@@ -138,12 +159,9 @@ def ask(
         ModelError: the model cannot be used.
     """
     options = options or Options()
-    question = checked(question)
     if options.mode == "closed-book":
-        evidence = Evidence(question)
+        evidence = Evidence(checked(question))
     else:
-        session.require_store()  # before anything is loaded
-        check_length(session, question)
         evidence = retrieve(
             session,
             question,
@@ -152,6 +170,7 @@ def ask(
             within=options.within,
             latents=options.mode == "mac",
             fast=options.fast,
+            history=options.history,
         )
     return answer(session, evidence, options, on_text)
 
@@ -208,6 +227,7 @@ def answer(
     said = any(source.marked for source in sources) or text.strip(".").lower() in ("yes", "no")
     return Answer(
         question=evidence.question,
+        follows=evidence.following is not None,
         answer=text,
         outcome=outcome,
         probability=probability,
@@ -250,7 +270,7 @@ def _weighed(
 
     Where a judge has read the passages, that may be an answer of the judge.
     """
-    question, candidates = evidence.question, [match.candidate for match in evidence.matches]
+    question, candidates = evidence.wording, [match.candidate for match in evidence.matches]
     if _is_judged(model, evidence):
         from models.judge import choice
 
@@ -270,40 +290,9 @@ def _weighed(
     return text, rule.probability(known)
 
 
-def checked(question: str) -> str:
-    """Return a question without space around it.
-
-    Raises:
-        MacError: it is empty, or has more than `MAX_QUESTION_CHARACTERS`.
-    """
-    question = question.strip()
-    if not question:
-        raise MacError("The question is empty.", 'Ask it like this: mac ask "Who won?"', USAGE)
-    if len(question) > MAX_QUESTION_CHARACTERS:
-        raise _too_long(f"{len(question):,} characters", f"{MAX_QUESTION_CHARACTERS:,}")
-    return question
-
-
-def check_length(session: Session, question: str) -> None:
-    """Refuse a question of more than `MAX_QUESTION_TOKENS`.
-
-    Raises:
-        MacError: it is longer.
-    """
-    # A token has at least one byte, so most questions need no counting.
-    if len(question.encode("utf-8", "surrogatepass")) <= MAX_QUESTION_TOKENS:
-        return
-    (tokens,) = session.model.count_tokens([question])
-    if tokens > MAX_QUESTION_TOKENS:
-        raise _too_long(f"{tokens:,} tokens", f"{MAX_QUESTION_TOKENS:,}")
-
-
-def _too_long(length: str, limit: str) -> MacError:
-    return MacError(
-        f"The question has {length}; {limit} is the most.",
-        "Put the background into a file, `mac ingest` it, and ask about it.",
-        USAGE,
-    )
+def is_excuse(text: str) -> bool:
+    """Return whether a text begins like an `Answer.excuse`."""
+    return text.startswith((*EXCUSES.values(), _NOTHING, _NO_DOCUMENT))
 
 
 def is_relevant(evidence: Evidence, threshold: float | None) -> bool:
@@ -312,7 +301,7 @@ def is_relevant(evidence: Evidence, threshold: float | None) -> bool:
 
 
 def _stream(session: Session, evidence: Evidence, options: Options) -> AnswerStream:
-    model, question = session.model, evidence.question
+    model, question = session.model, evidence.wording
     limit = options.max_new_tokens
     if options.mode == "rag" and evidence.matches:
         texts = [match.row.text for match in evidence.matches]

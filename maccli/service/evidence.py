@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from maccli.service.selection import as_selected, search_store, support
+from maccli.errors import USAGE, MacError
+from maccli.service.selection import (
+    as_selected,
+    search_store,
+    support,
+    understood,
+    ways_to_ask,
+)
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
@@ -15,9 +22,12 @@ if TYPE_CHECKING:
     from models.judge.judge import Reading
     from models.memory.modulation import Selected
     from models.memory.relevance import Candidate, Retriever
+    from models.text.prompts import History
     from store.records import ChunkRow, StoredModulation
     from store.store import Store
 
+MAX_QUESTION_TOKENS = 1024
+MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 COUNTS = 0.01
 """The share of an answer from which on it is said to have used a chunk."""
 _SHARING = 20
@@ -53,6 +63,7 @@ class Evidence:
         support: see `support`.
         documents: the number of documents in the store.
         searched: how many of them may be drawn from.
+        following: the question after those before it, if it leans on them; else None.
         seconds: of the steps `load`, `encode` and `aggregate`.
     """
 
@@ -62,9 +73,15 @@ class Evidence:
     support: float = 0.0
     documents: int = 0
     searched: int = 0
+    following: str | None = None
     seconds: Mapping[str, float] = field(
         default_factory=lambda: {"load": 0.0, "encode": 0.0, "aggregate": 0.0}
     )
+
+    @property
+    def wording(self) -> str:
+        """The question as judge and language model read it."""
+        return self.following or self.question
 
     @property
     def readings(self) -> list[Reading]:
@@ -87,6 +104,7 @@ def retrieve(
     likelihood: bool = True,
     latents: bool = True,
     fast: bool = False,
+    history: History = (),
 ) -> Evidence:
     """Find the chunks that are most relevant to a question, and read them from the store.
 
@@ -99,29 +117,41 @@ def retrieve(
         likelihood: whether "hybrid" may take a second look with the base LM, where no judge reads.
         latents: whether modulations are read; text alone needs none.
         fast: leave the judge out.
+        history: what was asked before, on which the question may lean.
 
     Raises:
-        MacError: there is no store, or it is empty.
+        MacError: the question is empty or too long, there is no store, or it is empty; nothing is
+            loaded then.
     """
+    question = checked(question)
     store = session.require_store()
+    check_length(session, question)
     loaded = session.load_seconds
     model = session.model
     begun = time.perf_counter()
-    query = model.encode_question(question)
+    ways = ways_to_ask(question, history)
+    queries = [model.encode_question(way) for way in ways]
     encoded = time.perf_counter()
     with store.snapshot():
-        candidates, modulations, readings = search_store(
-            model,
-            store,
-            question,
-            k or model.config.documents,
-            retriever=retriever,
-            weights=model.relevance,
-            within=within,
-            likelihood=likelihood,
-            judge=session.judge if retriever == "hybrid" and not fast else None,
-            query=query,
-        )
+        selections = [
+            search_store(
+                model,
+                store,
+                way,
+                k or model.config.documents,
+                retriever=retriever,
+                weights=model.relevance,
+                within=within,
+                likelihood=likelihood,
+                judge=session.judge if retriever == "hybrid" and not fast else None,
+                query=query,
+            )
+            for way, query in zip(ways, queries, strict=True)
+        ]
+        best = understood(question, selections)
+        selection = selections[best]
+        candidates, readings = selection.candidates, selection.readings
+        modulations = dict(selection.modulations)
         ids = [candidate.id for candidate in candidates]
         if latents:
             missing = [chunk_id for chunk_id in ids if chunk_id not in modulations]
@@ -137,9 +167,10 @@ def retrieve(
                 for candidate, row in zip(candidates, store.chunk_rows(ids), strict=True)
             ],
             [row for row in others if row.id not in ids],
-            support(store, question, candidates, model.relevance),
+            support(store, ways[best], candidates, model.relevance),
             documents,
             store.count(within) if within else documents,
+            ways[best] if best else None,
             {
                 "load": session.load_seconds - loaded,
                 "encode": encoded - begun,
@@ -154,3 +185,39 @@ def _copies(store: Store, ids: Sequence[int], within: Within) -> dict[int, list[
     others = sorted({other for found in copies.values() for other in found})
     rows = dict(zip(others, store.chunk_rows(others), strict=True))
     return {chunk_id: [rows[other] for other in copies.get(chunk_id, ())] for chunk_id in ids}
+
+
+def checked(question: str) -> str:
+    """Return a question without space around it.
+
+    Raises:
+        MacError: it is empty, or has more than `MAX_QUESTION_CHARACTERS`.
+    """
+    question = question.strip()
+    if not question:
+        raise MacError("The question is empty.", 'Ask it like this: mac ask "Who won?"', USAGE)
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise _too_long(f"{len(question):,} characters", f"{MAX_QUESTION_CHARACTERS:,}")
+    return question
+
+
+def check_length(session: Session, question: str) -> None:
+    """Refuse a question of more than `MAX_QUESTION_TOKENS`.
+
+    Raises:
+        MacError: it is longer.
+    """
+    # A token has at least one byte, so most questions need no counting.
+    if len(question.encode("utf-8", "surrogatepass")) <= MAX_QUESTION_TOKENS:
+        return
+    (tokens,) = session.model.count_tokens([question])
+    if tokens > MAX_QUESTION_TOKENS:
+        raise _too_long(f"{tokens:,} tokens", f"{MAX_QUESTION_TOKENS:,}")
+
+
+def _too_long(length: str, limit: str) -> MacError:
+    return MacError(
+        f"The question has {length}; {limit} is the most.",
+        "Put the background into a file, `mac ingest` it, and ask about it.",
+        USAGE,
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from maccli.errors import USAGE, MacError
-from maccli.service.ask import checked, is_relevant
+from maccli.service.ask import is_relevant
 from maccli.service.evidence import retrieve
 from store.labels import EVERYTHING, Within
 
@@ -96,7 +96,6 @@ def export_adapter(
         ModelError: an adapter cannot say what this modulation does.
         OSError: the folder cannot be written.
     """
-    question = checked(question)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise MacError(
             f"There is something in {folder} already.", "Name a new folder.", USAGE

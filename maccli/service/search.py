@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from maccli.service.ask import checked
 from maccli.service.evidence import retrieve
 from maccli.service.sources import Place, best_sentence, places
 from store.labels import EVERYTHING, Within
@@ -14,6 +13,7 @@ from store.marks import mark_at
 if TYPE_CHECKING:
     from maccli.service.session import Session
     from models.memory.relevance import Retriever
+    from models.text.prompts import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,7 @@ def search(
     retriever: Retriever = "hybrid",
     within: Within = EVERYTHING,
     fast: bool = False,
+    history: History = (),
 ) -> list[Passage]:
     """Return the passages that a question would be answered from, the most relevant first.
 
@@ -80,6 +81,7 @@ def search(
         retriever: how they are found.
         within: the documents that they may stand in.
         fast: leave out the judge, which reads the passages together with the question.
+        history: the questions asked before, each with its answer; the question may lean on them.
 
     Raises:
         MacError: the question is empty or too long, or there is nothing in the store.
@@ -89,13 +91,14 @@ def search(
     """
     evidence = retrieve(
         session,
-        checked(question),
+        question,
         k=k,
         retriever=retriever,
         within=within,
         likelihood=False,
         latents=False,
         fast=fast,
+        history=history,
     )
     passages = []
     for match in evidence.matches:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from models.text.prompts import following
+from models.text.requests import leans
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from models.memory.modulation import Selected
     from models.memory.protocol import LoadedModel
     from models.memory.relevance import Candidate, RelevanceWeights, Retriever
+    from models.text.prompts import History
     from store.records import ChunkRow, StoredModulation
     from store.store import Store
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 _LEXICAL_CANDIDATES = 100
 _PROPOSED = 4
 """How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
+_LEANING = 3.0
+"""Nats by which a question must be answered better in the way that it does not look like."""
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
@@ -126,6 +131,26 @@ def search_store(
 def judged(judge: Judge, question: str, rows: Sequence[ChunkRow]) -> list[Reading]:
     """Return what a judge makes of chunks."""
     return judge.read(question, [row.text for row in rows], list(map(_context, rows)))
+
+
+def ways_to_ask(question: str, history: History) -> list[str]:
+    """Return a question and, where others were asked before it, the same after these."""
+    return [question, following(history, question)] if history else [question]
+
+
+def understood(question: str, selections: Sequence[Selection]) -> int:
+    """Return which of `ways_to_ask` a question is asked in, by what was selected for each.
+
+    It is the one that a passage answers better. A question that reads as if it leaned on another
+    one is likelier to do so.
+    """
+    if len(selections) == 1:
+        return 0
+    alone, after = (
+        max((reading.log_odds for reading in selection.readings.values()), default=0.0)
+        for selection in selections
+    )
+    return int(after - alone > (-_LEANING if leans(question) else _LEANING))
 
 
 def _context(row: ChunkRow) -> str:

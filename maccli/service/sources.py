@@ -6,15 +6,13 @@ A row of a table and a block of code count as sentences, too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol
 
-from maccli.output import count
 from maccli.reading.files import displayed
 from models.text.chunking import pieces
-from models.text.requests import Request
 from store.labels import EVERYTHING, Within
 from store.marks import Mark, in_words, mark_at
 
@@ -28,13 +26,6 @@ if TYPE_CHECKING:
     from store.records import ChunkRow, Document
     from store.store import Store
 
-EXCUSES: Mapping[Request | None, str] = {
-    None: "Not sure. This passage may hold it:",
-    "list": "Not sure of all of them. This passage may hold them:",
-    "comparison": "I cannot compare: I answer with words of one passage. These may help:",
-    "summary": "I cannot summarise: I answer with words of one passage. The document says:",
-}
-"""What is said where there is no answer, by what was asked for; the passages follow."""
 SECTIONS = 12
 """The most sentences that an outline has."""
 _LEAST_WORDS = 5
@@ -122,15 +113,6 @@ def cite(
     for row in evidence.sharing:
         sources.append(sentence_source(row, by_words(row.text, evidence.question)))
     return sources
-
-
-def excuse(outcome: str, request: Request | None, searched: int) -> str:
-    """Return what is said where no answer is given, by these fields of it; the passages follow."""
-    if outcome == "not sure":
-        return EXCUSES[request]
-    if not searched:
-        return "No document has these tags and dates."
-    return f"Nothing relevant found in {count(searched, 'document')}."
 
 
 class Placed(Protocol):

@@ -22,6 +22,10 @@ FEW_SHOT = (
 """The worked examples of `rag`, invented so that no answer to a real question is in them."""
 
 
+History = Sequence[tuple[str, str]]
+"""Questions that were asked before, each with its answer, "" if it had none."""
+_BEFORE = 300
+"""The most characters of a question, or an answer, before a question that leans on them."""
 _TITLE, _HEADING, _LEAD = 80, 160, 160
 """The most characters of each part of a context."""
 
@@ -61,9 +65,12 @@ def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most + 1].rpartition(" ")[0] or text[:most]
 
 
-def following(history: Sequence[tuple[str, str]], question: str) -> str:
+def following(history: History, question: str) -> str:
     """Return a question that leans on what was asked before, after the last two of that."""
-    before = (f"{' '.join(q.split())} {' '.join(a.split())}." for q, a in history[-2:])
+    pairs = ((" ".join(q.split()), " ".join(a.split())) for q, a in history[-2:])
+    before = (
+        f"{_cut(q, _BEFORE)} {_cut(a, _BEFORE)}." if a else _cut(q, _BEFORE) for q, a in pairs
+    )
     return " ".join((*before, question))
 
 

@@ -1,7 +1,7 @@
-"""Requests that words of one passage cannot satisfy: summaries, comparisons and lists.
+"""What a question asks for, by its words: more than words of one passage, or after another one.
 
-A small model answers with a few words of a text. Asked for more it would invent, so it should say
-that it cannot.
+A small model answers with a few words of a text. Asked for a summary, a comparison or a list it
+would invent, so it should say that it cannot.
 """
 
 from __future__ import annotations
@@ -24,6 +24,21 @@ _LIST = re.compile(
     rf"\b(?:which|what) (?:are |were )?(?:the )?(?:{_NUMBER})\b(?! o'clock| percent| per cent)",
     re.IGNORECASE,
 )
+_LEANING = re.compile(
+    # how it begins: "And when?", "What about Sunday?"
+    r"^[¿\s]*(?:and|or|but|so|then|also|(?:what|how) about|und|oder|aber|et|ou|mais|y|e|pero|o)\b|"
+    # whom or what it does not name
+    r"\b(?:it|its|he|him|his|she|her|hers|they|them|their|theirs|this|that|these|those|there|"
+    r"the (?:same|other|others|latter|former|first|second)|(?:which|what|any|each|this|that) ones?|"
+    r"er|sie|ihn|ihm|ihr|ihre|ihrem|seine?|es|dort|il|elle|ils|elles|lui|leur|ella|ellos|ellas)\b|"
+    # how little it says: "On which day?"
+    r"^[¿\s]*(?:(?:at|on|in|by|for|from|to|with|since|until)\s+)?"
+    r"(?:what|which|who|whom|when|where|why|how(?:\s+(?:many|much|long|often|far|old))?)"
+    r"(?:\s+\w+)?\W*$|"
+    # what it adds, or puts in the place of what was asked
+    r"\b(?:instead|as well|too|else|stattdessen|auch|aussi|también)\W*$",
+    re.IGNORECASE,
+)
 _SEVERAL = re.compile(r"[,;\n]|\s(?:and|or|und|oder|et|ou|y|o|&)\s")
 
 
@@ -40,3 +55,8 @@ def requested(question: str) -> Request | None:
 def is_several(answer: str) -> bool:
     """Return whether an answer can be a list: it names more than one thing."""
     return bool(_SEVERAL.search(answer))
+
+
+def leans(question: str) -> bool:
+    """Return whether a question reads as if it leaned on one before it: "And how much was it?"."""
+    return bool(_LEANING.search(question))

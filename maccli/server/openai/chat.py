@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from maccli.api import Answer, Passage, Source
 from maccli.output import one_line
 from maccli.server.problems import RequestError
 from maccli.server.shapes import Message
+from maccli.service.ask import is_excuse
 from maccli.service.evidence import COUNTS
-from maccli.service.sources import excuse, where
+from maccli.service.sources import where
 
 _SHOWN = 3
 """Sources in the list at a reply's end; those whose weight rounds to nothing are left out."""
 _SENTENCE = 300
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>~|$#&!]")
+_SOURCES = "\n\n**Sources**\n\n"
 _PIECE = re.compile(r"\s*\S+|\s+$")
 
 
-def question_of(messages: Sequence[Message]) -> str:
-    """Return the question that a conversation ends with: the last message of the user.
+def conversation(messages: Sequence[Message]) -> tuple[str, list[tuple[str, str]]]:
+    """Return the question that a conversation ends with, and the questions before it.
 
-    This is where the history of a conversation enters once `Mac.ask` takes one: the messages before
-    it are read from here, and nowhere else.
+    That is the last message of the user; each question before it has its answer, "" if there was
+    none.
 
     Raises:
         RequestError: there is none, or it holds something else than text.
     """
-    last = next((message for message in reversed(messages) if message.role == "user"), None)
-    if last is None:
+    asked = [i for i, message in enumerate(messages) if message.role == "user"]
+    if not asked:
         raise RequestError(400, "invalid_request", "messages has no message of the role user.")
-    content = last.content
+    question = _text(messages[asked[-1]])
+    if not question.strip():
+        raise RequestError(400, "invalid_request", "The question is empty.")
+    history = []
+    for this, following in pairwise(asked):
+        replies = [m for m in messages[this:following] if m.role == "assistant"]
+        answer = _answer(_text(replies[-1])) if replies else ""
+        history.append((_text(messages[this]), answer))
+    return question, history
+
+
+def _text(message: Message) -> str:
+    """Return the text of a message.
+
+    Raises:
+        RequestError: it holds something else.
+    """
+    content = message.content or ""
     if isinstance(content, list):
         if any(piece.type != "text" for piece in content):
             raise RequestError(400, "invalid_request", "Only text can be read, no pictures.")
         content = "\n".join(piece.text or "" for piece in content)
-    if not content or not content.strip():
-        raise RequestError(400, "invalid_request", "The question is empty.")
     return content
+
+
+def _answer(reply: str) -> str:
+    """Return the answer in a reply; "" if there was none, or a list of passages."""
+    said = reply.partition(_SOURCES)[0].strip()
+    return "" if is_excuse(said) or len(said) > _SENTENCE else said
 
 
 def answer_text(answer: Answer) -> str:
@@ -49,8 +73,8 @@ def answer_text(answer: Answer) -> str:
     if answer.outcome == "not sure" and answer.sources:
         shown = answer.sources if answer.request == "summary" else answer.sources[:1]
         quotes = (f"> {_said(source.text)}" for source in shown)
-        return "\n\n".join([excuse(answer.outcome, answer.request, answer.searched), *quotes])
-    return excuse(answer.outcome, answer.request, answer.searched)
+        return "\n\n".join([answer.excuse, *quotes])
+    return answer.excuse
 
 
 def passages_text(passages: Sequence[Passage]) -> str:
@@ -71,7 +95,7 @@ def sources_text(sources: Sequence[Source]) -> str:
         f"{number}. {_plain(where(source))}: {_said(source.text)}"
         for number, source in enumerate(shown, 1)
     )
-    return "\n\n**Sources**\n\n" + "\n".join(lines) if shown else ""
+    return _SOURCES + "\n".join(lines) if shown else ""
 
 
 def pieces(text: str) -> list[str]:

@@ -61,13 +61,13 @@ def models(request: Request, engine: TheEngine) -> Json:
 async def completions(body: ChatRequest, request: Request, engine: TheEngine) -> Response:
     """Answer the conversation's last question; with `stream` as events that end in `[DONE]`.
 
+    Where it leans on the questions before it, it is understood so.
+
     An answer is chosen among several, so it is known at its end, and streamed then; comments come
     before it. With `free` the words come as they are made.
     """
-    question = chat.question_of(body.messages)
-    store = _store_of(engine, body.model.removesuffix(SEARCH))
     pieces = _Pieces()
-    job = _begin(body, engine, store, question, pieces)
+    job = _begin(body, engine, pieces)
     completion = _Completion(body)
     if not body.stream:
         return Json(completion.whole(await result_of(job, request)))
@@ -107,15 +107,15 @@ async def embeddings(body: EmbeddingRequest, request: Request, engine: TheEngine
     return Json({"object": "list", "data": data, "model": model, "usage": tokens})
 
 
-def _begin(
-    body: ChatRequest, engine: Engine, store: str, question: str, pieces: _Pieces
-) -> Job[Any]:
+def _begin(body: ChatRequest, engine: Engine, pieces: _Pieces) -> Job[Any]:
     """Let the question be answered, or searched for, with what the request says of how."""
+    question, history = chat.conversation(body.messages)
+    store = _store_of(engine, body.model.removesuffix(SEARCH))
     if body.model.endswith(SEARCH):
         how = body.model_dump(include=set(Selection.model_fields))
-        return engine.search(store, question, how)
+        return engine.search(store, question, {**how, "history": history})
     how = body.model_dump(include=set(Answering.model_fields))
-    how["max_new_tokens"] = _answer_tokens(body)
+    how |= {"max_new_tokens": _answer_tokens(body), "history": history}
     return engine.ask(store, question, how, pieces.put if body.stream else None)
 
 

@@ -63,6 +63,7 @@ class Source(Shape):
 class Verdict(Shape):
     """How sure an answer is; see `Answer`."""
 
+    follows: bool
     outcome: Literal["answer", "not sure", "nothing relevant"]
     probability: float | None
     threshold: float | None

@@ -32,6 +32,7 @@ def test_ask_as_json(mac: Mac, stored: Path) -> None:
     answer = mac("ask", "Who opened the bridge?", "--json").json
     assert list(answer) == [
         "question",
+        "follows",
         "answer",
         "outcome",
         "probability",

@@ -149,7 +149,50 @@ def test_the_last_question_counts() -> None:
         Message(role="user", content=[{"type": "text", "text": QUESTION}]),  # type: ignore[list-item]
         Message(role="assistant", content=None),
     ]
-    assert chat.question_of(messages) == QUESTION
+    assert chat.conversation(messages) == (QUESTION, [("Who built it?", "Nobody.")])
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "Not sure. This passage may hold it:\n\n> It cost ninety crowns.",
+        "Nothing relevant found in 2 documents.",
+        "1. **bridge.txt**: " + "It cost ninety crowns. " * 20,
+    ],
+)
+def test_what_is_no_answer_is_none(reply: str) -> None:
+    messages = [
+        Message(role="user", content="Who built it?"),
+        Message(role="assistant", content=reply),
+        Message(role="user", content=QUESTION),
+    ]
+    assert chat.conversation(messages) == (QUESTION, [("Who built it?", "")])
+
+
+def test_the_list_of_sources_is_no_part_of_an_answer(filled: TestClient) -> None:
+    reply = ask(filled).json()["choices"][0]["message"]["content"]
+    assert "**Sources**" in reply
+    messages = [
+        Message(role="user", content=QUESTION),
+        Message(role="assistant", content=reply),
+        Message(role="user", content="And when?"),
+    ]
+    assert chat.conversation(messages)[1] == [(QUESTION, reply.partition("\n")[0])]
+
+
+def test_a_question_may_lean_on_those_before_it(filled: TestClient) -> None:
+    messages = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "Ida Brandt"},
+        {"role": "user", "content": "And where is it?"},
+    ]
+    body = {"model": "mac:search", "messages": messages}
+    found = filled.post("/v1/chat/completions", json=body).json()
+    assert found["sources"][0]["source"]["id"] == "bridge.txt"
+    how = {"question": "And where is it?", "history": [[QUESTION, "Ida Brandt"]]}
+    assert filled.post("/v1/ask", json=how).json()["follows"]
+    passages = filled.post("/v1/search", json=how).json()["data"]
+    assert passages[0]["source"] == "bridge.txt"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.text.requests import is_several, requested
+from models.text.requests import is_several, leans, requested
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,34 @@ def test_a_list_names_more_than_one_thing(answer: str) -> None:
 @pytest.mark.parametrize("answer", ["Dev", "the android", "borg compact"])
 def test_one_thing_is_no_list(answer: str) -> None:
     assert not is_several(answer)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "And when?",
+        "What about Sunday?",
+        "How much did it cost?",
+        "Who is she married to?",
+        "On which day?",
+        "What does the other one cost?",
+        "And for the web interface as well?",
+        "Und bis wann wird es überwiesen?",
+        "¿Y cuánto dura la garantía?",
+    ],
+)
+def test_a_question_that_names_nothing_leans_on_another(question: str) -> None:
+    assert leans(question)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "When was the Heron Bridge opened?",
+        "Who coaches Rovers?",
+        "How many members does the council need for a quorum?",
+        "Android or iPhone: which phones can open the lock?",
+    ],
+)
+def test_a_question_that_names_all_does_not(question: str) -> None:
+    assert not leans(question)
