@@ -29,6 +29,7 @@ from store.records import Document, Stats
 if TYPE_CHECKING:
     from models.memory.protocol import Progress
     from models.memory.relevance import Retriever
+    from models.text.prompts import History
     from models.weights.carriers import Transfer
 
 __all__ = ["Answer", "Document", "Mac", "Outcome", "Passage", "Report", "Source", "Stats"]
@@ -213,6 +214,7 @@ class Mac(Bank):
         max_new_tokens: int | None = None,
         fast: bool = False,
         free: bool = False,
+        history: History = (),
         on_text: Callable[[str], None] | None = None,
     ) -> Answer:
         """Answer a question from the store, with the sentences that the answer came from.
@@ -232,6 +234,8 @@ class Mac(Bank):
             max_new_tokens: the longest answer.
             fast: leave out the judge, which reads the passages together with the question.
             free: answer in the language model's own words, however likely they are right.
+            history: the questions asked before, each with its answer ("" for none); where the
+                question leans on them ("And how much was it?"), it is understood so.
             on_text: called with the pieces of the answer, or with all of it if it was not known
                 before its end whether it is given.
 
@@ -248,6 +252,7 @@ class Mac(Bank):
             within=Within(clean_tags(tags), since, until),
             fast=fast,
             free=free,
+            history=history,
         )
         logged = config.text("log") == "on"  # a wrong setting is refused before the work
         answer = ask(self.session, question, options, on_text=on_text)
@@ -265,6 +270,7 @@ class Mac(Bank):
         since: str | None = None,
         until: str | None = None,
         fast: bool = False,
+        history: History = (),
     ) -> list[Passage]:
         """Return the passages that a question would be answered from, the most relevant first.
 
@@ -277,6 +283,7 @@ class Mac(Bank):
             retriever=_retriever(retriever),
             within=Within(clean_tags(tags), since, until),
             fast=fast,
+            history=history,
         )
 
     def export_adapter(

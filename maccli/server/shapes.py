@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from maccli.server.responses import whole
-from maccli.service.ask import MAX_QUESTION_CHARACTERS
+from maccli.service.evidence import MAX_QUESTION_CHARACTERS
 from store.labels import check_date, clean_tag
 from store.log import LogEntry
 
@@ -41,6 +41,13 @@ Words = Annotated[Text, AfterValidator(_not_blank)]
 Question = Annotated[Words, Field(max_length=MAX_QUESTION_CHARACTERS)]
 Tag = Annotated[Text, AfterValidator(clean_tag)]
 Tags = Annotated[list[Tag], Field(max_length=100)]
+History = Annotated[
+    list[tuple[Question, Annotated[Text, Field(max_length=MAX_QUESTION_CHARACTERS)]]],
+    Field(
+        max_length=100,
+        description="Questions asked before, each with its answer; the question may lean on them.",
+    ),
+]
 Day = Annotated[Text, AfterValidator(_day)]
 
 
@@ -68,6 +75,7 @@ class SearchRequest(Selection):
     model_config = ConfigDict(extra="forbid")
 
     question: Question
+    history: History = []
 
 
 class AskRequest(Answering):
@@ -76,6 +84,7 @@ class AskRequest(Answering):
     model_config = ConfigDict(extra="forbid")
 
     question: Question
+    history: History = []
     max_new_tokens: int | None = Field(None, ge=1, le=MAX_ANSWER)
 
 
@@ -185,6 +194,7 @@ class Answer(Shape):
     """An answer, as `mac ask --json` writes it."""
 
     question: str
+    follows: bool
     answer: str
     outcome: Literal["answer", "not sure", "nothing relevant"]
     probability: float | None
