@@ -31,6 +31,7 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     lazy={
         "ingest": "maccli.commands.ingest:ingest",
         "ask": "maccli.commands.ask:ask",
+        "chat": "maccli.commands.chat:chat",
         "search": "maccli.commands.search:search",
         "log": "maccli.commands.store.log:log",
         "serve": "maccli.commands.serve:serve",
