@@ -16,7 +16,7 @@ from maccli.commands import options
 from maccli.output import Output, count
 from maccli.reading.files import displayed
 from maccli.service.evidence import COUNTS
-from maccli.service.sources import excuse, where
+from maccli.service.sources import where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ _LINE_ENDS = re.compile(r"\n+")
     help="The longest answer, in tokens.  [default: 32]",
 )
 @options.where_options
-@options.apply(options.json_option, options.nl_option)
+@options.apply(options.local_option, options.json_option, options.nl_option)
 @click.option("--strict", is_flag=True, help="Exit with 3, too, if the answer is not sure.")
 @click.option("-q", "--quiet", is_flag=True, help="Write the answer only, without sources.")
 @click.option(
@@ -69,6 +69,7 @@ def ask(
     store: Path | None,
     model: str | None,
     device: str | None,
+    local: bool,
     as_json: bool,
     as_nl: bool,
     strict: bool,
@@ -80,7 +81,8 @@ def ask(
 
     The number beside an answer is how likely it is right. Where it is probably wrong, the passage
     that may hold the answer is shown in its place. With -, questions are read from standard input,
-    one a line, and the model is loaded once. The exit code is 3 if nothing relevant was found. A
+    one a line, and the model is loaded once. A running `mac serve` of the same store and model is
+    asked by itself, and nothing is loaded. The exit code is 3 if nothing relevant was found. A
     document without a date is dated by the day it was added (UTC).
 
     \b
@@ -91,8 +93,11 @@ def ask(
       mac ask - --nl < questions.txt
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    with options.open_mac(out, store, model, device) as mac:
-        asker = _Asker(out, partial(mac.ask, **how), strict=strict, verbose=verbose)
+    on_served = partial(out.note, "Answered by the running mac serve.") if verbose else None
+    with options.open_served_mac(
+        out, store, model, device, local=local, on_served=on_served
+    ) as mac:
+        asker = Asker(out, partial(mac.ask, **how), strict=strict, verbose=verbose)
         if question == ("-",):
             code = asker.ask_many(questions())
         else:
@@ -112,7 +117,7 @@ def questions() -> Iterator[str]:
             yield line.strip()
 
 
-class _Asker:
+class Asker:
     """Asks and writes; holds what the ways for one and for many questions share."""
 
     def __init__(
@@ -179,7 +184,7 @@ class _Asker:
         elif answer.abstained:
             brief = out.quiet and answer.outcome == "not sure"
             out.text(
-                "Not sure." if brief else excuse(answer.outcome, answer.request, answer.searched)
+                "Not sure." if brief else answer.excuse
             )
         elif not self.stream:
             out.text(answer.answer)

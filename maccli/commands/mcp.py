@@ -60,6 +60,7 @@ def mcp(
     if writable and not local:
         raise click.UsageError("--writable is for this machine only: there is no password.")
     from maccli.plugins import mcp as plugin
+    from maccli.server.sockets import tcp
 
     out = Output()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
@@ -75,11 +76,9 @@ def mcp(
         if not local:
             out.warn(f"Whoever reaches {host} can read the store: there is no password.")
         try:
-            plugin.serve_http(
-                server,
-                host,
-                _PORT if port is None else port,
-                lambda url: out.note(f"Serving {url}; Ctrl-C ends it."),
-            )
+            with tcp.listening(host, _PORT if port is None else port) as listener:
+                plugin.serve_http(
+                    server, listener, host, lambda url: out.note(f"Serving {url}; Ctrl-C ends it.")
+                )
         except KeyboardInterrupt:
             out.note("Stopped.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from maccli import config
@@ -21,6 +22,7 @@ from maccli.output import Output
 
 if TYPE_CHECKING:
     from maccli.api import Mac
+    from maccli.server.sockets.client import ServedMac
     from store.store import Store
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -173,6 +175,9 @@ retriever_option = setting(
     type=click.Choice(config.RETRIEVERS),
     help="How passages are found.  [default: hybrid]",
 )
+local_option = click.option(
+    "--local", is_flag=True, help="Load the model here, even if a running mac serve has it."
+)
 fast_option = click.option(
     "--fast", is_flag=True, help="Leave out the judge, which reads the passages: less time."
 )
@@ -243,3 +248,34 @@ def open_mac(
         Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
     ):
         yield mac
+
+
+@contextmanager
+def open_served_mac(
+    out: Output,
+    store: Path | None,
+    model: str | None,
+    device: str | None,
+    *,
+    local: bool,
+    on_served: Callable[[], None] | None = None,
+) -> Iterator[Mac | ServedMac]:
+    """Provide the `Mac` that flags and settings mean, to be asked; a running server may answer.
+
+    Args:
+        out: shows what takes a while.
+        store: the store's folder.
+        model: the checkpoint.
+        device: where to compute; with --device no server is asked.
+        local: ask no server.
+        on_served: called after each answer of a server.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    from maccli.server.sockets.client import ServedMac
+
+    ctx = click.get_current_context()
+    here = local or ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
+    with open_mac(out, store, model, device) as mac:
+        yield mac if here else ServedMac(mac, on_served)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @options.apply(options.k_option, options.retriever_option, options.fast_option)
 @options.only_options
 @options.where_options
-@options.apply(options.json_option, options.nl_option)
+@options.apply(options.local_option, options.json_option, options.nl_option)
 @click.option(
     "--color/--no-color",
     default=None,
@@ -41,6 +41,7 @@ def search(
     store: Path | None,
     model: str | None,
     device: str | None,
+    local: bool,
     as_json: bool,
     as_nl: bool,
     color: bool | None,
@@ -50,8 +51,9 @@ def search(
     """Show the passages that a question would be answered from.
 
     Each passage is shown whole, with where it stands and its score; the best-matching part is
-    marked. No language model is loaded. With -, questions are read from standard input, one a line.
-    The exit code is 3 if nothing was found.
+    marked. No language model is loaded, and where `mac serve` runs with the same store and model,
+    nothing at all. With -, questions are read from standard input, one a line. The exit code is 3
+    if nothing was found.
 
     \b
     Examples:
@@ -62,7 +64,7 @@ def search(
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     many = question == ("-",)
-    with options.open_mac(out, store, model, device) as mac:
+    with options.open_served_mac(out, store, model, device, local=local) as mac:
         writer = _Writer(out, output.marks(color), many=many)
         wanted = questions() if many else iter([" ".join(question)])
         code = _search(partial(mac.search, **how), wanted, writer)

@@ -65,8 +65,9 @@ def serve(
     """Answer over HTTP, as OpenAI's API does.
 
     The model is loaded once; questions wait for their turn, and documents are read in between. By
-    default only this machine can reach the server. Other programs may use the same store meanwhile.
-    Ctrl-C ends it. docs/serving.md describes every route. Needs the extra maccli[serve].
+    default only this machine can reach the server. Other programs may use the same store meanwhile;
+    `mac ask` and `mac search` then ask the server, and load nothing. Ctrl-C ends it.
+    docs/serving.md describes every route. Needs the extra maccli[serve].
 
     \b
     Examples:

@@ -103,7 +103,9 @@ def serve_stdio(server: Server) -> None:
     server.run("stdio")
 
 
-def serve_http(server: Server, host: str, port: int, tell: Callable[[str], None]) -> None:
+def serve_http(
+    server: Server, listener: socket.socket, host: str, tell: Callable[[str], None]
+) -> None:
     """Serve clients by streamable HTTP at /mcp, until Ctrl-C.
 
     A request must name this machine's loopback or `host` as its Host, and as its Origin if it has
@@ -111,12 +113,9 @@ def serve_http(server: Server, host: str, port: int, tell: Callable[[str], None]
 
     Args:
         server: the server.
-        host: the address or name to listen on.
-        port: the port; 0 takes a free one.
+        listener: a socket that is bound to an address.
+        host: what the user calls the address.
         tell: told where the server can be reached, as soon as it can.
-
-    Raises:
-        MacError: nothing can listen there.
     """
     import uvicorn  # comes with mcp; what is missing without the extra is named as `mcp`
 
@@ -128,17 +127,10 @@ def serve_http(server: Server, host: str, port: int, tell: Callable[[str], None]
             allowed_origins=[f"http://{form}" for name in names for form in (name, f"{name}:*")],
         ),
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
-        hint = "Choose another one: --port N"
-        raise MacError(f"Cannot listen on port {port} of {host}: {reason}", hint) from error
-    with listener:
-        tell(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/mcp")
-        config = uvicorn.Config(app, log_level="warning")
-        asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+    listener.listen()
+    tell(f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/mcp")
+    config = uvicorn.Config(app, log_level="warning")
+    asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
 def _as_tool(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""`mac serve`: the address, the key, and a server that runs until it is told to stop."""
+"""`mac serve`: the sockets, the key, and a server that runs until it is told to stop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from maccli.api import Mac
 from maccli.errors import USAGE, MacError
 from maccli.server.app import create_app
 from maccli.server.engine import Engine
-from maccli.server.safety import Access
+from maccli.server.safety import LOCAL, Access
+from maccli.server.sockets import routes, tcp, unix
+from maccli.server.sockets.client import identity
 
 KEY_VARIABLE = "MAC_SERVER_KEY"
 _LEAST_KEY = 16
@@ -65,7 +67,10 @@ def serve(mac: Mac, settings: Settings, on_ready: Callable[[str], None]) -> None
     """
     key = read_key(settings.key_file)
     others = named_stores(mac.folder, settings.also)
-    with listening(settings.host, settings.port) as listener:
+    with (
+        tcp.listening(settings.host, settings.port) as listener,
+        unix.listening([mac.folder, *others.values()]) as local_listeners,
+    ):
         address, port = listener.getsockname()[:2]
         if key is None and not ipaddress.ip_address(address).is_loopback:
             raise MacError(
@@ -78,10 +83,12 @@ def serve(mac: Mac, settings: Settings, on_ready: Callable[[str], None]) -> None
         engine = Engine(mac, others, queue=settings.queue)
         engine.load()
         app = create_app(engine, Access(key, frozenset(map(str.lower, names))))
+        app.state.identity = identity(mac.session)
+        app.include_router(routes.router)
         server = _Server(_config(app), engine)
         host = f"[{address}]" if ":" in address else address
         server.when_started(lambda: on_ready(f"http://{host}:{port}"))
-        server.run([listener])
+        server.run([listener, *local_listeners])
 
 
 def read_key(file: Path | None) -> str | None:
@@ -126,31 +133,6 @@ def named_stores(first: Path, others: Sequence[Path]) -> dict[str, Path]:
     return stores
 
 
-@contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Provide a socket that listens at an address.
-
-    Raises:
-        MacError: there is no such address, or another program has it.
-    """
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError):
-        raise MacError(f"{host} is no address of this machine.", exit_code=USAGE) from None
-    with socket.socket(family, kind) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            raise MacError(
-                f"Cannot listen at {host}, port {port}: {(error.strerror or str(error)).lower()}.",
-                "Choose another --port, or --port 0 for any that is free.",
-            ) from None
-        yield listener
-
-
 def _config(app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -173,6 +155,8 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""
         super().connection_made(transport)
+        if transport.get_extra_info("socket").family == getattr(socket, "AF_UNIX", None):
+            self.app_state = {**self.app_state, LOCAL: True}
         self.loop.call_later(_REQUEST_SECONDS, self._close_if_silent)
 
     def _close_if_silent(self) -> None:

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from maccli.reading.loaders import MAX_BYTES
 from maccli.server.problems import RequestError
 
 OPEN_PATHS = frozenset({"/", "/healthz", "/openapi.json"})
-"""Read without a key, for nothing of a store stands there. The web page will be served at `/`."""
+PAGE = "/page/"
+"""These, and what is below the last, are read without a key: nothing of a store stands there."""
 UPLOAD_PATH = "/v1/documents"
 MAX_UPLOAD = MAX_BYTES + (1 << 20)
 """Bytes of an upload: the largest file that is read, and the form around it."""
@@ -26,6 +27,8 @@ MAX_BODY = 1 << 20
 UPLOAD_SECONDS = 600.0
 BODY_SECONDS = 30.0
 """Seconds in which a request must have arrived."""
+LOCAL = "local"
+"""In the state of a request that came through a Unix socket, which only the user can open."""
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
@@ -66,11 +69,9 @@ class Guard:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._on_status(message["status"])
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"cache-control", b"no-store"),
-                ]
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         upload = scope["path"] == UPLOAD_PATH
@@ -81,10 +82,11 @@ class Guard:
         )
         try:
             headers = Headers(scope=scope)
-            self._check_host(headers)
-            self._check_origin(headers, scope["method"])
-            if scope["path"] not in OPEN_PATHS:
-                self._check_key(headers)
+            if not is_local(scope):
+                self._check_host(headers)
+                self._check_origin(headers, scope["method"])
+                if scope["path"] not in OPEN_PATHS and not scope["path"].startswith(PAGE):
+                    self._check_key(headers)
             body.check_length(headers.get("content-length"))
         except RequestError as error:
             await error.response()(scope, receive, sending)
@@ -119,6 +121,11 @@ class Guard:
         if scheme.lower() != "bearer" or not right:
             message = "A valid key is needed: Authorization: Bearer KEY."
             raise RequestError(401, "invalid_api_key", message)
+
+
+def is_local(scope: Scope) -> bool:
+    """Return whether a request came through a Unix socket: the server says so, no client can."""
+    return LOCAL in scope.get("state", ())
 
 
 class _Body:

@@ -159,12 +159,12 @@ def test_a_port_that_is_taken(mac: Mac, memory: FakeMemory) -> None:
         ran = mac("mcp", "--http", "--port", str(port))
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == (
-        f"Error: Cannot listen on port {port} of 127.0.0.1: Address already in use\n"
-        "Hint: Choose another one: --port N\n"
+        f"Error: Cannot listen at 127.0.0.1, port {port}: address already in use.\n"
+        "Hint: Choose another --port, or --port 0 for any that is free.\n"
     )
 
 
 def test_an_address_that_others_reach_is_warned_of(mac: Mac, memory: FakeMemory) -> None:
     ran = mac("mcp", "--http", "--host", "203.0.113.1", "--port", "0")
-    assert ran.code == 1 and "Cannot listen on port 0 of 203.0.113.1" in ran.err
+    assert ran.code == 1 and "Cannot listen at 203.0.113.1, port 0" in ran.err
     assert "Warning: Whoever reaches 203.0.113.1 can read the store" in ran.err

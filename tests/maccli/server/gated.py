@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from conftest import FakeMemory  # type: ignore[import-not-found]
+from vocabulary import Vocabulary  # type: ignore[import-not-found]
 
 from maccli import cli
 from maccli.service import session
@@ -39,5 +40,7 @@ if seconds := os.environ.get("SECONDS"):  # the longest time that a client may t
     from maccli.server import run, safety
 
     safety.BODY_SECONDS = run._REQUEST_SECONDS = float(seconds)
-session.load_model = lambda *_, **__: GatedMemory(batch_tokens=60)  # type: ignore[assignment]
+session.load_model = lambda *_, **__: GatedMemory(  # type: ignore[assignment]
+    batch_tokens=60, vocabulary=Vocabulary()
+)
 cli.main(sys.argv[1:])

@@ -45,9 +45,9 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 class Server:
     """A running `mac serve`."""
 
-    def __init__(self, command: list[str], **environment: str) -> None:
+    def __init__(self, command: list[str], *options: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [*command, "serve", "--port", "0", "--store", "notes"],
+            [*command, "serve", "--port", "0", "--store", "notes", *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
