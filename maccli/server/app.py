@@ -13,7 +13,7 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from maccli.server import routes
+from maccli.server import page, routes
 from maccli.server.engine import UPLOADS, Engine
 from maccli.server.metrics import Sample
 from maccli.server.openai import completions
@@ -59,6 +59,7 @@ def create_app(engine: Engine, access: Access) -> FastAPI:
     app.include_router(completions.router, dependencies=key)
     app.include_router(routes.router, dependencies=key)
     app.include_router(router)
+    app.include_router(page.router)
     app.add_exception_handler(RequestValidationError, of_validation)
     app.add_exception_handler(HTTPException, of_http)
     app.add_middleware(Faults)
