@@ -88,4 +88,8 @@ def serve(
         queue,
     )
     with options.open_mac(out, store, model, device) as mac:
-        run.serve(mac, settings, lambda address: out.text(f"Serving {address}/v1"))
+        run.serve(
+            mac,
+            settings,
+            lambda address: out.text(f"Serving {address}/v1, a web page at {address}/"),
+        )
