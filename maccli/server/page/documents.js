@@ -145,11 +145,12 @@ async function sendOne({ file, name, tags, store, item, progress, state }) {
     state.textContent = added.remark ? `${added.status}, but it ${added.remark}` : added.status;
     if (!added.remark) setTimeout(() => item.remove(), UNDO);
   } catch (error) {
-    state.textContent = error.message;
+    state.textContent = error.message.replace(`${name} `, "");
     state.className = "trouble";
   }
   announce(`${name}: ${state.textContent}`);
-  progress.replaceWith(close);
+  progress.remove();
+  item.append(close);
 }
 
 /** Returns the files in a folder and the folders in it, hidden ones left out. */

@@ -87,7 +87,6 @@ const flow = (text) => text.replace(/(?<=[^\n:;|]{60})\n(?=[\p{L}\p{N}"“‘(])
 
 /** Shows a whole document with what stands from `from` to `to` marked, or from its beginning. */
 export async function openDocument(name, from = 0, to = 0) {
-  announce("Opening the document.");
   try {
     const entry = await find(name);
     if (!entry) throw new Error("This document is not in the store any more.");
