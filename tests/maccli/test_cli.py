@@ -61,8 +61,8 @@ def test_every_command_has_help_with_an_example(mac: Mac, path: tuple[str, ...])
 def test_the_commands_are_listed_in_the_order_in_which_they_are_needed(mac: Mac) -> None:
     listed = mac("--help").out.partition("Commands:\n")[2]
     assert [line.split()[0] for line in listed.splitlines()] == [
-        *("ingest", "ask", "search", "log", "serve", "mcp", "store", "model", "train", "eval"),
-        *("study", "config", "train-judge", "train-rival"),
+        *("ingest", "ask", "chat", "search", "log", "serve", "mcp", "store", "model", "train"),
+        *("eval", "study", "config", "train-judge", "train-rival"),
     ]
 
 
@@ -107,8 +107,8 @@ def test_an_unknown_option_suggests_what_was_meant(mac: Mac) -> None:
 def test_the_promised_commands_are_there() -> None:
     names = {" ".join(path) for path in COMMANDS if path[:1] != ("study",)}
     assert names == {
-        *("", "ingest", "ask", "search", "log", "serve", "mcp", "store", "model", "train", "eval"),
-        *("config", "train-judge", "train-rival"),
+        *("", "ingest", "ask", "chat", "search", "log", "serve", "mcp", "store", "model", "train"),
+        *("eval", "config", "train-judge", "train-rival"),
         *(f"store {name}" for name in ("ls", "show", "rm", "stats", "path")),
         *(f"store {name}" for name in ("verify", "vacuum", "export", "import", "copy", "rebuild")),
         *(f"store {name}" for name in ("prune", "index")),
