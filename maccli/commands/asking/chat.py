@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from maccli.commands import options
-from maccli.commands.ask import Asker, questions
+from maccli.commands.asking.ask import Asker, questions
 from maccli.output import Output
 
 if TYPE_CHECKING:

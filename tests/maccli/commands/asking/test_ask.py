@@ -11,7 +11,7 @@ import pytest
 
 from maccli.output import Output
 
-from ..conftest import FakeMemory, FakeStream, Ran, pipe
+from ...conftest import FakeMemory, FakeStream, Ran, pipe
 
 Mac = Callable[..., Ran]
 

@@ -183,9 +183,7 @@ class Asker:
             out.record(answer.as_dict())
         elif answer.abstained:
             brief = out.quiet and answer.outcome == "not sure"
-            out.text(
-                "Not sure." if brief else answer.excuse
-            )
+            out.text("Not sure." if brief else answer.excuse)
         elif not self.stream:
             out.text(answer.answer)
         if out.human and not out.quiet and answer.sources:

@@ -17,7 +17,7 @@ import pytest
 from maccli import Mac as Memory
 from maccli.plugins.tools import Tools
 
-from ..conftest import FakeMemory, FakeStream, Ran, pipe
+from ...conftest import FakeMemory, FakeStream, Ran, pipe
 
 Mac = Callable[..., Ran]
 QUESTION = "Who opened the bridge?"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import FakeMemory, Ran, pipe
+from ...conftest import FakeMemory, Ran, pipe
 
 Mac = Callable[..., Ran]
 

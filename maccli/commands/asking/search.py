@@ -11,7 +11,7 @@ import click
 
 from maccli import errors, output
 from maccli.commands import options
-from maccli.commands.ask import questions, write_notes
+from maccli.commands.asking.ask import questions, write_notes
 from maccli.output import Output
 from maccli.service.sources import where
 
