@@ -132,7 +132,7 @@ function working(now) {
   $("ask").hidden = now;
   $("stop").hidden = !now;
   $("new").hidden = now || !$("conversation").children.length;
-  box.placeholder = $("conversation").children.length ? "Ask on" : "Search, or ask a question";
+  box.placeholder = $("conversation").children.length ? "Ask a follow-up" : "Search or ask";
 }
 
 const inWords = (error) =>

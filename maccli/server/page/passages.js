@@ -72,13 +72,10 @@ export function passageItem(passage) {
 /** Returns a text with what stands at `span` marked, as nodes. */
 function marked(text, span) {
   const flowing = Array.from(flow(text));
-  if (!span) return [flowing.join("")];
-  const [start, end] = span;
-  return [
-    flowing.slice(0, start).join(""),
-    el("mark", {}, flowing.slice(start, end).join("")),
-    flowing.slice(end).join(""),
-  ];
+  const [start, end] = span || [0, 0];
+  const shown = (...part) => flowing.slice(...part).join("").replace(/\n{3,}/g, "\n\n");
+  if (end <= start) return [shown(0)];
+  return [shown(0, start), el("mark", {}, shown(start, end)), shown(end)];
 }
 
 // Lines of prose that were broken at a fixed width are joined; rows of tables have colons. Length
