@@ -1,6 +1,6 @@
 """Peak memory of aggregating a bank: flat, block by block, and hierarchically, by size and M.
 
-    python -m benchmarks.aggregation [--documents 256 --documents 65536] [--groups 4 --groups 256]
+    python -m benchmarks.paper.aggregation [--documents 256 --documents 65536] [--groups 4]
 
 The networks are the paper's (4 blocks, 8 heads of 96, T = 12 latents of size 576, random weights),
 the bank is drawn block by block, as a store would give it. Every measure is a process of its own;
@@ -21,7 +21,7 @@ from benchmarks.tools import process
 TOKENS, SIZE = 12, 576
 BLOCK = 64
 """Documents that are read at once."""
-MEASURE = ("-m", "benchmarks.aggregation", "--measure")
+MEASURE = ("-m", "benchmarks.paper.aggregation", "--measure")
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What hierarchical aggregation saves and costs: M against peak memory and F1 of a checkpoint.
 
-    python -m benchmarks.hierarchy --checkpoint DIR --data FILE [--split dev] [--plot FILE]
+    python -m benchmarks.paper.hierarchy --checkpoint DIR --data FILE [--split dev] [--plot FILE]
 
 The bank is the first documents of the file, amortized once; every question reads all of it: at once
 (flat), block by block (the same result), and in groups of M. Memory is that of the aggregation
@@ -80,7 +80,7 @@ def compare(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             rows_read = memory.reader.read([example.question for example in chosen])
             questions = memory.stack.question(collate(rows_read))
         np.save(folder / "questions.npy", questions.cpu().numpy())
-        command = ["-m", "benchmarks.hierarchy", "--checkpoint", str(arguments.checkpoint)]
+        command = ["-m", "benchmarks.paper.hierarchy", "--checkpoint", str(arguments.checkpoint)]
         command += ["--device", arguments.device, "--measure"]
         nothing = json.loads(process.run([*command, NOTHING, name]).output.splitlines()[-1])
         for way in (*WAYS, *map(str, arguments.groups or (4, 16, 64, 256))):

@@ -1,6 +1,6 @@
 """What backpropagation dropout saves and costs: p against the memory of a step and F1.
 
-    python -m benchmarks.backprop_dropout --data FILE --dev FILE [--steps 60] [--plot FILE]
+    python -m benchmarks.paper.backprop_dropout --data FILE --dev FILE [--steps 60] [--plot FILE]
 
 Trains the paper's stack for so many steps with each p, every time in a process of its own and from
 the same start, and measures
@@ -64,7 +64,7 @@ def main() -> None:
         return
     rows = []
     for p in arguments.p or RATIOS:
-        again = ["-m", "benchmarks.backprop_dropout", *sys.argv[1:], "--measure", str(p)]
+        again = ["-m", "benchmarks.paper.backprop_dropout", *sys.argv[1:], "--measure", str(p)]
         rows.append(json.loads(process.run(again).output.splitlines()[-1]))
     show(rows)
     if arguments.out:

@@ -1,0 +1,1 @@
+"""What the stack of arXiv 2403.04317 costs and gives."""
