@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": waiting\n\n"
@@ -36,10 +36,8 @@ def whole(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-class Json(Response):
+class Json(JSONResponse):
     """A response in JSON."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Return the body."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _LEXICAL_CANDIDATES = 100
 _PROPOSED = 4
 """How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
-_LEANING = 3.0
+_LEANING = 5.0
 """Nats by which a question must be answered better in the way that it does not look like."""
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 

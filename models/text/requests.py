@@ -26,19 +26,25 @@ _LIST = re.compile(
 )
 _LEANING = re.compile(
     # how it begins: "And when?", "What about Sunday?"
-    r"^[¿\s]*(?:and|or|but|so|then|also|(?:what|how) about|und|oder|aber|et|ou|mais|y|e|pero|o)\b|"
-    # whom or what it does not name
-    r"\b(?:it|its|he|him|his|she|her|hers|they|them|their|theirs|this|that|these|those|there|"
-    r"the (?:same|other|others|latter|former|first|second)|(?:which|what|any|each|this|that) ones?|"
-    r"er|sie|ihn|ihm|ihr|ihre|ihrem|seine?|es|dort|il|elle|ils|elles|lui|leur|ella|ellos|ellas)\b|"
+    r"^[¿\s]*(?:(?:ok|okay|yes|no)[,.]? )?"
+    r"(?:and|or|but|so|then|also|(?:what|how) about|und|oder|aber|et|ou|mais|y|e|pero|o)\b|"
     # how little it says: "On which day?"
     r"^[¿\s]*(?:(?:at|on|in|by|for|from|to|with|since|until)\s+)?"
     r"(?:what|which|who|whom|when|where|why|how(?:\s+(?:many|much|long|often|far|old))?)"
     r"(?:\s+\w+)?\W*$|"
     # what it adds, or puts in the place of what was asked
-    r"\b(?:instead|as well|too|else|stattdessen|auch|aussi|también)\W*$",
+    r"\b(?:instead|as well|too|else|there|th(?:is|at|ese|ose)|stattdessen|auch|aussi|también)\W*$",
     re.IGNORECASE,
 )
+_PRONOUN = re.compile(
+    r"\b(?:it(?! (?:possible|true|ok|okay|fine|allowed|necessary|safe|legal|worth)\b)|its|he|him|"
+    r"his|she|her|hers|they|them|their|theirs|the (?:same|other|others|latter)|(?:this|these) \w+|"
+    r"(?:which|what|any|each|this|that|the other) ones?|er|ihn|ihm|ihre[mnrs]?|seine?[mnrs]?|"
+    r"elle|ils|elles|lui|leur|ella|ellos|ellas)\b",
+    re.IGNORECASE,
+)
+_BEFORE_PRONOUN = 5
+"""Words; a pronoun after more of them stands for something that the question itself names."""
 _SEVERAL = re.compile(r"[,;\n]|\s(?:and|or|und|oder|et|ou|y|o|&)\s")
 
 
@@ -59,4 +65,10 @@ def is_several(answer: str) -> bool:
 
 def leans(question: str) -> bool:
     """Return whether a question reads as if it leaned on one before it: "And how much was it?"."""
-    return bool(_LEANING.search(question))
+    if _LEANING.search(question):
+        return True
+    if (pronoun := _PRONOUN.search(question)) is None:
+        return False
+    before = question[: pronoun.start()].split()
+    named = any(word[:1].isupper() and word != "I" for word in before[1:])
+    return len(before) <= _BEFORE_PRONOUN and not named
