@@ -64,6 +64,15 @@ def test_a_question_about_nothing_in_the_store_is_not_answered(store: Path) -> N
     assert "Nothing relevant found in 7 documents." in done.stdout
 
 
+def test_a_question_may_lean_on_the_one_before(store: Path) -> None:
+    asked = "How long is the Heron Bridge?\nWho designed it?\nWho coaches Greywick Rovers?\n"
+    done = _mac("chat", "--nl", store=store, questions=asked)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["follows"] for answer in answers] == [False, True, False]
+    assert [answer["answer"] for answer in answers[1:]] == ["Oskar Lindqvaal", "Marek Wiśniewski"]
+
+
 def test_the_same_question_gets_the_same_answer(store: Path) -> None:
     question = "How long is the Heron Bridge in Varnholt?"
     first, second = (_mac("ask", "-q", question, store=store).stdout for _ in range(2))
