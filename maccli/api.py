@@ -235,7 +235,7 @@ class Mac(Bank):
             fast: leave out the judge, which reads the passages together with the question.
             free: answer in the language model's own words, however likely they are right.
             history: the questions asked before, each with its answer ("" for none); where the
-                question leans on them ("And how much was it?"), it is understood so.
+                question is a follow-up ("And how much was it?"), it is answered as one.
             on_text: called with the pieces of the answer, or with all of it if it was not known
                 before its end whether it is given.
 

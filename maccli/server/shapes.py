@@ -45,7 +45,7 @@ History = Annotated[
     list[tuple[Question, Annotated[Text, Field(max_length=MAX_QUESTION_CHARACTERS)]]],
     Field(
         max_length=100,
-        description="Questions asked before, each with its answer; the question may lean on them.",
+        description="Questions asked before, each with its answer; follow-ups need them.",
     ),
 ]
 Day = Annotated[Text, AfterValidator(_day)]

@@ -46,7 +46,7 @@ class Options:
         within: the documents that may be drawn from.
         fast: leave out the judge, which reads the passages together with the question.
         free: answer in the language model's own words, however likely they are right.
-        history: the questions asked before, each with its answer; the question may lean on them.
+        history: the questions asked before, each with its answer; the question may follow them up.
     """
 
     k: int | None = None
@@ -65,7 +65,7 @@ class Answer:
 
     Attributes:
         question: the question.
-        follows: whether it was understood as leaning on the questions before it.
+        follows: whether it was answered as a follow-up to the questions before it.
         answer: the answer; empty if there is none.
         outcome: "not sure" where there are passages that may hold the answer, but what the model
             made of them is probably wrong; "nothing relevant" where there are none.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from maccli.errors import USAGE, MacError
 from maccli.service.selection import (
     as_selected,
+    better_answered,
     search_store,
     support,
-    understood,
-    ways_to_ask,
+    wordings,
 )
 from store.labels import EVERYTHING, Within
 
@@ -63,7 +63,7 @@ class Evidence:
         support: see `support`.
         documents: the number of documents in the store.
         searched: how many of them may be drawn from.
-        following: the question after those before it, if it leans on them; else None.
+        following: the question after those before it, if it is a follow-up; else None.
         seconds: of the steps `load`, `encode` and `aggregate`.
     """
 
@@ -117,7 +117,7 @@ def retrieve(
         likelihood: whether "hybrid" may take a second look with the base LM, where no judge reads.
         latents: whether modulations are read; text alone needs none.
         fast: leave the judge out.
-        history: what was asked before, on which the question may lean.
+        history: the questions asked before, each with its answer; the question may follow them up.
 
     Raises:
         MacError: the question is empty or too long, there is no store, or it is empty; nothing is
@@ -128,8 +128,9 @@ def retrieve(
     check_length(session, question)
     loaded = session.load_seconds
     model = session.model
+    judge = session.judge if retriever == "hybrid" and not fast else None
     begun = time.perf_counter()
-    ways = ways_to_ask(question, history)
+    ways = wordings(question, history, judged=judge is not None)
     queries = [model.encode_question(way) for way in ways]
     encoded = time.perf_counter()
     with store.snapshot():
@@ -143,12 +144,12 @@ def retrieve(
                 weights=model.relevance,
                 within=within,
                 likelihood=likelihood,
-                judge=session.judge if retriever == "hybrid" and not fast else None,
+                judge=judge,
                 query=query,
             )
             for way, query in zip(ways, queries, strict=True)
         ]
-        best = understood(question, selections)
+        best = better_answered(question, selections)
         selection = selections[best]
         candidates, readings = selection.candidates, selection.readings
         modulations = dict(selection.modulations)
@@ -170,7 +171,7 @@ def retrieve(
             support(store, ways[best], candidates, model.relevance),
             documents,
             store.count(within) if within else documents,
-            ways[best] if best else None,
+            ways[best] if ways[best] != question else None,
             {
                 "load": session.load_seconds - loaded,
                 "encode": encoded - begun,

@@ -81,7 +81,7 @@ def search(
         retriever: how they are found.
         within: the documents that they may stand in.
         fast: leave out the judge, which reads the passages together with the question.
-        history: the questions asked before, each with its answer; the question may lean on them.
+        history: the questions asked before, each with its answer; the question may follow them up.
 
     Raises:
         MacError: the question is empty or too long, or there is nothing in the store.

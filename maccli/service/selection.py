@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from models.text.prompts import following
-from models.text.requests import leans
+from models.text.requests import is_follow_up
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _LEXICAL_CANDIDATES = 100
 _PROPOSED = 4
 """How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
-_LEANING = 5.0
-"""Nats by which a question must be answered better in the way that it does not look like."""
+_FAR_BETTER = 5.0
+"""Nats by which the wording that a question's words do not speak for must be answered better."""
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
@@ -133,16 +133,25 @@ def judged(judge: Judge, question: str, rows: Sequence[ChunkRow]) -> list[Readin
     return judge.read(question, [row.text for row in rows], list(map(_context, rows)))
 
 
-def ways_to_ask(question: str, history: History) -> list[str]:
-    """Return a question and, where others were asked before it, the same after these."""
-    return [question, following(history, question)] if history else [question]
+def wordings(question: str, history: History, *, judged: bool) -> list[str]:
+    """Return how a question may be meant: as it is and, as a follow-up, after those before it.
+
+    Only a judge can tell which wording is answered better; without one the question's words decide,
+    and there is one.
+    """
+    if not history:
+        return [question]
+    after = following(history, question)
+    if judged:
+        return [question, after]
+    return [after if is_follow_up(question) else question]
 
 
-def understood(question: str, selections: Sequence[Selection]) -> int:
-    """Return which of `ways_to_ask` a question is asked in, by what was selected for each.
+def better_answered(question: str, selections: Sequence[Selection]) -> int:
+    """Return which of the `wordings` of a question is meant, by what was selected for each.
 
-    It is the one that a passage answers better. A question that reads as if it leaned on another
-    one is likelier to do so.
+    It is the one that the question's words speak for, unless a passage answers the other far
+    better.
     """
     if len(selections) == 1:
         return 0
@@ -150,7 +159,7 @@ def understood(question: str, selections: Sequence[Selection]) -> int:
         max((reading.log_odds for reading in selection.readings.values()), default=0.0)
         for selection in selections
     )
-    return int(after - alone > (-_LEANING if leans(question) else _LEANING))
+    return int(after - alone > (-_FAR_BETTER if is_follow_up(question) else _FAR_BETTER))
 
 
 def _context(row: ChunkRow) -> str:

@@ -25,7 +25,7 @@ FEW_SHOT = (
 History = Sequence[tuple[str, str]]
 """Questions that were asked before, each with its answer, "" if it had none."""
 _BEFORE = 300
-"""The most characters of a question, or an answer, before a question that leans on them."""
+"""The most characters of a question, or an answer, before a follow-up to them."""
 _TITLE, _HEADING, _LEAD = 80, 160, 160
 """The most characters of each part of a context."""
 
@@ -66,7 +66,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def following(history: History, question: str) -> str:
-    """Return a question that leans on what was asked before, after the last two of that."""
+    """Return a follow-up after the last two of the questions that it follows up."""
     pairs = ((" ".join(q.split()), " ".join(a.split())) for q, a in history[-2:])
     before = (
         f"{_cut(q, _BEFORE)} {_cut(a, _BEFORE)}." if a else _cut(q, _BEFORE) for q, a in pairs

@@ -24,7 +24,7 @@ _LIST = re.compile(
     rf"\b(?:which|what) (?:are |were )?(?:the )?(?:{_NUMBER})\b(?! o'clock| percent| per cent)",
     re.IGNORECASE,
 )
-_LEANING = re.compile(
+_FOLLOW_UP = re.compile(
     # how it begins: "And when?", "What about Sunday?"
     r"^[¿\s]*(?:(?:ok|okay|yes|no)[,.]? )?"
     r"(?:and|or|but|so|then|also|(?:what|how) about|und|oder|aber|et|ou|mais|y|e|pero|o)\b|"
@@ -63,9 +63,9 @@ def is_several(answer: str) -> bool:
     return bool(_SEVERAL.search(answer))
 
 
-def leans(question: str) -> bool:
-    """Return whether a question reads as if it leaned on one before it: "And how much was it?"."""
-    if _LEANING.search(question):
+def is_follow_up(question: str) -> bool:
+    """Return whether a question reads like a follow-up to one before: "And how much was it?"."""
+    if _FOLLOW_UP.search(question):
         return True
     if (pronoun := _PRONOUN.search(question)) is None:
         return False

@@ -1,4 +1,4 @@
-"""`mac chat`: one question after the other, each of which may lean on those before it."""
+"""`mac chat`: one question after the other, each of which may follow up those before it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def chat(
 ) -> None:
     """Ask one question after the other, a line each.
 
-    A question may lean on the two before it: after "Who repaired the roof?" it is clear what "And
+    A question may follow up the two before it: after "Who repaired the roof?" it is clear what "And
     how much was it?" means. One that names what it is about is answered as by mac ask. /new forgets
     what was asked, /quit or Ctrl-D ends.
 
@@ -72,7 +72,7 @@ class _Conversation:
         self._history: list[tuple[str, str]] = []
 
     def questions(self) -> Iterator[str]:
-        """Yield the questions from standard input, and obey what begins with a stroke."""
+        """Yield the questions from standard input, and obey what begins with a slash."""
         for line in questions():
             if line == "/quit":
                 return

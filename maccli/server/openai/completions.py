@@ -61,7 +61,7 @@ def models(request: Request, engine: TheEngine) -> Json:
 async def completions(body: ChatRequest, request: Request, engine: TheEngine) -> Response:
     """Answer the conversation's last question; with `stream` as events that end in `[DONE]`.
 
-    Where it leans on the questions before it, it is understood so.
+    A follow-up is answered after the questions before it.
 
     An answer is chosen among several, so it is known at its end, and streamed then; comments come
     before it. With `free` the words come as they are made.

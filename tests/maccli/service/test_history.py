@@ -1,4 +1,4 @@
-"""Questions that lean on those before them, and questions that do not."""
+"""Follow-ups to the questions before them, and questions that are none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maccli.service.ask import Options, ask
 from maccli.service.evidence import retrieve
 from maccli.service.ingest import ingest
 from maccli.service.search import search
-from maccli.service.selection import Selection, understood
+from maccli.service.selection import Selection, better_answered, wordings
 from maccli.service.session import Session
 from models.judge.judge import Reading
 from models.memory.relevance import Candidate
@@ -63,7 +63,7 @@ def test_a_question_without_an_answer_before_it(stored: Session) -> None:
 @pytest.mark.parametrize(
     ("question", "alone", "after", "way"),
     [
-        ("And when?", 5.0, 3.0, 1),  # it reads as if it leaned
+        ("And when?", 5.0, 3.0, 1),  # it reads like a follow-up
         ("And when?", 9.0, 1.0, 0),  # but is answered so much better alone
         ("When was the mill sold?", 3.0, 5.0, 0),
         ("When was the mill sold?", -4.0, 6.0, 1),
@@ -77,4 +77,12 @@ def test_the_judge_decides_what_words_do_not(
         reading = Reading(odds, (), "", [], *([None] * 3))  # type: ignore[arg-type]
         return Selection([candidate], readings={1: reading})
 
-    assert understood(question, [selection(alone), selection(after)]) == way
+    assert better_answered(question, [selection(alone), selection(after)]) == way
+
+
+def test_without_a_judge_there_is_nothing_to_choose_between() -> None:
+    after = f"{HISTORY[0][0]} Ida Brandt. {FOLLOWING}"
+    assert wordings(FOLLOWING, HISTORY, judged=True) == [FOLLOWING, after]
+    assert wordings(FOLLOWING, HISTORY, judged=False) == [after]
+    assert wordings("Who sold the mill?", HISTORY, judged=False) == ["Who sold the mill?"]
+    assert wordings(FOLLOWING, (), judged=True) == [FOLLOWING]

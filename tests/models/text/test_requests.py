@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.text.requests import is_several, leans, requested
+from models.text.requests import is_follow_up, is_several, requested
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_one_thing_is_no_list(answer: str) -> None:
     ],
 )
 def test_a_question_that_names_nothing_leans_on_another(question: str) -> None:
-    assert leans(question)
+    assert is_follow_up(question)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_a_question_that_names_nothing_leans_on_another(question: str) -> None:
     ],
 )
 def test_a_question_that_names_all_does_not(question: str) -> None:
-    assert not leans(question)
+    assert not is_follow_up(question)

@@ -25,7 +25,7 @@ def two(mac: Mac, memory: FakeMemory, work: Path) -> None:
 
 
 def asked(mac: Mac, monkeypatch: pytest.MonkeyPatch, *lines: str) -> list[tuple[bool, str]]:
-    """Ask, and return of each answer whether the question leans, and the best source."""
+    """Ask, and return of each answer whether it was a follow-up, and the best source."""
     pipe(monkeypatch, "".join(f"{line}\n" for line in lines))
     ran = mac("chat", "--nl", "-k", "1")
     assert ran.code == 0
