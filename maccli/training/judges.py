@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,20 +25,29 @@ def train_judge(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     Raises:
         MacError: there is something in the folder already.
         DataError: the data cannot be used.
-        CheckpointError: the run to go on with has other settings.
+        CheckpointError: the run to go on with has other settings, or the judge to start from
+            cannot be read.
         WeightsError: the base weights cannot be downloaded or read.
         ModelError: the settings cannot be used.
     """
     examples, dev = read_data(run, unanswerable=True)
     from models.judge.config import JudgeConfig
+    from models.judge.judge import find
     from models.judge.method import JudgeMethod
+    from models.memory.checkpoint import checked_config
 
+    start = find(run.start) if run.start is not None else None
+    judge = checked_config(start, JudgeConfig) if start is not None else JudgeConfig(run.encoder)
+    run = replace(run, encoder=judge.encoder, encoder_sha256=judge.encoder_sha256)
     base = load_base(run, config, callbacks.transfer)
-    judge = JudgeConfig(
-        run.encoder,
-        base.identities()["encoder_sha256"],
+    before = {"from": judge.training} if start is not None else {}
+    judge = replace(
+        judge,
+        encoder_sha256=base.identities()["encoder_sha256"],
         chunk_tokens=run.chunk_tokens,
-        training={"command": run.command},
+        training={"command": run.command, **before},
     )
     method = JudgeMethod(config, judge, base.lm, base.encoder)
+    if start is not None:
+        method.stack.restore(start)
     return fit(run, method, base.encoder, examples, dev, callbacks)

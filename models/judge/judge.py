@@ -38,6 +38,11 @@ _ENDS = 8
 _WORDS = re.compile(r"\w+")
 
 
+def find(name: str) -> Path:
+    """Return the folder of a judge: one in the box by its name, or any by its folder."""
+    return SHIPPED / name if (SHIPPED / name / checkpoint.CONFIG).is_file() else Path(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """An answer that a passage gives.
@@ -121,7 +126,7 @@ class Judge:
         Raises:
             CheckpointError: it cannot be read, or was tuned from another encoder.
         """
-        folder = SHIPPED / name if (SHIPPED / name / checkpoint.CONFIG).is_file() else Path(name)
+        folder = find(name)
         config = checkpoint.checked_config(folder, JudgeConfig)
         if sha256 and config.encoder_sha256 not in (None, sha256):
             raise CheckpointError(

@@ -15,14 +15,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.base.batching import length_batches
 from models.base.device import choose_dtype
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.judge.config import JudgeConfig
-from models.judge.network import KINDS, JudgeNetwork
+from models.judge.network import KINDS, OUTSIDE, Judgement, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
 from models.training.batches import Batch
 from models.training.corpus import Corpus, Question
@@ -35,6 +36,8 @@ _HEADS = 8.0
 _NEGATIVES, _MISSPELLED, _UNTITLED = 0.5, 0.12, 0.4
 """How often a question gets another passage, is misspelled, and a passage comes without context."""
 _RANKING = 0.5
+_CPU_TOKENS = 1024
+"""The most tokens that a CPU reads at once, so that what it works on stays in its cache."""
 
 
 @dataclass(slots=True)
@@ -60,8 +63,12 @@ class JudgeMethod:
             torch.manual_seed(self.config.seed)
             self.stack = JudgeNetwork(self.model, self.encoder)
         self.stack.to(self.lm.device)
-        # Three times as fast on a CPU as what transformers takes by itself, backwards.
+        # Twice as fast on a CPU, backwards, as what transformers takes by itself.
         self.stack.body.set_attn_implementation("eager")
+        # Drawing which attention to drop costs a CPU as much time as all of its matrix products.
+        for name, module in self.stack.body.named_modules():
+            if isinstance(module, nn.Dropout) and name.endswith("attention.self.dropout"):
+                module.p = 0.0
         self._reader = PairReader(self.encoder, self.model.max_tokens)
 
     def initialise(self, corpus: Corpus, note: Callable[[str], None]) -> None:
@@ -135,10 +142,7 @@ class JudgeMethod:
     ) -> Loss:
         device = self.lm.device
         kinds, spans = kinds.to(device), spans.to(device)
-        # The trainer sees to a precision that was asked for.
-        half = self.config.precision is None and choose_dtype(device) == torch.bfloat16
-        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
-            judged = self.stack(self._reader.inputs(pairs, device))
+        judged = self._judged(pairs)
         loss = F.cross_entropy(judged.kind, kinds, ignore_index=IGNORE)
         placed = spans[:, 0] != IGNORE
         if placed.any():
@@ -152,6 +156,28 @@ class JudgeMethod:
             own, other = torch.tensor(ranked, device=device).T
             order = _RANKING * F.softplus(score[other] - score[own]).mean()
         return Loss(loss, order)
+
+    def _judged(self, pairs: list[Pair]) -> Judgement:
+        """Return what the network says of pairs; those of like length are read together."""
+        device = self.lm.device
+        lengths = [len(pair.ids) for pair in pairs]
+        whole = len(pairs) * max(lengths)
+        batches = list(length_batches(lengths, _CPU_TOKENS if device.type == "cpu" else whole))
+        # The trainer sees to a precision that was asked for.
+        half = self.config.precision is None and choose_dtype(device) == torch.bfloat16
+        with torch.autocast(device.type, torch.bfloat16) if half else nullcontext():
+            parts = [
+                self.stack(self._reader.inputs([pairs[i] for i in batch], device))
+                for batch in batches
+            ]
+        order = torch.tensor([i for batch in batches for i in batch], device=device).argsort()
+        kind, start, end = (
+            torch.cat([F.pad(t, (0, size - t.shape[1]), value=OUTSIDE) for t in each])[order]
+            for each, size in zip(
+                zip(*parts, strict=True), (len(KINDS), *[max(lengths)] * 2), strict=True
+            )
+        )
+        return Judgement(kind, start, end)
 
 
 def misspelled(question: str, rng: random.Random) -> str:

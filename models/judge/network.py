@@ -24,6 +24,10 @@ KINDS = ("none", "span", "yes", "no")
 """What a passage may answer: nothing, words that stand in it, yes, or no."""
 
 
+OUTSIDE = -1e4
+"""The logit of places that are not of the passage."""
+
+
 class Judgement(NamedTuple):
     """What the network says of B pairs, as float32 logits.
 
@@ -70,7 +74,7 @@ class JudgeNetwork(Stack[JudgeConfig]):
         mask = inputs.real[..., None].to(hidden.dtype)
         mean = (hidden * mask).sum(1) / mask.sum(1)
         kind: Tensor = self.kind(torch.cat((hidden[:, 0], mean), -1))
-        places: Tensor = self.span(hidden).float().masked_fill(~inputs.passage[..., None], -1e4)
+        places: Tensor = self.span(hidden).float().masked_fill(~inputs.passage[..., None], OUTSIDE)
         return Judgement(kind.float(), places[..., 0], places[..., 1])
 
     def _own(self) -> dict[str, Tensor]:

@@ -60,7 +60,9 @@ def test_killed_at_random_moments(path):
             output = process.stdout.read()
             process.wait()
         begun = {}
-        for line in output.splitlines():
+        for line in output.splitlines(keepends=True):
+            if not line.endswith("\n"):  # killed while it was written
+                break
             kind, source, version = line.split()
             if kind == "done":
                 last[source] = version

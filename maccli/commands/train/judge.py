@@ -12,7 +12,15 @@ from maccli.output import Output
 
 
 @click.command("train-judge")
-@options.apply(*DATA, *MODELS)
+@options.apply(*DATA)
+@click.option(
+    "--from",
+    "start",
+    metavar="JUDGE",
+    help="Train this judge further, the one in the box (minilm) or a folder; it decides the "
+    "sentence encoder.",
+)
+@options.apply(*MODELS)
 @click.option("--lr", type=float, metavar="X", help="Learning rate.  [default: 1.2e-4]")
 @options.apply(*STEPS)
 @click.pass_context
@@ -25,13 +33,15 @@ def train_judge(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
 
     \b
     Examples:
-      mac train-judge --data questions.jsonl --out my-judge
+      mac train-judge --data questions.jsonl --from minilm --out my-judge
       mac train-judge --data squad2.json:2 --data tables.jsonl.zst --batch 24 --out my-judge
     """
     from maccli.training import judges, settings
     from maccli.training.train import is_main_process
 
-    run = settings.run_of(given)
+    if given["start"] is not None and given["encoder"] is not None:
+        raise click.UsageError("--encoder is decided by the judge to start --from.")
+    run = settings.run_of(given, start=given["start"])
     config = settings.settings_of(given, run, judges.learning_rate())
     folder = watched(
         ctx,
