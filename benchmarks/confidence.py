@@ -8,7 +8,8 @@
 `doc`, the name of the file that answers), and fits how the judge's log odds and all other relevance
 mix (`judge_weight`, `judge_prior`), so that a passage's share is how likely it is the right one.
 `ask` asks every question of a store that holds their documents (JSON lines with `question`,
-`answers`, and `"answerable": false` where the store does not say), and keeps what is known of each
+`answers`, `history` where others were asked before, and `"answerable": false` where the store does
+not say), and keeps what is known of each
 answer: of those of the judge and the language model, or with `--fast` of the language model's.
 `fit` fits a logistic regression to it (`judge_confidence`, or with `--fast` `confidence`) and
 prints, by ten-fold cross-validation, how often answers of each probability were right (the table of
@@ -32,7 +33,7 @@ from maccli.service.selection import judged, search_store
 from maccli.service.session import Session, store_and_model
 from models.data.files import DataSource, parse_source
 from models.evaluation.metrics import f1, normalise
-from models.judge.choice import LEAST_JUDGED, weighed
+from models.judge.choice import is_said, weighed
 from models.memory import checkpoint
 from models.memory.confidence import GENERATED, Confidence, features
 from models.memory.protocol import LoadedModel
@@ -134,7 +135,8 @@ def ask(store: Path, model: str, questions: Path, out: Path, fast: bool) -> None
     with Session(store_and_model(store, model)) as session, out.open("w") as file:
         for line in questions.read_text("utf-8").splitlines():
             row = json.loads(line)
-            evidence = retrieve(session, row["question"], fast=fast)
+            before = [(question, answer) for question, answer in row.get("history", [])]
+            evidence = retrieve(session, row["question"], fast=fast, history=before)
             answers = {
                 "question": row["question"],
                 "expected": row["answers"] if row.get("answerable", True) else [],
@@ -187,7 +189,7 @@ def fit(files: list[DataSource], above: float, write: Path | None) -> None:
         weights = fitted_to(np.setdiff1d(order, held))
         for i in held:
             # What no passage says is not given, see `models.judge.choice.choose`.
-            said = [known.get("judged", 0.0) > LEAST_JUDGED for _, known in rows[i]["answers"]]
+            said = ["judged" not in known or is_said(known) for _, known in rows[i]["answers"]]
             each = said / (1 + np.exp(-x[i] @ weights))
             probability[i], right[i] = each.max(), y[i][each.argmax()]
     answerable = np.array([bool(row["expected"]) for row in rows])

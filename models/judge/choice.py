@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,16 @@ from models.memory.relevance import Candidate
 
 NAMES = (
     *("bias", "likelihood", "judged", "model_share", "judge_share"),
-    *("odds", "support", "lead"),
+    *("cell", "odds", "support", "lead"),
 )
 """What is known of an answer: 1; its log p in the language model, and from the judge over all
-passages; how much of what either gives to all of the answers goes to those with its words; the
-judge's log odds of the best passage; how well the best document answers for the question, and how
-far it is ahead of the next."""
+passages; how much of what either gives to all of the answers goes to those with its words; how well
+a cell of a table with it fits the question; the judge's log odds of the best passage; how well the
+best document answers for the question, and how far it is ahead of the next."""
 MOST = 4
 """The most answers of the judge that are weighed."""
+MOST_CELLS, LEAST_FIT = 2, 0.02
+"""The most cells of tables that are weighed beside them, and how well these must fit."""
 LEAST_LIKELY, LEAST_JUDGED, MOST_ODDS = -30.0, -12.0, 10.0
 """Beyond these a number says nothing more."""
 _WORD = re.compile(r"\w+")
@@ -86,9 +88,14 @@ def choose(
     chosen = [
         Chosen(generated if free else answer, confidence.probability(about))
         for answer, about in zip(answers, known, strict=True)
-        if (_key(answer) == _key(generated) if free else about["judged"] > LEAST_JUDGED)
+        if (_key(answer) == _key(generated) if free else is_said(about))
     ]
     return max(chosen, key=lambda answer: answer.probability, default=Chosen("", 0.0))
+
+
+def is_said(known: Mapping[str, float]) -> bool:
+    """Return whether a passage says an answer, by what is known of it; yes and no always are."""
+    return known["judged"] > LEAST_JUDGED or known["cell"] > 0
 
 
 def weighed(
@@ -104,6 +111,17 @@ def weighed(
     answers = list(judged)
     if generated and _key(generated) not in map(_key, judged):
         answers.insert(0, generated)
+    cells: dict[str, float] = {}
+    forms: dict[str, str] = {}
+    for reading in readings:
+        for value, fit in reading.cells.items():
+            cells[_key(value)] = cells.get(_key(value), 0.0) + fit
+            forms.setdefault(_key(value), value)
+    known_already = set(map(_key, answers))
+    likely = sorted(cells, key=lambda key: -cells[key])[:MOST_CELLS]
+    answers += [
+        forms[key] for key in likely if cells[key] >= LEAST_FIT and key not in known_already
+    ]
     odds = max((reading.log_odds for reading in readings), default=-MOST_ODDS)
     scores = [candidate.score for candidate in candidates]
     common = {
@@ -123,6 +141,7 @@ def weighed(
             "judged": judge[i],
             "model_share": float(model_shares[i]),
             "judge_share": float(judge_shares[i]),
+            "cell": cells.get(_key(answer), 0.0),
         }
         for i, answer in enumerate(answers)
     ]

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from models.judge.config import JudgeConfig
 from models.judge.network import KINDS, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
 from models.judge.spans import Span, boundaries, crosses, tidied
+from models.judge.tables import fitting
 from models.memory import checkpoint
 
 SHIPPED = Path(__file__).parent
@@ -70,6 +71,8 @@ class Reading:
         kinds: log p of each of `KINDS`, float32 [4].
         starts: log p of each token beginning the answer, float32 [T].
         ends: log p of each token ending it, float32 [T].
+        cells: what stands in the passage's tables, and how well it fits the question, from 0 to 1,
+            see `models.judge.tables`.
     """
 
     log_odds: float
@@ -79,6 +82,7 @@ class Reading:
     kinds: NDArray[np.float32]
     starts: NDArray[np.float32]
     ends: NDArray[np.float32]
+    cells: Mapping[str, float] = field(default_factory=dict)
 
     def log_probability(self, answer: str) -> float:
         """Return log p of an answer: yes, no, or words that stand in the passage; else -inf."""
@@ -173,7 +177,9 @@ class Judge:
                     _reading(texts[number], pair, kinds[row], starts[row, there], ends[row, there])
                 )
         # Of a passage that was read in parts, what the best of them says.
-        return [max(readings, key=lambda reading: reading.log_odds) for readings in parts]
+        best = [max(readings, key=lambda reading: reading.log_odds) for readings in parts]
+        cells = fitting(question, texts, lambda names: self._encoder.encode(names).cpu().numpy())
+        return [replace(reading, cells=fit) for reading, fit in zip(best, cells, strict=True)]
 
 
 def _log_odds(kinds: NDArray[np.float32]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,25 @@ def test_answers_with_the_same_words_support_each_other() -> None:
     readings = [reading("Petra Lund was the mayor", ("Petra Lund", -1.0), ("Lund", -1.2))]
     _, known = weighed("", readings, CANDIDATES[:1], 1.0, lambda answers: [-2.0, -2.1])
     assert all(k["judge_share"] > 0.8 and k["model_share"] > 0.8 for k in known)
+
+
+def test_cells_of_tables_are_weighed_too() -> None:
+    text = "mill: Upper Mill; price: 1,200; buyer: Petra Lund"
+    cells = {"1,200": 0.6, "Petra Lund": 0.2, "Upper Mill": 0.1, "buyer": 0.01}
+    readings = [replace(reading(text, ("Petra Lund", -0.1)), cells=cells), *READINGS]
+    answers, known = weighed("", readings, [CANDIDATES[0], *CANDIDATES], 1.0, likelihoods)
+    assert answers[-1] == "1,200" and "Upper Mill" not in answers  # the two that fit best
+    fits = dict(zip(answers, (about["cell"] for about in known), strict=True))
+    assert (fits["1,200"], fits["Petra Lund"], fits["mill"]) == (0.6, 0.2, 0.0)
+    weak = [replace(READINGS[0], cells={"else": 0.01})]
+    assert "else" not in weighed("", weak, CANDIDATES[:1], 1.0, likelihoods)[0]
+
+
+def test_a_cell_that_fits_is_said() -> None:
+    sure = Confidence({**dict.fromkeys(NAMES, 0.0), "cell": 9.0}, 0.5)
+    compared = [replace(READINGS[0], cells={"the mill of Petra": 1.0})]
+    chosen = choose(sure, "", compared, CANDIDATES[:1], 1.0, likelihoods)
+    assert chosen.text == "the mill of Petra" and chosen.probability > 0.9
 
 
 def given(likelihoods: Likelihoods) -> tuple[Any, ...]:

@@ -1,0 +1,42 @@
+"""What the tables in some passages say to a question: a cell, or which of two rows has more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.judge.cells import HELD, WEIGHTS, Embed, features, named
+from models.judge.comparing import compared
+from models.text.rows import rows
+
+MOST_ROWS = 60
+"""Of more rows in a passage than that only the first are looked at."""
+
+
+def fitting(question: str, texts: Sequence[str], embed: Embed) -> list[dict[str, float]]:
+    """Return for each passage the answers that its tables give, and how well they fit, 0 to 1.
+
+    What fits is shared by the cells of all passages; a passage without a table has none.
+
+    Args:
+        question: the question.
+        texts: the passages.
+        embed: the sentence encoder.
+    """
+    tables = [rows(text)[:MOST_ROWS] for text in texts]
+    fits: list[dict[str, float]] = [{} for _ in texts]
+    if not any(tables):
+        return fits
+    together = [row for table in tables for row in table]
+    known = features(question, together, embed)
+    scores = known @ WEIGHTS
+    shares = np.exp(scores - scores.max())
+    # A table about something else has few words of the question in its rows.
+    each = iter(shares / shares.sum() * known[:, HELD])
+    for fit, table in zip(fits, tables, strict=True):
+        for cell in (cell for row in table for cell in row):
+            fit[cell.value] = fit.get(cell.value, 0.0) + float(next(each))
+    if more := compared(question, together, embed):
+        fits[next(i for i, text in enumerate(texts) if named(more, text))][more] = 1.0
+    return fits
