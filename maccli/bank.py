@@ -81,6 +81,7 @@ class Bank:
         tags: Sequence[str] = (),
         since: str | None = None,
         until: str | None = None,
+        after: str | None = None,
     ) -> Iterator[Document]:
         """Yield the documents in the order of their names; none if there is no store.
 
@@ -90,18 +91,21 @@ class Bank:
             tags: only documents with at least one of these tags.
             since: only documents of that day or later, YYYY-MM-DD.
             until: only documents of that day or earlier.
+            after: only documents whose name comes after this one.
 
         Raises:
             ValueError: a tag or a date is not valid.
         """
         within = Within(clean_tags(tags), since, until)
         if (store := self.store) is not None:
-            yield from store.documents(match=match, limit=limit, within=within)
+            yield from store.documents(match=match, limit=limit, within=within, after=after)
 
-    def document(self, source: str | Path) -> Document | None:
-        """Return a document, given by its name in the store or by a path; None if not stored."""
+    def document(self, source: str | Path | int) -> Document | None:
+        """Return a document, given by its name in the store, a path or its id; None without it."""
         if (store := self.store) is None:
             return None
+        if isinstance(source, int):
+            return store.document(source)
         return next(filter(None, map(store.document, files.source_names(source))), None)
 
     def chunks(self, document: Document) -> list[ChunkRow]:

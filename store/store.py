@@ -157,15 +157,20 @@ class Store:
 
     # Reading
 
-    def document(self, source: str) -> Document | None:
-        """Return the document with this source, if it is stored."""
-        if not storable(source):
+    def document(self, which: str | int) -> Document | None:
+        """Return the document with this source, or with this id, if it is stored."""
+        if not isinstance(which, int) and not storable(which):
             return None
         with translated(self.path):
-            return documents.find(self.connection, source)
+            return documents.find(self.connection, which)
 
     def documents(
-        self, *, limit: int | None = None, match: str | None = None, within: Within = EVERYTHING
+        self,
+        *,
+        limit: int | None = None,
+        match: str | None = None,
+        within: Within = EVERYTHING,
+        after: str | None = None,
     ) -> Iterator[Document]:
         """Yield documents in the order of their sources.
 
@@ -174,10 +179,10 @@ class Store:
             match: with `*` or `?` a pattern for the whole source, else a part of source or title,
                 in upper or lower case.
             within: only documents with these tags and dates.
+            after: only documents whose source comes after this one.
         """
         if match is not None and not storable(match):
             return
-        after: str | None = None
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from itertools import dropwhile, islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -25,6 +24,9 @@ _UPLOAD_PAUSE = 10
 """Seconds after which a client may try again that found no place for its upload."""
 
 Id = Annotated[int, Path(ge=1, le=MAX_ID, description="As in the list of documents.")]
+Known = Annotated[
+    int | None, Query(ge=0, le=MAX_ID, description="The id of the last one that is known.")
+]
 
 
 @router.post("/ask", responses={200: {"model": shapes.Answer}}, summary="Answer a question")
@@ -89,7 +91,7 @@ def list_documents(
     engine: TheEngine,
     store: StoreName,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[int | None, Query(description="The id of the last one that is known.")] = None,
+    after: Known = None,
     match: Annotated[
         str | None, Query(description="A part of the name or title; or a glob.")
     ] = None,
@@ -99,10 +101,18 @@ def list_documents(
 ) -> Json:
     """Return the documents in the order of their names; none if there is no store yet."""
     with engine.open(store) as mac:
-        documents = mac.documents(match=match, tags=tags, since=since, until=until)
-        if after is not None:
-            documents = islice(dropwhile(lambda document: document.id != after, documents), 1, None)
-        listed = list(islice(documents, limit + 1))
+        last = mac.document(after) if after is not None else None
+        listed = []
+        if after is None or last is not None:
+            documents = mac.documents(
+                match=match,
+                limit=limit + 1,
+                tags=tags,
+                since=since,
+                until=until,
+                after=last.source if last else None,
+            )
+            listed = list(documents)
     data = [_entry(document) for document in listed[:limit]]
     return Json({"object": "list", "data": data, "has_more": len(listed) > limit})
 
@@ -147,9 +157,7 @@ def list_questions(
     engine: TheEngine,
     store: StoreName,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[
-        int | None, Query(le=MAX_ID, description="The id of the last one that is known.")
-    ] = None,
+    before: Known = None,
 ) -> Json:
     """Return questions, answers and sources, the newest first; none if there is no store yet."""
     with engine.open(store) as mac:
@@ -172,14 +180,7 @@ def _find(mac: Mac, document_id: int) -> Document:
     Raises:
         RequestError: there is none.
     """
-    store = mac.store
-    rows = store.chunks(document_id) if store else []
-    if rows:  # the quick way, which only a document without any text does not have
-        documents = filter(None, [mac.document(rows[0].source)])
-    else:
-        documents = filter(None, mac.documents())
-    found = next((document for document in documents if document.id == document_id), None)
-    if found is None:
+    if (found := mac.document(document_id)) is None:
         raise _no_document()
     return found
 

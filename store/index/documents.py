@@ -36,10 +36,11 @@ class DocumentValues:
     characters: int
 
 
-def find(connection: sqlite3.Connection, source: str) -> Document | None:
-    """Return the document with this source."""
-    query = f"SELECT {_DOCUMENT} FROM documents WHERE source = ?"
-    row = connection.execute(query, (source,)).fetchone()
+def find(connection: sqlite3.Connection, which: str | int) -> Document | None:
+    """Return the document with this source, or with this id."""
+    column = "id" if isinstance(which, int) else "source"
+    query = f"SELECT {_DOCUMENT} FROM documents WHERE {column} = ?"
+    row = connection.execute(query, (which,)).fetchone()
     return _document(row) if row else None
 
 

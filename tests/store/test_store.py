@@ -127,6 +127,9 @@ def test_documents_in_order_with_limit_and_match(store, monkeypatch):
     assert found(match="?.txt") == ["a.txt", "b.txt"]
     assert found(match="*[1]*") == ["é[1].txt"]
     assert found(match="\ud800") == []
+    assert found(after="a.txt", limit=2) == ["b.txt", "dir/c.md"]
+    document = store.document("a.txt")
+    assert store.document(document.id) == document and store.document(12345) is None
 
 
 def test_stats(store, path):

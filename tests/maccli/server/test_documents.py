@@ -80,6 +80,8 @@ def test_documents_are_listed_in_pages(client: TestClient) -> None:
     assert names(match="b.*") == ["b.txt"]
     assert names(until="2020-01-01") == [] and names(since="2020-01-01", limit=1) == ["a.txt"]
     assert names(after=12345) == []
+    for unknown in (-1, 1 << 63):
+        assert client.get("/v1/documents", params={"after": unknown}).status_code == 400
 
 
 def test_a_document_is_shown_and_removed(filled: TestClient) -> None:
