@@ -252,7 +252,8 @@ class EvaluationStore:
     def _readings(
         self, judge: Judge, question: str, candidates: Sequence[Candidate]
     ) -> list[Reading]:
-        return judged(judge, question, self.store.chunk_rows([c.id for c in candidates]))
+        rows = self.store.chunk_rows([candidate.id for candidate in candidates])
+        return judge.read_tables(question, judged(judge, question, rows))
 
     def embed_seconds(self, progress: Progress | None = None) -> float:
         """Return how long it takes to embed all chunks: what dense retrieval of text needs."""

@@ -22,6 +22,9 @@ def learning_rate() -> float:
 def train_judge(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     """Train a judge and return its folder.
 
+    One that is trained further ends as the mean of its weights before and after, which keeps more
+    of what it knew (arXiv 2109.01903).
+
     Raises:
         MacError: there is something in the folder already.
         DataError: the data cannot be used.
@@ -48,6 +51,11 @@ def train_judge(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
         training={"command": run.command, **before},
     )
     method = JudgeMethod(config, judge, base.lm, base.encoder)
-    if start is not None:
-        method.stack.restore(start)
-    return fit(run, method, base.encoder, examples, dev, callbacks)
+    if start is None:
+        return fit(run, method, base.encoder, examples, dev, callbacks)
+    method.stack.restore(start)
+    began = method.stack.own_weights()
+    folder = fit(run, method, base.encoder, examples, dev, callbacks)
+    method.stack.average(began)
+    method.stack.save(folder)
+    return folder

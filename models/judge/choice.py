@@ -30,8 +30,8 @@ a cell of a table with it fits the question; the judge's log odds of the best pa
 best document answers for the question, and how far it is ahead of the next."""
 MOST = 4
 """The most answers of the judge that are weighed."""
-MOST_CELLS, LEAST_FIT = 2, 0.02
-"""The most cells of tables that are weighed beside them, and how well these must fit."""
+MOST_CELLS = 2
+"""The most cells of tables that are weighed beside them."""
 LEAST_LIKELY, LEAST_JUDGED, MOST_ODDS = -30.0, -12.0, 10.0
 """Beyond these a number says nothing more."""
 _WORD = re.compile(r"\w+")
@@ -112,16 +112,10 @@ def weighed(
     if generated and _key(generated) not in map(_key, judged):
         answers.insert(0, generated)
     cells: dict[str, float] = {}
-    forms: dict[str, str] = {}
-    for reading in readings:
-        for value, fit in reading.cells.items():
-            cells[_key(value)] = cells.get(_key(value), 0.0) + fit
-            forms.setdefault(_key(value), value)
-    known_already = set(map(_key, answers))
-    likely = sorted(cells, key=lambda key: -cells[key])[:MOST_CELLS]
-    answers += [
-        forms[key] for key in likely if cells[key] >= LEAST_FIT and key not in known_already
-    ]
+    for value, fit in (cell for reading in readings for cell in reading.cells.items()):
+        cells[_key(value)] = max(fit, cells.get(_key(value), 0.0))
+        if list(cells).index(_key(value)) < MOST_CELLS and _key(value) not in map(_key, answers):
+            answers.append(value)
     odds = max((reading.log_odds for reading in readings), default=-MOST_ODDS)
     scores = [candidate.score for candidate in candidates]
     common = {

@@ -177,9 +177,13 @@ class Judge:
                     _reading(texts[number], pair, kinds[row], starts[row, there], ends[row, there])
                 )
         # Of a passage that was read in parts, what the best of them says.
-        best = [max(readings, key=lambda reading: reading.log_odds) for readings in parts]
+        return [max(readings, key=lambda reading: reading.log_odds) for readings in parts]
+
+    def read_tables(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
+        """Return readings with what the tables in their passages say, see `models.judge.tables`."""
+        texts = [reading.text for reading in readings]
         cells = fitting(question, texts, lambda names: self._encoder.encode(names).cpu().numpy())
-        return [replace(reading, cells=fit) for reading, fit in zip(best, cells, strict=True)]
+        return [replace(reading, cells=fit) for reading, fit in zip(readings, cells, strict=True)]
 
 
 def _log_odds(kinds: NDArray[np.float32]) -> float:

@@ -82,6 +82,15 @@ class JudgeNetwork(Stack[JudgeConfig]):
         state = self.state_dict()
         return {n: t for n, t in state.items() if not n.startswith("body.embeddings.")}
 
+    def own_weights(self) -> dict[str, Tensor]:
+        """Return a copy of the weights that are not the encoder's."""
+        return {name: tensor.clone() for name, tensor in self._own().items()}
+
+    def average(self, others: Mapping[str, Tensor]) -> None:
+        """Make each weight the mean of itself and of another, see `own_weights`."""
+        for name, tensor in self._own().items():
+            tensor.lerp_(others[name], 0.5)
+
     def _int8(self) -> Mapping[str, int]:
         """Return the matrices that are kept as int8, see `models.memory.stack.MemoryStack`."""
         return {name: 1 for name, tensor in self._own().items() if tensor.dim() == 2}

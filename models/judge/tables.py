@@ -17,7 +17,8 @@ MOST_ROWS = 60
 def fitting(question: str, texts: Sequence[str], embed: Embed) -> list[dict[str, float]]:
     """Return for each passage the answers that its tables give, and how well they fit, 0 to 1.
 
-    What fits is shared by the cells of all passages; a passage without a table has none.
+    Of all cells it is the likeliest, and it fits as well as its row: a table about something else
+    has few words of the question in a row.
 
     Args:
         question: the question.
@@ -31,12 +32,9 @@ def fitting(question: str, texts: Sequence[str], embed: Embed) -> list[dict[str,
     together = [row for table in tables for row in table]
     known = features(question, together, embed)
     scores = known @ WEIGHTS
-    shares = np.exp(scores - scores.max())
-    # A table about something else has few words of the question in its rows.
-    each = iter(shares / shares.sum() * known[:, HELD])
+    each = iter(np.where(scores == scores.max(), known[:, HELD], 0.0).tolist())
     for fit, table in zip(fits, tables, strict=True):
-        for cell in (cell for row in table for cell in row):
-            fit[cell.value] = fit.get(cell.value, 0.0) + float(next(each))
+        fit.update({c.value: held for row in table for c in row if (held := next(each)) > 0})
     if more := compared(question, together, embed):
         fits[next(i for i, text in enumerate(texts) if named(more, text))][more] = 1.0
     return fits

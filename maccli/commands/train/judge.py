@@ -18,7 +18,7 @@ from maccli.output import Output
     "start",
     metavar="JUDGE",
     help="Train this judge further, the one in the box (minilm) or a folder; it decides the "
-    "sentence encoder.",
+    "sentence encoder. The result is the mean of its weights before and after.",
 )
 @options.apply(*MODELS)
 @click.option("--lr", type=float, metavar="X", help="Learning rate.  [default: 1.2e-4]")

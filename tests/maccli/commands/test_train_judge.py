@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from models.judge.choice import NAMES
 
@@ -82,6 +84,36 @@ def test_it_goes_on_where_it_stopped(train: Callable[..., Ran]) -> None:
     assert again.code == 2 and "--resume" in again.err
     assert train("--steps", "4", "--resume").code == 0
     assert Path("judge/model.safetensors").read_bytes() == whole
+
+
+def test_one_that_is_trained_further_ends_halfway(
+    mac: Mac, train: Callable[..., Ran], data: str, tiny_llama: Path
+) -> None:
+    assert train("--steps", "2").code == 0
+    further = ("train-judge", "--data", data, "--from", "judge", "--base", str(tiny_llama))
+    further += ("--batch", "4", "--documents", "2", "--device", "cpu", "--steps", "3", "-q")
+    ran = mac(*further, "--out", "further")
+    assert ran.code == 0, ran.err
+    before, after, end = (
+        load_file(path)[name].float()
+        for path, name in (
+            ("judge/model.safetensors", "span.bias"),
+            ("further/model.safetensors", "span.bias"),
+            ("further/training-state.safetensors", "model.span.bias"),
+        )
+    )
+    assert not torch.equal(before, end)
+    torch.testing.assert_close(after, (before + end) / 2, rtol=1e-3, atol=1e-6)
+    config = json.loads(Path("further/config.json").read_text())
+    assert config["training"]["from"]["steps"] == 2
+    whole = Path("further/model.safetensors").read_bytes()
+    assert mac(*further, "--out", "further", "--resume").code == 0
+    assert Path("further/model.safetensors").read_bytes() == whole
+
+    ran = mac(*further, "--out", "third", "--encoder", "all-minilm-l6-v2")
+    assert ran.code == 2 and "--encoder is decided by the judge" in ran.err
+    ran = mac("train-judge", "--data", data, "--from", "nowhere", "--out", "fourth")
+    assert ran.code == 1 and "nowhere" in ran.err
 
 
 def test_a_method_that_needs_a_judge(mac: Mac, data: str, tiny: Any) -> None:

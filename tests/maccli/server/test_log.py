@@ -82,7 +82,9 @@ def test_a_server_without_a_store(client: TestClient) -> None:
     assert client.delete("/v1/log").json()["deleted"] == 0
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "before=-1", f"before={1 << 63}"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=1001", "limit=x", "before=-1", f"before={1 << 63}"]
+)
 def test_what_is_refused(filled: TestClient, query: str) -> None:
     problem(filled.get(f"/v1/log?{query}"), 400, "invalid_request")
 

@@ -41,6 +41,10 @@ class FakeJudge:
         self.read_texts += texts
         return [self._reading(text) for text in texts]
 
+    def read_tables(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
+        assert question
+        return list(readings)
+
     def _reading(self, text: str) -> Reading:
         said = next((words for words in self.found if words in text), None)
         odds = self.found[said] if said else -8.0
