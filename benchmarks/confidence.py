@@ -2,7 +2,7 @@
 
     python -m benchmarks.confidence rank --store DIR --questions FILE... [--write CHECKPOINT]
     python -m benchmarks.confidence ask --store DIR --questions FILE --out ANSWERS [--fast]
-    python -m benchmarks.confidence fit ANSWERS[:WEIGHT]... [--above 0.45] [--write CHECKPOINT]
+    python -m benchmarks.confidence fit ANSWERS[:WEIGHT]... [--above 0.5] [--write CHECKPOINT]
 
 `rank` reads the ten best passages for each question (JSON lines with `question`, `answers` and
 `doc`, the name of the file that answers), and fits how the judge's log odds and all other relevance
@@ -60,7 +60,7 @@ def main() -> None:
     asking.add_argument("--fast", action="store_true", help="leave the judge out")
     fitting = parts.add_parser("fit")
     fitting.add_argument("answers", nargs="+", type=parse_source, metavar="ANSWERS[:WEIGHT]")
-    fitting.add_argument("--above", type=float, default=0.45, help="the threshold to write")
+    fitting.add_argument("--above", type=float, default=0.5, help="the threshold to write")
     fitting.add_argument("--write", type=Path, metavar="CHECKPOINT")
     arguments = parser.parse_args()
     if arguments.part == "rank":
