@@ -119,7 +119,7 @@ def test_the_python_example_of_readme_prints_the_answer(tmp_path: Path) -> None:
 
 def test_the_commands_of_readme_work_as_they_are(tmp_path: Path) -> None:
     lines = [line for line in _readme("sh", "mac ingest").splitlines() if line]
-    assert len(lines) > 8
+    assert len(lines) >= 8
     shown = {}
     for line in lines:
         assert line.startswith("mac "), line
