@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.confidence import choosing
 from maccli.reading.reader import read
 from models.base.encoder import SentenceEncoder
 from models.data import files
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     encoder = SentenceEncoder.load(resolve(pinned.DEFAULT_ENCODER), device=torch.device("cpu"))
     examples = [e for path in arguments.data for e in asked(path, "train", encoder)]
-    weights = fitted(examples)
+    weights = choosing(examples, ridge=1.0)
     print(f"{len(examples)} questions:", dict(zip(NAMES, weights.round(2).tolist(), strict=True)))
     for path in arguments.dev:
         right = [y[(x @ weights).argmax()] for x, y in asked(path, "dev", encoder)]
@@ -77,21 +77,6 @@ def table_of(document: str) -> list[list[Cell]]:
         if document.count(sign) >= 4 and (found := rows(read(document.encode(), name).text)):
             return found
     return []
-
-
-def fitted(examples: Sequence[Asked]) -> NDArray[np.float64]:
-    """Return the weights under which the right cells are likeliest, by Newton's method."""
-    weights = np.zeros(len(NAMES))
-    for _ in range(30):
-        gradient, curvature = -weights, np.eye(len(NAMES))
-        for x, right in examples:
-            share = np.exp(x @ weights - (x @ weights).max())
-            share /= share.sum()
-            target = share * right / (share * right).sum()
-            gradient = gradient + (target - share) @ x
-            curvature += (x * share[:, None]).T @ x - np.outer(share @ x, share @ x)
-        weights = weights + np.linalg.solve(curvature, gradient)
-    return weights
 
 
 if __name__ == "__main__":

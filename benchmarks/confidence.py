@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,7 @@ def rank(stores: list[Path], model: str, questions: list[Path], write: Path | No
                 row = json.loads(line)
                 if row.get("answerable", True):
                     read.append(_passages(session, row))
-    weights = np.zeros(2)
-    for _ in range(30):  # Newton's method, on the likelihood that a right passage is drawn
-        gradient, curvature = np.zeros(2), 1e-6 * np.eye(2)
-        for x, right in read:
-            if right.any():
-                p = np.exp(x @ weights - (x @ weights).max())
-                p /= p.sum()
-                q = p * right / (p * right).sum()
-                gradient += (q - p) @ x
-                curvature += (x * p[:, None]).T @ x - np.outer(p @ x, p @ x)
-        weights += np.linalg.solve(curvature, gradient)
+    weights = choosing([(x, right) for x, right in read if right.any()], ridge=1e-6)
     prior, weight = (round(float(w), 3) for w in weights)
     print("ordered by             first   first three   first ten, of", len(read))
     for name, mix in (("relevance", (1, 0)), ("judge", (0, 1)), ("both", weights)):
@@ -225,6 +216,29 @@ def regression(
         p = 1 / (1 + np.exp(-x @ weights))
         curvature = (x * (counts * p * (1 - p))[:, None]).T @ x + 0.1 * np.eye(len(weights))
         weights += np.linalg.solve(curvature, x.T @ (counts * (y - p)) - 0.1 * weights)
+    return weights
+
+
+def choosing(
+    examples: Sequence[tuple[NDArray[np.float64], NDArray[np.bool_]]], ridge: float
+) -> NDArray[np.float64]:
+    """Return the weights [F] under which the right of several things are likeliest to be chosen.
+
+    Args:
+        examples: what is known of each thing, [N, F], and which are right, at least one.
+        ridge: how much large weights count against themselves.
+    """
+    size = examples[0][0].shape[1]
+    weights = np.zeros(size)
+    for _ in range(30):  # Newton's method
+        gradient, curvature = -ridge * weights, ridge * np.eye(size)
+        for x, right in examples:
+            share = np.exp(x @ weights - (x @ weights).max())
+            share /= share.sum()
+            target = share * right / (share * right).sum()
+            gradient = gradient + (target - share) @ x
+            curvature += (x * share[:, None]).T @ x - np.outer(share @ x, share @ x)
+        weights = weights + np.linalg.solve(curvature, gradient)
     return weights
 
 

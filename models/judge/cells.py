@@ -23,18 +23,22 @@ NAMES = ("row", "key", "name", "meaning", "nearer", "asked", "number", "time", "
 WEIGHTS = np.array([13.02, 2.47, 1.37, 3.13, 2.23, -2.18, 0.97, 1.57, 1.53])
 """What speaks for a cell, in nats; `python -m benchmarks.cells` fits it."""
 HELD = NAMES.index("row")
+"""Where the share of the question's words that stand in a cell's row is found."""
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(_CAMEL.sub(" ", text).casefold())
+
+
 _COMMON = frozenset(
-    re.findall(
-        r"\S+",
-        """
-        the a an of to in on at for is are was were be been do does did what which who whose how
-        many much when where why and or by with from it its i we you my our me has have had not no
-        that this these those than more there their between as so if can could will would should
-        der die das und oder ist im in wie was wer wann wo le la les de du des et ou un une est qui
-        que el los las en por es qué cuándo cuánto
-        """,
+    _words(
+        "the a an of to in on at for is are was were be been do does did what which who whose how "
+        "many much when where why and or by with from it its i we you my our me has have had not "
+        "no that this these those than more there their between as so if can could will would "
+        "should der die das und oder ist im in wie was wer wann wo le la les de du des et ou un "
+        "une est qui que el los las en por es qué cuándo cuánto"
     )
 )
 _YEAR = re.compile(r"(?:19|20)\d\d")
@@ -56,12 +60,6 @@ _ASKS_WHICH = re.compile(r"^\W*(?:who|which|whose|wer|qui|quién)\b", re.IGNOREC
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Returns the unit vectors [B, E] of some texts."""
-
-
-def scores(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> NDArray[np.float64]:
-    """Return how well each cell fits a question, [N], in nats; only differences mean something."""
-    fits: NDArray[np.float64] = features(question, table, embed) @ WEIGHTS
-    return fits
 
 
 def features(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> NDArray[np.float64]:
@@ -128,10 +126,6 @@ def _any(parts: Sequence[NDArray[np.bool_]], size: int) -> NDArray[np.bool_]:
     """Return where any of some arrays [size] is true; nowhere if there are none."""
     found: NDArray[np.bool_] = np.any([np.zeros(size, bool), *parts], axis=0)
     return found
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(_CAMEL.sub(" ", text).casefold())
 
 
 def content(text: str) -> frozenset[str]:

@@ -94,7 +94,7 @@ def choose(
 
 
 def is_said(known: Mapping[str, float]) -> bool:
-    """Return whether a passage says an answer, by what is known of it; yes and no always are."""
+    """Return whether a passage says an answer, by what is known of it; yes and no count as said."""
     return known["judged"] > LEAST_JUDGED or known["cell"] > 0
 
 
@@ -113,9 +113,10 @@ def weighed(
         answers.insert(0, generated)
     cells: dict[str, float] = {}
     for value, fit in (cell for reading in readings for cell in reading.cells.items()):
-        cells[_key(value)] = max(fit, cells.get(_key(value), 0.0))
-        if list(cells).index(_key(value)) < MOST_CELLS and _key(value) not in map(_key, answers):
+        key = _key(value)
+        if key not in cells and len(cells) < MOST_CELLS and key not in map(_key, answers):
             answers.append(value)
+        cells[key] = max(fit, cells.get(key, 0.0))
     odds = max((reading.log_odds for reading in readings), default=-MOST_ODDS)
     scores = [candidate.score for candidate in candidates]
     common = {

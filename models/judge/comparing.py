@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from models.judge.cells import Embed, named, scores
+from models.judge.cells import WEIGHTS, Embed, features, named
 from models.text.rows import Cell, number
 
 _ORDER = re.compile(
@@ -27,6 +27,7 @@ _BEFORE_NAME = re.compile(
 )
 _QUOTES = " \"'\u201c\u201d\u201e\u2018\u2019«»"
 _MOST_WORDS = 6
+"""More words than that are no name."""
 
 
 class Comparison(NamedTuple):
@@ -54,7 +55,7 @@ def comparison(question: str) -> Comparison | None:
     one, other = (_BEFORE_NAME.sub("", name).strip(_QUOTES) for name in (before[0][at:], other))
     if not all(0 < len(name.split()) <= _MOST_WORDS for name in (one, other)):
         return None
-    # Not what asks for a name: a number is looked for.
+    # Without "which", which would speak for a name in the first column: a number is looked for.
     about = before[0][:at].partition(" ")[2]
     return Comparison(about, one, other, order["more"] is not None)
 
@@ -86,12 +87,12 @@ def _numbers(
     about: str, name: str, table: Sequence[Sequence[Cell]], embed: Embed
 ) -> Mapping[str, tuple[float, float]]:
     """Return, for each column that has a number for a thing, how well it fits, and the number."""
-    each = iter(scores(f"{about} {name}", table, embed))
+    scores = iter((features(f"{about} {name}", table, embed) @ WEIGHTS).tolist())
     numbers: dict[str, tuple[float, float]] = {}
     for row in table:
-        its_own = named(name, " ".join(map(" ".join, row)))
+        about_it = named(name, " ".join(map(" ".join, row)))
         for cell in row:
-            score, value = float(next(each)), number(cell.value)
-            if its_own and value is not None:
+            score, value = next(scores), number(cell.value)
+            if about_it and value is not None:
                 numbers[cell.name] = max(numbers.get(cell.name, (-math.inf, 0.0)), (score, value))
     return numbers

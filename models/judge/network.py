@@ -22,8 +22,6 @@ from models.memory.stack import Stack
 
 KINDS = ("none", "span", "yes", "no")
 """What a passage may answer: nothing, words that stand in it, yes, or no."""
-
-
 OUTSIDE = -1e4
 """The logit of places that are not of the passage."""
 

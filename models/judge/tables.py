@@ -17,8 +17,9 @@ MOST_ROWS = 60
 def fitting(question: str, texts: Sequence[str], embed: Embed) -> list[dict[str, float]]:
     """Return for each passage the answers that its tables give, and how well they fit, 0 to 1.
 
-    Of all cells it is the likeliest, and it fits as well as its row: a table about something else
-    has few words of the question in a row.
+    An answer is the likeliest cell of all passages. It fits by the share of the question's words
+    that stand in its row, so one of a table about something else fits little. Of two rows that a
+    question compares, the one that it asks for fits fully.
 
     Args:
         question: the question.

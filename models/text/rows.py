@@ -1,6 +1,6 @@
 """Rows of tables: lines like "Team: Maple Leafs; Location: TOR", as tables are written into a text.
 
-Any line counts that names two things at least, and some lists of settings do.
+Any line counts that names two things at least, so some lines of settings do as well.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ def rows(text: str) -> list[list[Cell]]:
         names = list(_NAME.finditer(line))
         if len(names) > 1 and names[0].start() == 0:
             ends = [after.start() for _, after in pairwise(names)] + [len(line)]
-            values = (line[name.end() : end].strip() for name, end in zip(names, ends, strict=True))
-            cells = (
-                Cell(name[1].strip(), value) for name, value in zip(names, values, strict=True)
-            )
-            found.append([cell for cell in cells if cell.value])
-    return [row for row in found if row]
+            cells = [
+                Cell(name[1].strip(), value)
+                for name, end in zip(names, ends, strict=True)
+                if (value := line[name.end() : end].strip())
+            ]
+            if cells:
+                found.append(cells)
+    return found
 
 
 def number(text: str) -> float | None:
