@@ -37,7 +37,6 @@ from models.evaluation.metrics import f1, normalise
 from models.judge.choice import is_said, weighed
 from models.memory import checkpoint
 from models.memory.confidence import GENERATED, Confidence, features
-from models.memory.protocol import LoadedModel
 from models.memory.relevance import READ
 
 FOLDS = 10
@@ -131,21 +130,22 @@ def ask(store: Path, model: str, questions: Path, out: Path, fast: bool) -> None
             answers = {
                 "question": row["question"],
                 "expected": row["answers"] if row.get("answerable", True) else [],
-                "answers": _answers(session.model, evidence),
+                "answers": _answers(session, evidence),
             }
             print(json.dumps(answers, ensure_ascii=False), file=file, flush=True)
 
 
-def _answers(model: LoadedModel, evidence: Evidence) -> list[tuple[str, dict[str, float]]]:
+def _answers(session: Session, evidence: Evidence) -> list[tuple[str, dict[str, float]]]:
     """Return each answer with what is known of it."""
+    model, judge = session.model, session.judge
     question, selected = evidence.wording, evidence.modulations()
     candidates = [match.candidate for match in evidence.matches]
     stream = model.answer(question, selected)
     text = "".join(stream).strip()
-    if evidence.readings:
+    if judge is not None and evidence.readings:
         answers, known = weighed(
             text,
-            evidence.readings,
+            judge.read_tables(question, evidence.readings),
             candidates,
             evidence.support,
             lambda texts: model.answer_likelihoods(question, texts, selected),

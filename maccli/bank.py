@@ -101,7 +101,7 @@ class Bank:
             yield from store.documents(match=match, limit=limit, within=within, after=after)
 
     def document(self, source: str | Path | int) -> Document | None:
-        """Return a document, given by its name in the store, a path or its id; None without it."""
+        """Return a document by its name in the store, a path or its id; None if not stored."""
         if (store := self.store) is None:
             return None
         if isinstance(source, int):

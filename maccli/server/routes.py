@@ -24,7 +24,7 @@ _UPLOAD_PAUSE = 10
 """Seconds after which a client may try again that found no place for its upload."""
 
 Id = Annotated[int, Path(ge=1, le=MAX_ID, description="As in the list of documents.")]
-Known = Annotated[
+LastId = Annotated[
     int | None, Query(ge=0, le=MAX_ID, description="The id of the last one that is known.")
 ]
 
@@ -91,7 +91,7 @@ def list_documents(
     engine: TheEngine,
     store: StoreName,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Known = None,
+    after: LastId = None,
     match: Annotated[
         str | None, Query(description="A part of the name or title; or a glob.")
     ] = None,
@@ -157,7 +157,7 @@ def list_questions(
     engine: TheEngine,
     store: StoreName,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Known = None,
+    before: LastId = None,
 ) -> Json:
     """Return questions, answers and sources, the newest first; none if there is no store yet."""
     with engine.open(store) as mac:

@@ -211,7 +211,7 @@ def answer(
                 on_text(piece)
     text = "".join(pieces).strip()
     if stream is not None and rule and evidence.matches:
-        text, probability = _weighed(model, evidence, text, stream, rule, free=options.free)
+        text, probability = _weighed(session, evidence, text, stream, rule, free=options.free)
         partial = request == "list" and not is_several(text)
         if not text or partial or (probability < rule.above and not options.free):
             outcome, text = "not sure", ""
@@ -258,7 +258,7 @@ def _is_judged(model: LoadedModel, evidence: Evidence) -> bool:
 
 
 def _weighed(
-    model: LoadedModel,
+    session: Session,
     evidence: Evidence,
     text: str,
     stream: AnswerStream,
@@ -270,15 +270,16 @@ def _weighed(
 
     Where a judge has read the passages, that may be an answer of the judge.
     """
+    model, judge = session.model, session.judge
     question, candidates = evidence.wording, [match.candidate for match in evidence.matches]
-    if _is_judged(model, evidence):
+    if judge is not None and _is_judged(model, evidence):
         from models.judge import choice
 
         modulations = evidence.modulations()
         chosen = choice.choose(
             rule,
             text,
-            evidence.readings,
+            judge.read_tables(question, evidence.readings),
             candidates,
             evidence.support,
             lambda answers: model.answer_likelihoods(question, answers, modulations),

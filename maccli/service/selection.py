@@ -41,8 +41,7 @@ class Selection:
     Attributes:
         candidates: the chunks, the most relevant first.
         modulations: by id, those that the second look has read: of some chunks at most.
-        readings: by id, what the judge makes of the chunks, of the selected with their tables; of
-            more of them than were selected.
+        readings: by id, what the judge makes of the chunks; of more of them than were selected.
     """
 
     candidates: Sequence[Candidate]
@@ -116,9 +115,7 @@ def search_store(
         odds = [reading.log_odds for reading in read]
         chosen = relevance.judged(candidates, odds, k, weights)
         read_of = {row.id: reading for row, reading in zip(rows, read, strict=True)}
-        ids = [candidate.id for candidate in chosen]
-        tables = judge.read_tables(question, [read_of[chunk_id] for chunk_id in ids])
-        return Selection(chosen, readings=read_of | dict(zip(ids, tables, strict=True)))
+        return Selection(chosen, readings=read_of)
     if not look:
         return Selection(candidates)
     level = candidates[: relevance.nearly_level(candidates)]
