@@ -145,7 +145,7 @@ def _answers(session: Session, evidence: Evidence) -> list[tuple[str, dict[str, 
     if judge is not None and evidence.readings:
         answers, known = weighed(
             text,
-            judge.read_tables(question, evidence.readings),
+            judge.read_closely(question, evidence.readings),
             candidates,
             evidence.support,
             lambda texts: model.answer_likelihoods(question, texts, selected),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -258,7 +259,7 @@ def open_served_mac(
     device: str | None,
     *,
     local: bool,
-    on_served: Callable[[], None] | None = None,
+    verbose: bool = False,
 ) -> Iterator[Mac | ServedMac]:
     """Provide the `Mac` that flags and settings mean, to be asked; a running server may answer.
 
@@ -268,7 +269,7 @@ def open_served_mac(
         model: the checkpoint.
         device: where to compute; with --device no server is asked.
         local: ask no server.
-        on_served: called after each answer of a server.
+        verbose: say so after each answer of a server.
 
     Raises:
         CheckpointError: there is no such model.
@@ -278,4 +279,5 @@ def open_served_mac(
     ctx = click.get_current_context()
     here = local or ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
     with open_mac(out, store, model, device) as mac:
-        yield mac if here else ServedMac(mac, on_served)
+        told = partial(out.note, "Answered by the running mac serve.") if verbose else None
+        yield mac if here else ServedMac(mac, told)

@@ -253,7 +253,7 @@ class EvaluationStore:
         self, judge: Judge, question: str, candidates: Sequence[Candidate]
     ) -> list[Reading]:
         rows = self.store.chunk_rows([candidate.id for candidate in candidates])
-        return judge.read_tables(question, judged(judge, question, rows))
+        return judge.read_closely(question, judged(judge, question, rows))
 
     def embed_seconds(self, progress: Progress | None = None) -> float:
         """Return how long it takes to embed all chunks: what dense retrieval of text needs."""

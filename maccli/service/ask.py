@@ -279,7 +279,7 @@ def _weighed(
         chosen = choice.choose(
             rule,
             text,
-            judge.read_tables(question, evidence.readings),
+            judge.read_closely(question, evidence.readings),
             candidates,
             evidence.support,
             lambda answers: model.answer_likelihoods(question, answers, modulations),

@@ -21,13 +21,14 @@ from models.memory.confidence import Confidence
 from models.memory.relevance import Candidate
 
 NAMES = (
-    *("bias", "likelihood", "judged", "model_share", "judge_share"),
+    *("bias", "likelihood", "judged", "model_share", "judge_share", "sentence_share"),
     *("cell", "odds", "support", "lead"),
 )
 """What is known of an answer: 1; its log p in the language model, and from the judge over all
-passages; how much of what either gives to all of the answers goes to those with its words; how well
-a cell of a table with it fits the question; the judge's log odds of the best passage; how well the
-best document answers for the question, and how far it is ahead of the next."""
+passages; how much of what each of three gives to all of the answers goes to those with its words:
+the language model, the judge of whole passages, and the judge of single sentences; how well a cell
+of a table with it fits the question; the judge's log odds of the best passage; how well the best
+document answers for the question, and how far it is ahead of the next."""
 MOST = 4
 """The most answers of the judge that are weighed."""
 MOST_CELLS = 2
@@ -128,7 +129,12 @@ def weighed(
     model = [max(log, LEAST_LIKELY) for log in likelihoods(answers)]
     judge = [_judged(answer, readings, weights) for answer in answers]
     alike = np.array([[overlap(one, other) for other in answers] for one in answers])
-    model_shares, judge_shares = (alike @ _shares(logs) for logs in (model, judge))
+    alone = [sentence for reading in readings for sentence in reading.sentences]
+    of_alone = [w for r, w in zip(readings, weights, strict=True) for _ in r.sentences]
+    sentence = [_judged(answer, alone, of_alone) for answer in answers]
+    model_shares, judge_shares, sentence_shares = (
+        alike @ _shares(logs) for logs in (model, judge, sentence)
+    )
     known = [
         {
             **common,
@@ -136,6 +142,7 @@ def weighed(
             "judged": judge[i],
             "model_share": float(model_shares[i]),
             "judge_share": float(judge_shares[i]),
+            "sentence_share": float(sentence_shares[i]),
             "cell": cells.get(_key(answer), 0.0),
         }
         for i, answer in enumerate(answers)

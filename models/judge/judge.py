@@ -27,6 +27,7 @@ from models.judge.pairs import Pair, PairReader
 from models.judge.spans import Span, boundaries, crosses, tidied
 from models.judge.tables import fitting
 from models.memory import checkpoint
+from models.text.chunking import pieces
 
 SHIPPED = Path(__file__).parent
 """The folder with the judges in the box."""
@@ -73,6 +74,7 @@ class Reading:
         ends: log p of each token ending it, float32 [T].
         cells: what stands in the passage's tables, and how well it fits the question, from 0 to 1,
             see `models.judge.tables`.
+        sentences: what is to be made of each of its sentences alone.
     """
 
     log_odds: float
@@ -83,6 +85,7 @@ class Reading:
     starts: NDArray[np.float32]
     ends: NDArray[np.float32]
     cells: Mapping[str, float] = field(default_factory=dict)
+    sentences: Sequence[Reading] = ()
 
     def log_probability(self, answer: str) -> float:
         """Return log p of an answer: yes, no, or words that stand in the passage; else -inf."""
@@ -179,11 +182,19 @@ class Judge:
         # Of a passage that was read in parts, what the best of them says.
         return [max(readings, key=lambda reading: reading.log_odds) for readings in parts]
 
-    def read_tables(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
-        """Return readings with what the tables in their passages say, see `models.judge.tables`."""
+    def read_closely(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
+        """Return readings with what a second look finds: in each sentence alone, and in tables.
+
+        In a single sentence the right words are found more often than in the whole passage.
+        """
         texts = [reading.text for reading in readings]
+        parts = [[text[start:end] for start, end in pieces(text)] for text in texts]
+        sentences = iter(self.read(question, [part for found in parts for part in found]))
         cells = fitting(question, texts, lambda names: self._encoder.encode(names).cpu().numpy())
-        return [replace(reading, cells=fit) for reading, fit in zip(readings, cells, strict=True)]
+        return [
+            replace(reading, cells=fit, sentences=tuple(islice(sentences, len(found))))
+            for reading, fit, found in zip(readings, cells, parts, strict=True)
+        ]
 
 
 def _log_odds(kinds: NDArray[np.float32]) -> float:

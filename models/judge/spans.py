@@ -62,8 +62,8 @@ def tidied(text: str, start: int, end: int) -> Span:
 def _is_inside(text: str, place: int) -> bool:
     """Return whether a cut at this place would be one through a word or a number."""
     return any(
-        first >= 0 and bool(_INSIDE.fullmatch(text[first : first + size]))
-        for first, size in ((place - 1, 2), (place - 1, 3), (place - 2, 3))
+        0 <= first < place < last <= len(text) and bool(_INSIDE.fullmatch(text[first:last]))
+        for first, last in ((place - 1, place + 1), (place - 1, place + 2), (place - 2, place + 1))
     )
 
 

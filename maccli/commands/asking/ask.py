@@ -93,10 +93,7 @@ def ask(
       mac ask - --nl < questions.txt
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    on_served = partial(out.note, "Answered by the running mac serve.") if verbose else None
-    with options.open_served_mac(
-        out, store, model, device, local=local, on_served=on_served
-    ) as mac:
+    with options.open_served_mac(out, store, model, device, local=local, verbose=verbose) as mac:
         asker = Asker(out, partial(mac.ask, **how), strict=strict, verbose=verbose)
         if question == ("-",):
             code = asker.ask_many(questions())

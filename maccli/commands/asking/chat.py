@@ -56,7 +56,7 @@ def chat(
       printf 'Who repaired the roof?\\nAnd how much was it?\\n' | mac chat -q
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    with options.open_served_mac(out, store, model, device, local=local) as mac:
+    with options.open_served_mac(out, store, model, device, local=local, verbose=verbose) as mac:
         conversation = _Conversation(out, partial(mac.ask, **how))
         asker = Asker(out, conversation.ask, strict=False, verbose=verbose)
         code = asker.ask_many(conversation.questions())

@@ -108,13 +108,20 @@ def test_a_running_server_answers_as_the_command_itself(
         assert ("Answered by the running mac serve." in served.err) is ("-v" in command)
         assert "Traceback" not in served.err
 
-    for command in (("ask", "-"), ("ask", "-", "--nl"), ("search", "-", "--json")):
+    for command in (
+        ("chat", "-v"),
+        ("ask", "-"),
+        ("ask", "-", "--nl"),
+        ("search", "-", "--json"),
+    ):
         outputs = []
         for options in ((), ("--local",)):
             memory.calls.clear()
             pipe(monkeypatch, f"{QUESTION}\n\n{'why ' * 5000}\nWho won the poetry prize?\n")
-            outputs.append(alike(mac(*command, "--store", "notes", *options)))
+            ran = mac(*command, "--store", "notes", *options)
+            outputs.append(alike(ran))
             assert (LOADED in memory.calls) is bool(options)
+            assert ("Answered by" in ran.err) is ("-v" in command and not options)
         assert outputs[0] == outputs[1]
     assert outputs[0][0] == 1  # one of the questions is too long
 

@@ -41,7 +41,7 @@ class FakeJudge:
         self.read_texts += texts
         return [self._reading(text) for text in texts]
 
-    def read_tables(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
+    def read_closely(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
         assert question
         return list(readings)
 

@@ -96,6 +96,22 @@ def test_cells_of_tables_are_weighed_too() -> None:
     assert (fits["1,200"], fits["Petra Lund"], fits["mill"]) == (0.6, 0.6, 0.0)
 
 
+def test_single_sentences_support_answers_too() -> None:
+    text = "Petra Lund bought the mill and Ida Vann the forge"
+    whole = reading(text, ("Petra Lund", -0.1), ("Ida Vann", -2.0))
+    _, without = weighed("", [whole], CANDIDATES[:1], 1.0, lambda a: [-1.0] * len(a))
+    assert without[0]["sentence_share"] == without[1]["sentence_share"]  # it says nothing
+    sentences = [
+        reading("Ida Vann the forge", ("Ida Vann", -0.1), ("forge", -2.0)),
+        reading("Petra Lund bought the mill", ("mill", -4.0)),
+    ]
+    whole = replace(whole, sentences=sentences)
+    answers, known = weighed("", [whole], CANDIDATES[:1], 1.0, lambda a: [-1.0] * len(a))
+    assert answers == ["Petra Lund", "Ida Vann"]
+    assert known[1]["sentence_share"] > 0.99 > 0.01 > known[0]["sentence_share"]
+    assert known[0]["judge_share"] > known[1]["judge_share"]
+
+
 def test_a_cell_that_fits_is_said() -> None:
     sure = Confidence({**dict.fromkeys(NAMES, 0.0), "cell": 9.0}, 0.5)
     compared = [replace(READINGS[0], cells={"the mill of Petra": 1.0})]

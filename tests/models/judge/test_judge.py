@@ -78,6 +78,19 @@ def test_an_empty_passage_answers_nothing(judge: Judge) -> None:
     assert judge.read(QUESTION, []) == []
 
 
+def test_a_second_look_reads_each_sentence_alone(judge: Judge) -> None:
+    texts = ["Ida Brandt won. The hall was full.", "", "- Name: Ida; Place: 1\n- Name: Olaf"]
+    readings = judge.read_closely(QUESTION, judge.read(QUESTION, texts))
+    assert [[part.text for part in reading.sentences] for reading in readings] == [
+        ["Ida Brandt won.", "The hall was full."],
+        [],
+        ["- Name: Ida; Place: 1", "- Name: Olaf"],
+    ]
+    [alone] = judge.read(QUESTION, ["The hall was full."])
+    assert readings[0].sentences[1].log_odds == pytest.approx(alone.log_odds, abs=0.02)
+    assert judge.read_closely(QUESTION, []) == []
+
+
 def test_the_heads_decide(judge: Judge, network: JudgeNetwork) -> None:
     for name, text in (("yes", "yes"), ("no", "no")):
         network.kind[2].bias.data[:] = -20.0

@@ -23,6 +23,8 @@ from models.judge.spans import boundaries, crosses, tidied
         ("kept in .stversions, hidden", ".stversions,", ".stversions"),
         ("> the reply", "> the reply", "the reply"),
         ("...", "...", ""),
+        ("Your name? ____", "____", ""),
+        ("the year 19", "9", "19"),
     ],
 )
 def test_an_answer_is_whole_words_and_no_mark_up(text: str, cut: str, whole: str) -> None:
