@@ -243,7 +243,7 @@ class EvaluationStore:
         return choose(
             confidence,
             generated,
-            self._readings(judge, question, candidates),
+            judge.read_closely(question, self._readings(judge, question, candidates)),
             candidates,
             support(self.store, question, candidates, model.relevance),
             lambda answers: model.answer_likelihoods(question, answers, selected),
@@ -253,7 +253,7 @@ class EvaluationStore:
         self, judge: Judge, question: str, candidates: Sequence[Candidate]
     ) -> list[Reading]:
         rows = self.store.chunk_rows([candidate.id for candidate in candidates])
-        return judge.read_closely(question, judged(judge, question, rows))
+        return judged(judge, question, rows)
 
     def embed_seconds(self, progress: Progress | None = None) -> float:
         """Return how long it takes to embed all chunks: what dense retrieval of text needs."""

@@ -129,11 +129,12 @@ def weighed(
     model = [max(log, LEAST_LIKELY) for log in likelihoods(answers)]
     judge = [_judged(answer, readings, weights) for answer in answers]
     alike = np.array([[overlap(one, other) for other in answers] for one in answers])
-    alone = [sentence for reading in readings for sentence in reading.sentences]
-    of_alone = [w for r, w in zip(readings, weights, strict=True) for _ in r.sentences]
-    sentence = [_judged(answer, alone, of_alone) for answer in answers]
+    sentences = [sentence for reading in readings for sentence in reading.sentences]
+    # A sentence is as likely the one to answer from as its passage.
+    sentence_weights = [w for r, w in zip(readings, weights, strict=True) for _ in r.sentences]
+    by_sentences = [_judged(answer, sentences, sentence_weights) for answer in answers]
     model_shares, judge_shares, sentence_shares = (
-        alike @ _shares(logs) for logs in (model, judge, sentence)
+        alike @ _shares(logs) for logs in (model, judge, by_sentences)
     )
     known = [
         {

@@ -74,7 +74,8 @@ class Reading:
         ends: log p of each token ending it, float32 [T].
         cells: what stands in the passage's tables, and how well it fits the question, from 0 to 1,
             see `models.judge.tables`.
-        sentences: what is to be made of each of its sentences alone.
+        sentences: what the judge makes of each sentence, row and block of code read alone; empty
+            until `Judge.read_closely`.
     """
 
     log_odds: float
@@ -185,15 +186,16 @@ class Judge:
     def read_closely(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
         """Return readings with what a second look finds: in each sentence alone, and in tables.
 
-        In a single sentence the right words are found more often than in the whole passage.
+        In a single sentence the right words are found more often than in the whole passage. What
+        tables say, see `models.judge.tables`.
         """
         texts = [reading.text for reading in readings]
-        parts = [[text[start:end] for start, end in pieces(text)] for text in texts]
-        sentences = iter(self.read(question, [part for found in parts for part in found]))
+        split = [[text[start:end] for start, end in pieces(text)] for text in texts]
+        sentences = iter(self.read(question, [part for parts in split for part in parts]))
         cells = fitting(question, texts, lambda names: self._encoder.encode(names).cpu().numpy())
         return [
-            replace(reading, cells=fit, sentences=tuple(islice(sentences, len(found))))
-            for reading, fit, found in zip(readings, cells, parts, strict=True)
+            replace(reading, cells=fit, sentences=tuple(islice(sentences, len(parts))))
+            for reading, fit, parts in zip(readings, cells, split, strict=True)
         ]
 
 

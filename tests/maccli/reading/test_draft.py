@@ -116,12 +116,12 @@ def test_lines_of_rows() -> None:
     assert row_line(["a", "", "c"], ["1", "2", "", "4"]) == "a: 1; 2; 4"
     assert row_line([], ["Name:", "Ines"]) == "Name: Ines"
     assert row_line([], ["x", "", "y"]) == "x; y"
+    assert one_line(" a\n\u00a0 b\t") == "a b"
 
 
 def test_lines_of_rows_are_read_back() -> None:
     names, cells = ["line", "to", "fare (EUR)"], ["4", "Old Mill", "2.10"]
     assert rows(row_line(names, cells)) == [[*map(Cell, names, cells)]]
-    assert one_line(" a\n\u00a0 b\t") == "a b"
 
 
 def test_a_verbatim_text_keeps_its_marks() -> None:
