@@ -118,7 +118,7 @@ class Run:
 def decode(run: Run) -> Iterator[Figure]:
     """Tokens a second of our decoding over those of transformers' generate, for the same tokens."""
     # In float32, since two ways to compute the same may round to different tokens in bfloat16.
-    lm = BaseLM(copy.deepcopy(run.memory.lm.model).float(), run.memory.lm.tokenizer)
+    lm = BaseLM(copy.deepcopy(run.memory.lm.full_model).float(), run.memory.lm.tokenizer)
     tokens = 96
     counts: list[int] = []
     pairs: list[tuple[float, float]] = []
@@ -128,7 +128,7 @@ def decode(run: Run) -> Iterator[Figure]:
             ids = torch.tensor([prompt], device=lm.device)
 
             def theirs(ids: torch.Tensor = ids) -> list[int]:
-                row: list[int] = lm.model.generate(
+                row: list[int] = lm.full_model.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
                     do_sample=False,
@@ -169,7 +169,7 @@ def ingest(run: Run) -> Iterator[Figure]:
     def bare() -> None:
         with torch.inference_mode():
             for batch in batches:
-                lm.model.base_model(lm.pad([ids[i] for i in batch]), use_cache=False)
+                lm.full_model.base_model(lm.pad([ids[i] for i in batch]), use_cache=False)
 
     ours, rival = _alternate([lambda: memory.amortize(texts), bare], run.repeats)
     tokens = sum(map(len, ids))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -204,11 +205,17 @@ class Session:
 
 
 def silence_libraries() -> None:
-    """Keep the progress bars and advice of transformers off our standard error."""
-    from transformers.utils import logging
+    """Keep the progress bars and advice of transformers off our standard error.
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    Importing it takes a second, and the default models do not need it: it is told beforehand.
+    """
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if "transformers" in sys.modules:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
 
 
 def load_model(

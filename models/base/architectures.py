@@ -23,6 +23,8 @@ from models.errors import ModelError, UnsupportedModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from models.base.native.llama import LlamaLM
+
 Map = Callable[[Tensor], Tensor]
 Norm = Callable[[nn.Module, Tensor], Tensor]
 """Applies a norm to the last axis."""
@@ -255,8 +257,9 @@ def require_supported(model_type: str) -> None:
         )
 
 
-def architecture_of(model: PreTrainedModel) -> Architecture:
+def architecture_of(model: PreTrainedModel | LlamaLM) -> Architecture:
     """Return the adapter for a model; see `require_supported` for what is raised."""
-    kind: str = model.config.model_type
+    config: Any = model.config
+    kind: str = config.model_type
     require_supported(kind)
     return FAMILIES[kind](model)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from models.base.tokens import AnyTokenizer
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -27,7 +27,7 @@ class Characters:
             every token may come next.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
         self._parts = _parts(tokenizer)
         self._continuing = [i for i, part in self._parts.items() if 0x80 <= part[0] < 0xC0]
         self._breaking = frozenset(self._continuing)
@@ -63,7 +63,7 @@ class Characters:
         return before
 
 
-def _parts(tokenizer: PreTrainedTokenizerBase) -> dict[int, bytes]:
+def _parts(tokenizer: AnyTokenizer) -> dict[int, bytes]:
     """Return the bytes of every token that is not a whole number of characters."""
     parts: dict[int, bytes] = {}
     backend = getattr(tokenizer, "backend_tokenizer", None)

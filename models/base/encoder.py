@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from models.base.batching import batch_tokens, length_batches
 from models.base.encoder_rules import EncoderRules, read_rules
-from models.base.tokens import TextTokenizer
+from models.base.native.bert import Bert
+from models.base.tokens import TextTokenizer, load_tokenizer
 from models.errors import WeightsError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+    from models.base.tokens import AnyTokenizer
 
 MAX_TOKENS = 256
 """Longer texts are cut: all-MiniLM-L6-v2 was trained on no more."""
@@ -35,8 +39,8 @@ class SentenceEncoder:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
+        model: PreTrainedModel | Bert,
+        tokenizer: AnyTokenizer,
         rules: EncoderRules | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -63,14 +67,17 @@ class SentenceEncoder:
             WeightsError: the folder does not hold a readable encoder.
         """
         from safetensors import SafetensorError
-        from transformers import AutoModel, AutoTokenizer
 
         rules = rules or read_rules(path)
         try:
+            if (native := Bert.load(path, device)) is not None:
+                return cls(native, load_tokenizer(path), rules)
+            from transformers import AutoModel
+
             model, report = AutoModel.from_pretrained(
                 path, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = load_tokenizer(path)
         except (OSError, ValueError, SafetensorError) as error:
             raise WeightsError(f"no readable sentence encoder in {path}: {error}") from error
         if model.config.is_encoder_decoder:
@@ -108,24 +115,21 @@ class SentenceEncoder:
             return out
         rows = self.tokenize(texts)
         for batch in length_batches([len(row) for row in rows], batch_tokens(device)):
-            inputs = self.tokenizer.pad(
-                {"input_ids": [rows[i] for i in batch]}, return_tensors="pt"
-            )
-            mask = inputs["attention_mask"].to(device)
-            hidden = self.model(
-                input_ids=inputs["input_ids"].to(device), attention_mask=mask
-            ).last_hidden_state
+            ids = pad_sequence([torch.tensor(rows[i], device=device) for i in batch], True)
+            lengths = torch.tensor([len(rows[i]) for i in batch], device=device)
+            mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+            hidden = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
             out[batch] = self.pool(hidden, mask)
         return out
 
     def pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Return vectors [B, E] of token states [B, T, E]; `mask`, int64 [B, T], is 0 for pads."""
+        """Return vectors [B, E] of token states [B, T, E]; `mask`, [B, T], is 0 for the padding.
+
+        Padding stands on the right.
+        """
         if self.rules.pooling == "mean":
             pooled = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         else:
-            # Some tokenizers pad on the left. Of equal values argmax gives the first.
-            at = mask.argmax(1)
-            if self.rules.pooling == "lasttoken":
-                at = mask.shape[1] - 1 - mask.flip(1).argmax(1)
-            pooled = hidden[torch.arange(len(hidden), device=hidden.device), at]
+            last = mask.sum(1) - 1 if self.rules.pooling == "lasttoken" else 0
+            pooled = hidden[torch.arange(len(hidden), device=hidden.device), last]
         return torch.nn.functional.normalize(pooled, dim=-1)

@@ -4,8 +4,6 @@ One code path serves every family of `models.base.architectures`: the model's ow
 arithmetic, and this module does what lies between them: it takes keys *before* the rotary embedding
 (if there is one), and lets every layer attend to a prefix of keys and values, with a bias.
 
-It knows no architecture by name, and nothing of latents, of relevance or of documents.
-
 Letters: B sequences, G groups that share one prefix (B = G * N), T tokens, S prefix tokens, L
 layers, H key/value heads, A attention heads, C head size, X = L * 2 * H * C features of a
 token.
@@ -14,6 +12,7 @@ token.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +31,15 @@ from models.base.attention import (
 )
 from models.base.batching import Packing, run_layers
 from models.base.characters import Characters
+from models.base.native.llama import LlamaLM
 from models.base.quantize import loading
-from models.base.tokens import TextTokenizer
+from models.base.tokens import TextTokenizer, load_tokenizer
 from models.errors import ModelError, UnsupportedModelError, WeightsError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
+
+    from models.base.tokens import AnyTokenizer
 
 __all__ = ["BaseLM", "Prefix", "Shape"]
 
@@ -46,8 +48,8 @@ class BaseLM:
     """A frozen causal language model with its tokenizer.
 
     Args:
-        model: a transformers causal LM of one of the `FAMILIES` of `models.base.architectures`;
-            it is frozen here.
+        model: a causal LM of one of the `FAMILIES` of `models.base.architectures`, of transformers
+            or of `models.base.native`; it is frozen here.
         tokenizer: its tokenizer; needs an end-of-sequence token.
 
     Attributes:
@@ -65,7 +67,7 @@ class BaseLM:
 
     gradient_checkpointing = False  # see `recompute` of `models.base.batching.run_layers`
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, model: PreTrainedModel | LlamaLM, tokenizer: AnyTokenizer) -> None:
         self.architecture = architecture_of(model)
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -93,20 +95,27 @@ class BaseLM:
             UnsupportedModelError: see the class.
             ModelError: see `models.base.quantize.loading`, if a quantization is given.
         """
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
         try:
+            if quantization is None and (native := LlamaLM.load(path, dtype, device)) is not None:
+                return cls(native, load_tokenizer(path))
+            from transformers import AutoConfig, AutoModelForCausalLM
+
             require_supported(AutoConfig.from_pretrained(path).model_type)
             more = {} if quantization is None else loading(quantization, device, dtype)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 path, dtype=dtype, use_safetensors=True, **more
             )
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = load_tokenizer(path)
         except ModelError:
             raise
         except (OSError, ValueError, ImportError) as error:
             raise WeightsError(f"no readable base language model in {path}: {error}") from error
         return cls(model if quantization else model.to(device), tokenizer)
+
+    @cached_property
+    def full_model(self) -> PreTrainedModel:
+        """The model as transformers has it, for what the layers alone cannot do; shares weights."""
+        return self.model.as_transformers() if isinstance(self.model, LlamaLM) else self.model
 
     @property
     def device(self) -> torch.device:
@@ -181,8 +190,6 @@ class BaseLM:
         """Return hidden states after the last norm; every layer attends to the prefix.
 
         This is the only loop over the layers: reading, training and generating all go through it.
-        One for generating alone, on weights taken out of their modules, was no faster: 32 tokens of
-        SmolLM2-135M took 2.16 s on one core in either.
 
         Args:
             ids: [B, T] token ids, padded on the right.
@@ -217,7 +224,7 @@ class BaseLM:
         }
         # Generating takes fewer operations and roundings than the modules do. Amortizing must not:
         # in bfloat16 other roundings make other modulations.
-        norm: Norm = self._call
+        norm: Norm = nn.Module.__call__
         turn = rotate
         if cache is not None:
             norm, turn = self.architecture.fused_norm, rotate_fused
@@ -295,11 +302,6 @@ class BaseLM:
         y = modules.down(y * rest[0] if rest else y)
         return x + (y if modules.after_mlp is None else norm(modules.after_mlp, y))
 
-    @staticmethod
-    def _call(module: nn.Module, x: Tensor) -> Tensor:
-        y: Tensor = module(x)
-        return y
-
     def context_left(self, taken: int, wanted: int) -> int:
         """Return how many of the wanted tokens may follow on those that take so many positions.
 
@@ -313,7 +315,6 @@ class BaseLM:
 
 
 def _first(*ids: int | None) -> int:
-    for token in ids:
-        if token is not None:
-            return token
+    if known := [token for token in ids if token is not None]:
+        return known[0]
     raise UnsupportedModelError("the tokenizer has neither a begin- nor an end-of-sequence token")

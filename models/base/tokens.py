@@ -10,10 +10,15 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from models.base.native.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    AnyTokenizer = PreTrainedTokenizerBase | Tokenizer
 
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")
 _MESSAGE = "\ue000"  # for private use: stands for a message in a chat template
@@ -24,6 +29,20 @@ def readable(text: str) -> str:
     return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def load_tokenizer(folder: Path) -> AnyTokenizer:
+    """Return the tokenizer in a folder.
+
+    Raises:
+        OSError, ValueError: there is none, or it cannot be read.
+    """
+    if (native := Tokenizer.load(folder)) is not None:
+        return native
+    from transformers import AutoTokenizer
+
+    tokenizer: AnyTokenizer = AutoTokenizer.from_pretrained(folder)
+    return tokenizer
+
+
 class TextTokenizer:
     """Reads texts with a model's tokenizer.
 
@@ -31,7 +50,7 @@ class TextTokenizer:
         tokenizer: a tokenizer that knows offsets ("fast").
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: AnyTokenizer) -> None:
         self._tokenizer: Any = tokenizer
         added: dict[int, Any] = self._tokenizer.added_tokens_decoder
         special = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}

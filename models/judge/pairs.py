@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ class PairReader:
     """
 
     def __init__(self, encoder: SentenceEncoder, max_tokens: int) -> None:
-        tokenizer = encoder.tokenizer
+        tokenizer: Any = encoder.tokenizer
         self._text = TextTokenizer(tokenizer)
         self._begin, self._end = int(tokenizer.cls_token_id), int(tokenizer.sep_token_id)
         self._pad = int(tokenizer.pad_token_id)

@@ -15,12 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.base.batching import batch_tokens, length_batches
 from models.base.encoder import SentenceEncoder
-from models.base.tokens import TextTokenizer
+from models.base.tokens import TextTokenizer, load_tokenizer
 from models.errors import WeightsError
 from models.paper.networks import Inputs
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from models.base.tokens import AnyTokenizer
 
 MAX_TOKENS = 512
 """The longest text; the rest is cut off. T5 was trained on no more."""
@@ -36,7 +36,7 @@ class Reader(Protocol):
 class TokenReader:
     """Reads texts as token ids, with the special tokens that the tokenizer adds by itself."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def __init__(self, tokenizer: AnyTokenizer, device: torch.device) -> None:
         self._text, self.device = TextTokenizer(tokenizer), device
 
     @classmethod
@@ -46,10 +46,8 @@ class TokenReader:
         Raises:
             WeightsError: the folder holds none.
         """
-        from transformers import AutoTokenizer
-
         try:
-            return cls(AutoTokenizer.from_pretrained(folder), device)
+            return cls(load_tokenizer(folder), device)
         except (OSError, ValueError) as error:
             raise WeightsError(f"no readable tokenizer in {folder}: {error}") from error
 

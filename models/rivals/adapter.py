@@ -100,10 +100,10 @@ class Adapter(Stack[AdapterConfig]):
             task_type="CAUSAL_LM",
         )
         settings.base_model_name_or_path = None  # peft takes it from the model's path
-        shared = {id(t): t for t in chain(lm.model.parameters(), lm.model.buffers())}
+        shared = {id(t): t for t in chain(lm.full_model.parameters(), lm.full_model.buffers())}
         with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
-            model = peft.get_peft_model(copy.deepcopy(lm.model, shared), settings)
+            model = peft.get_peft_model(copy.deepcopy(lm.full_model, shared), settings)
         settings.base_model_name_or_path = repository(config.base_lm)
         # No submodules of this one: the base LM's weights are neither trained nor saved.
         self.__dict__["model"] = model

@@ -41,7 +41,7 @@ def test_logits_are_those_of_transformers(kind: str, make_lm: MakeLM) -> None:
     for row in lm.tokenize(TEXTS):
         ids = torch.tensor([row])
         with torch.no_grad():
-            found, expected = lm.logits(lm.forward(ids)), lm.model(ids).logits
+            found, expected = lm.logits(lm.forward(ids)), lm.full_model(ids).logits
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
@@ -75,7 +75,7 @@ def test_a_prefix_is_what_transformers_calls_past_keys_and_values(
     prefix = _prefix(lm, 3, sequences=2)
     with torch.no_grad():
         found = lm.logits(lm.forward(ids, prefix))
-        expected = lm.model(ids, past_key_values=_past(lm, prefix)).logits
+        expected = lm.full_model(ids, past_key_values=_past(lm, prefix)).logits
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
@@ -89,7 +89,7 @@ def test_decoding_behind_a_prefix_is_greedy(kind: str, make_lm: MakeLM) -> None:
     assert answer == generate_batch(lm, [prompt], prefix, 12)[0]
     with torch.no_grad():
         ids = torch.tensor([prompt + answer])
-        chosen = lm.model(ids, past_key_values=_past(lm, prefix)).logits[0].argmax(-1).tolist()
+        chosen = lm.full_model(ids, past_key_values=_past(lm, prefix)).logits[0].argmax(-1).tolist()
     assert answer == chosen[len(prompt) - 1 :][: len(answer)]
     assert len(answer) == 12 or chosen[-1] == lm.eos_id
 
@@ -124,7 +124,7 @@ def test_learned_positions_stay_in_the_keys_of_a_document(
         assert int(prefix.length[0]) == 1 + len(document)
         found = lm.logits(lm.forward(lm.pad([question]), prefix))[0]
         prompt = lm.pad([[lm.bos_id, *document, *question]])
-        expected = lm.model(prompt).logits[0, -len(question) :]
+        expected = lm.full_model(prompt).logits[0, -len(question) :]
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
         latents, place, which = pack([[z]])
@@ -277,7 +277,7 @@ def test_a_language_model_s_loss_is_the_same(kind: str, make_lm: MakeLM) -> None
     lm.model.requires_grad_(True)
     logits = lm.logits(lm.forward(ids[:, :-1]))[0]
     gradients = []
-    for out in (logits, lm.model(ids[:, :-1]).logits[0]):
+    for out in (logits, lm.full_model(ids[:, :-1]).logits[0]):
         lm.model.zero_grad()
         F.cross_entropy(out, ids[0, 1:]).backward()
         gradients.append([p.grad.clone() for p in lm.model.parameters() if p.grad is not None])

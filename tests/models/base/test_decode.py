@@ -17,13 +17,19 @@ TEXTS = ["The jury gave the prize to the poet Tomas Reyl.", "Who opened the brid
 
 
 @pytest.fixture(params=["tiny_llama", "tiny_qwen2", "tiny_gemma3", "tiny_gpt2"])
-def lm(request: pytest.FixtureRequest) -> BaseLM:
-    return BaseLM.load(request.getfixturevalue(request.param), device=CPU, dtype=torch.float32)
+def folder(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.getfixturevalue(request.param)
+    return path
+
+
+@pytest.fixture
+def lm(folder: Path) -> BaseLM:
+    return BaseLM.load(folder, device=CPU, dtype=torch.float32)
 
 
 def _expected(lm: BaseLM, prompt: list[int], tokens: int) -> list[int]:
     ids = torch.tensor([prompt])
-    found: list[int] = lm.model.generate(
+    found: list[int] = lm.full_model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         do_sample=False,
@@ -65,15 +71,13 @@ def test_reading_with_a_cache_is_reading_without(lm: BaseLM, prefixed: bool) -> 
 
 
 def test_log_probabilities_and_attention_are_those_of_transformers(
-    lm: BaseLM, build_memory: Any, tmp_path: Path
+    folder: Path, build_memory: Any
 ) -> None:
     """A full-rank prefix is text in the prompt, where transformers shows what is paid to it."""
+    memory = build_memory(folder, full_rank=True)
+    lm, stack = memory.lm, memory.stack
     if lm.model.config.model_type == "gemma3_text":
         pytest.skip("a sliding window does not reach back over a prompt, but always over a prefix")
-    lm.model.save_pretrained(tmp_path)
-    lm.tokenizer.save_pretrained(tmp_path)
-    memory = build_memory(tmp_path, full_rank=True)
-    lm, stack = memory.lm, memory.stack
     document, question = lm.tokenize([TEXTS[0], TEXTS[1]])
     with torch.no_grad():
         constant = lm.features(lm.pad([[lm.bos_id]])).flatten(2)[0]
@@ -86,10 +90,10 @@ def test_log_probabilities_and_attention_are_those_of_transformers(
     with torch.no_grad():
         ours = lm.logits(lm.forward(torch.tensor([[*question, *answer]]), prefix))
 
-    lm.model.set_attn_implementation("eager")
+    lm.full_model.set_attn_implementation("eager")
     ids = torch.tensor([[lm.bos_id, *document, *question, *answer]])
     with torch.no_grad():
-        out = lm.model(ids, output_attentions=True)
+        out = lm.full_model(ids, output_attentions=True)
     # The question's last token chose the first token, and so on; an end of sequence was chosen too.
     size = 1 + len(document)
     choosers = slice(size + len(question) - 1, -1 if len(answer) == 12 else None)

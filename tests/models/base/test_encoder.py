@@ -61,7 +61,7 @@ def test_pooling_is_that_of_the_library(folder: Path, pooling: dict[str, Any], k
         assert (made - away).abs().max() > 0.01
 
 
-def test_the_last_token_of_a_language_model_that_pads_on_the_left(
+def test_the_last_token_of_a_language_model_whose_tokenizer_pads_on_the_left(
     tmp_path: Path, tiny_llama: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_llama, tmp_path / "llama"))
@@ -69,7 +69,6 @@ def test_the_last_token_of_a_language_model_that_pads_on_the_left(
     described.write_text(json.dumps({**json.loads(described.read_text()), "padding_side": "left"}))
     describe_encoder(folder, {"pooling_mode": "lasttoken"})
     encoder = SentenceEncoder.load(folder, device=CPU)
-    assert encoder.tokenizer.padding_side == "left"
     made = encoder.encode_documents(TEXTS)
     torch.testing.assert_close(made, theirs(folder), atol=1e-4, rtol=1e-3)
     for text, vector in zip(TEXTS, made, strict=True):

@@ -25,7 +25,7 @@ def test_logits_are_those_of_transformers(lm: BaseLM) -> None:
     for row in lm.tokenize(TEXTS):
         ids = torch.tensor([row])
         with torch.no_grad():
-            expected = lm.model(ids).logits
+            expected = lm.full_model(ids).logits
             found = lm.logits(lm.forward(ids))
         torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-4)
 
@@ -43,7 +43,7 @@ def test_features_are_the_projections_before_the_rotary_embedding(lm: BaseLM) ->
                 lambda _, __, out, at=(i, kind): seen.__setitem__(at, out.detach())
             )
     ids = lm.pad(lm.tokenize(TEXTS[:1]))
-    lm.model(ids)
+    lm.full_model(ids)
     expected = dict(seen)
     found = lm.features(ids)
     for (i, kind), out in expected.items():
@@ -81,7 +81,7 @@ def test_greedy_answers_are_those_of_generate(lm: BaseLM) -> None:
     found = generate_batch(lm, rows, None, 12)
     for row, ours in zip(rows, found, strict=True):
         ids = torch.tensor([row])
-        expected = lm.model.generate(
+        expected = lm.full_model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,

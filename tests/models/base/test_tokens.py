@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
@@ -56,10 +57,12 @@ def test_chat_markup_is_text_to_a_base_lm(model: str, request: pytest.FixtureReq
     ]
 
 
-def test_plain_text_has_the_tokenizer_s_own_tokens(lm: BaseLM, encoder: SentenceEncoder) -> None:
-    tokenizer: Any = lm.tokenizer
+def test_plain_text_has_the_tokenizer_s_own_tokens(
+    lm: BaseLM, encoder: SentenceEncoder, tiny_llama: Path, tiny_encoder: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama)
     assert lm.tokenize(PLAIN) == tokenizer(PLAIN, add_special_tokens=False)["input_ids"]
-    tokenizer = encoder.tokenizer
+    tokenizer = AutoTokenizer.from_pretrained(tiny_encoder)
     for most in (encoder.max_tokens, 5):
         encoder.max_tokens = most
         expected = tokenizer(PLAIN, truncation=True, max_length=most)["input_ids"]

@@ -34,7 +34,7 @@ def test_surprise_is_that_of_the_base_model(build_memory: Any, tiny_llama: Path)
     earlier, later = memory.lm.tokenize([before, after])
     ids = torch.tensor([[memory.lm.bos_id, *earlier, *later]])
     with torch.no_grad():
-        logits = memory.lm.model(ids).logits[0].log_softmax(-1)
+        logits = memory.lm.full_model(ids).logits[0].log_softmax(-1)
     # The first token of the later half is given, the others count.
     places = range(len(earlier) + 2, ids.shape[1])
     expected = -sum(float(logits[i - 1, ids[0, i]]) for i in places)

@@ -24,7 +24,7 @@ TEXT = "Ida Brandt opened the bridge in Varnholt. Otto Reyl closed it."
 
 def test_a_pair_is_question_context_and_passage(encoder: SentenceEncoder) -> None:
     [pair] = PairReader(encoder, 64).pairs(QUESTION, TEXT, "Town news\n")
-    words = encoder.tokenizer.convert_ids_to_tokens(pair.ids)
+    words = [encoder.tokenizer.decode([token]) for token in pair.ids]
     assert words[0] == "[CLS]" and words[pair.second - 1] == words[-1] == "[SEP]"
     assert pair.first > pair.second
     assert len(pair.spans) == len(pair.ids) - pair.first - 1
@@ -144,8 +144,8 @@ def test_the_encoder_is_not_changed(network: JudgeNetwork, encoder: SentenceEnco
             if weight.requires_grad:
                 weight.add_(1.0)
     assert torch.equal(encoder.encode([TEXT]), vector)
-    shared = encoder.model.get_input_embeddings().weight
-    assert network.body.get_input_embeddings().weight is shared and not shared.requires_grad
+    shared = encoder.model.embeddings.word_embeddings.weight
+    assert network.body.embeddings.word_embeddings.weight is shared and not shared.requires_grad
 
 
 def test_a_judge_of_another_encoder_is_refused(

@@ -76,7 +76,7 @@ def test_full_rank_prefix_equals_the_text_in_the_prompt(
         prefix = stack.prefix(lm, *pack([[z]]), torch.zeros(1, 1))
         found = lm.logits(lm.forward(lm.pad([ids]), prefix))[0]
         prompt = lm.pad([[lm.bos_id, *document, *ids]])
-        expected = lm.model(prompt).logits[0, -len(ids) :]
+        expected = lm.full_model(prompt).logits[0, -len(ids) :]
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
@@ -94,7 +94,7 @@ def test_continuing_a_document_is_reading_on(tiny_llama: Path, build_memory: Any
             ids = lm.pad([[lm.bos_id, *row]])
             z.append(stack.amortizer(lm.features(ids).flatten(2)[0, 1:]))
             begin = max(1, len(row) // 2) + 1  # the first token of the later half is given
-            surprise = lm.model(ids).logits[0, begin:-1].log_softmax(-1)
+            surprise = lm.full_model(ids).logits[0, begin:-1].log_softmax(-1)
             nats -= float(surprise.gather(1, ids[0, begin + 1 :, None]).sum())
             counts += len(surprise)
         found = continued(stack, lm, z, documents)
@@ -289,7 +289,7 @@ def test_an_empty_bank_answers_as_the_base_lm(tiny_llama: Path, build_memory: An
     stream = memory.answer(QUESTION, [], max_new_tokens=8)
     text = "".join(stream)
     ids = torch.tensor([memory.chat_prompt(QUESTION)])
-    expected = memory.lm.model.generate(
+    expected = memory.lm.full_model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
         do_sample=False,

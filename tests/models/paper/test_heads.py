@@ -33,7 +33,7 @@ def test_the_lm_attends_to_the_prefix_as_to_past_tokens(lm: BaseLM, head: Prefix
         cache = DynamicCache()
         for i, (keys, values) in enumerate(head(latents)):
             cache.update(keys, values, i)
-        expected = lm.model(ids, past_key_values=cache).logits
+        expected = lm.full_model(ids, past_key_values=cache).logits
         without = lm.logits(lm.forward(ids))
     torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
     assert (found - without).abs().max() > 1e-2

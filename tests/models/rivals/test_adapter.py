@@ -32,7 +32,7 @@ SETTINGS = TrainConfig(
 
 def made(lm: BaseLM, rank: int = 3) -> Adapter:
     """An adapter that changes something."""
-    config = AdapterConfig(str(lm.model.name_or_path), None, rank=rank, alpha=2.0 * rank)
+    config = AdapterConfig(str(lm.full_model.name_or_path), None, rank=rank, alpha=2.0 * rank)
     adapter = Adapter(config, lm, seed=1)
     generator = torch.Generator().manual_seed(2)
     for weight in adapter.weights:
@@ -105,7 +105,7 @@ def test_the_loss_is_that_of_the_prompt(trainer: MakeTrainer, lm: BaseLM) -> Non
     for prompt, answer in examples(corpus, batch, "text"):
         front, rest = lm.tokenize([prompt, " " + answer])
         ids = torch.tensor([[lm.bos_id, *front, *rest, lm.eos_id]])
-        logits = lm.model(ids).logits[0].log_softmax(-1)
+        logits = lm.full_model(ids).logits[0].log_softmax(-1)
         places = range(len(front), len(front) + len(rest) + 1)
         surprise -= float(sum(logits[i, ids[0, i + 1]] for i in places))
         tokens += len(places)
@@ -154,8 +154,8 @@ def test_peft_loads_it(lm: BaseLM, tiny_llama: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = theirs(ids).logits
         torch.testing.assert_close(merged(lm, adapter).model(ids).logits, wanted)
-        torch.testing.assert_close(adapter.lm.model(ids).logits, wanted)
-    assert not torch.allclose(lm.model(ids).logits, wanted, atol=1e-3)
+        torch.testing.assert_close(adapter.lm.full_model(ids).logits, wanted)
+    assert not torch.allclose(lm.full_model(ids).logits, wanted, atol=1e-3)
 
 
 @PEFT
@@ -192,7 +192,7 @@ def test_layers_that_keep_their_weights_the_other_way_round(
     theirs = peft.PeftModel.from_pretrained(base, str(tmp_path)).eval()
     ids = torch.tensor([[1, 40, 50, 60]])
     with torch.no_grad():
-        wanted = adapter.lm.model(ids).logits
+        wanted = adapter.lm.full_model(ids).logits
         torch.testing.assert_close(theirs(ids).logits, wanted)
         tuned = merged(lm, adapters.load(tmp_path, lm))
         torch.testing.assert_close(tuned.model(ids).logits, wanted)

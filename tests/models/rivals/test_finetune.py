@@ -23,7 +23,7 @@ def base(tiny_llama: Path) -> BaseLM:
 def test_the_loss_is_that_of_the_library(base: BaseLM) -> None:
     tokens = base.tokenize(DOCUMENTS[:1])[0]
     ids = torch.tensor([[base.bos_id, *tokens]])
-    theirs = base.model(ids, labels=ids).loss
+    theirs = base.full_model(ids, labels=ids).loss
     torch.testing.assert_close(Tuner(base, 1e-3).loss(tokens), theirs)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoTokenizer
 
 from models.base.encoder import SentenceEncoder
 from models.errors import MissingPackageError, WeightsError
@@ -45,10 +46,10 @@ def describe(folder: Path, modules: list[str], pooling: dict[str, Any], **more: 
 
 def states(folder: Path, text: str) -> torch.Tensor:
     """The token states [T, E] of a text, straight from the network."""
-    encoder = SentenceEncoder.load(folder, device=CPU)
-    inputs = encoder.tokenizer([text], return_tensors="pt")
+    inputs = AutoTokenizer.from_pretrained(folder)([text], return_tensors="pt")
     with torch.no_grad():
-        hidden: torch.Tensor = encoder.model(**inputs).last_hidden_state[0]
+        network = AutoModel.from_pretrained(folder).eval()
+        hidden: torch.Tensor = network(**inputs).last_hidden_state[0]
     return hidden
 
 
