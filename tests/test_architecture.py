@@ -50,7 +50,7 @@ FLOORS = {
         ("service",),
         ("bank",),
         ("api",),
-        ("evaluation", "training", "plugins", "server"),
+        ("evaluation", "training", "plugins", "server", "sharding"),
         ("commands",),
         ("cli",),
         ("__main__",),

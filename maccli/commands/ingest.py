@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 
 import click
 
+from maccli.bank import clean_tags
 from maccli.commands import options
 from maccli.commands.follow import check_folders, follow, keep_following
 from maccli.commands.outcomes import Teller
+from maccli.commands.shards import ingest_shards, shard_options
 from maccli.output import Output
 from maccli.reading.kinds import FORMATS
+from store.labels import Labels
 
 if TYPE_CHECKING:
     from maccli.service.report import Report
+    from maccli.sharding.run import Engine, Share
 
 
 @click.command(epilog=f"What is read: {FORMATS}.")
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     "--name", metavar="NAME", help="The document's name in the store (for one file, or -)."
 )
 @click.option("--encoding", metavar="NAME", help="The files' encoding.  [default: detected]")
+@shard_options
 @options.apply(options.where_options, options.json_option)
 @options.quiet_option
 @click.option(
@@ -60,6 +65,11 @@ def ingest(
     day: str | None,
     name: str | None,
     encoding: str | None,
+    out_url: str | None,
+    engine: Engine | None,
+    address: str | None,
+    shard_size: float | None,
+    share: Share | None,
     store: Path | None,
     model: str | None,
     device: str | None,
@@ -84,6 +94,10 @@ def ingest(
     of its files at once, nothing is removed from it without a question or --yes. If a file changed
     and cannot be read any more, its document stays, marked as stale.
 
+    With --out, more text than one machine amortizes becomes shards, files that `mac store import`
+    takes: on one machine, on a Ray cluster, or a part of them on each of several. PATH may then be
+    a URL such as s3://bucket/folder, and so may --out.
+
     \b
     Examples:
       mac ingest notes report.html "letters/*.md"
@@ -91,8 +105,29 @@ def ingest(
       mac ingest --sync ~/notes --exclude "*.log" --exclude drafts/
       mac ingest https://example.com/page.html
       pandoc -t markdown race.tex | mac ingest - --name race.md
+      mac ingest s3://archive/2025 --out s3://archive/memory --engine ray
     """
     out = Output(json=as_json, nl=as_json and watch, quiet=quiet)
+    if out_url is None and (engine or address or share or shard_size):
+        raise click.UsageError("--engine, --address, --shard and --shard-size go with --out.")
+    if out_url is not None:
+        if sync or watch or dry_run or name or store:
+            raise click.UsageError("--out takes no --sync, --watch, --dry-run, --name or --store.")
+        code = ingest_shards(
+            out,
+            paths,
+            out_url,
+            exclude=exclude,
+            model=model,
+            device=device,
+            encoding=encoding,
+            labels=Labels(clean_tags(tags), clean_tags(untag), day),
+            engine=engine or "local",
+            address=address,
+            share=share,
+            shard_size=shard_size,
+        )
+        ctx.exit(code)
     teller = Teller(out, verbose=verbose, dry_run=dry_run)
     if sync or watch:
         check_folders(paths, name, watch=watch, dry_run=dry_run)

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,16 @@ class Session:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+    def beside(self, store: Path) -> Session:
+        """Return a session with another store and the model of this one, which is loaded once.
+
+        Raises:
+            CheckpointError, ModelError: as for `model`.
+        """
+        other = Session(replace(self.choice, store=store), transfer=self._transfer, tell=self._tell)
+        other._model = self.model
+        return other
 
     @property
     def model(self) -> LoadedModel:

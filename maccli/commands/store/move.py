@@ -60,9 +60,9 @@ def import_(
 ) -> None:
     """Add the documents of an exported FILE to the store.
 
-    With -, it is read from standard input. A missing store is created. Documents that the store has
-    already are left alone, so the same command can be run again after an interruption. Questions
-    that were exported with --with-log stay in FILE.
+    FILE may also be a folder or URL that mac ingest --out wrote, or - for standard input. A missing
+    store is created. Documents that the store has already are left alone, so the same command can
+    be run again after an interruption. Questions that were exported with --with-log stay in FILE.
 
     \b
     Examples:
@@ -70,11 +70,19 @@ def import_(
       mac store import notes.mac --store ./work --existing skip
     """
     from maccli.service import moving
+    from maccli.sharding import bank
 
     out = Output(json=as_json, quiet=quiet)
-    total = None if file == "-" else os.stat(file).st_size
+    folder = config.folder("store", store)
+    load = moving.load
+    total: int | None = None
+    if file != "-" and bank.is_bank(file):
+        load = bank.load
+        total = sum(shard.bytes for shard in bank.shards(file))
+    elif file != "-":
+        total = os.stat(file).st_size
     with out.progress(total, "B", "import") as progress:
-        done = moving.load(config.folder("store", store), file, existing, progress.advance)
+        done = load(folder, file, existing, progress.advance)
     numbers = {name: getattr(done, name) for name in ("added", "updated", "unchanged", "skipped")}
     if out.json:
         out.record(numbers)

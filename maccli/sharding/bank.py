@@ -1,0 +1,82 @@
+"""Taking the shards of a folder, as its manifest names them, into a store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maccli.errors import MacError
+from maccli.sharding.places import Folder, is_remote
+from maccli.sharding.plan import FORMAT, MANIFEST
+from maccli.sharding.work import Done
+
+if TYPE_CHECKING:
+    from store.moving.load import Imported, Policy
+
+
+def is_bank(name: str) -> bool:
+    """Return whether a name is that of a folder or a URL, and not of an exported file."""
+    return is_remote(name) or Path(name).is_dir()
+
+
+def shards(url: str) -> list[Done]:
+    """Return the shards that the manifest in a folder names.
+
+    Raises:
+        MacError: there is no manifest, or it cannot be used.
+    """
+    data = Folder(url).read(MANIFEST)
+    if data is None:
+        raise MacError(
+            f"There is no {MANIFEST} in {url}: not all of its shards are there yet.",
+            "Run the same mac ingest --out again; it goes on where it stopped.",
+        )
+    try:
+        known = json.loads(data)
+        if known["format"] != FORMAT:
+            raise MacError(f"{url} was written by another version of mac.", "Update mac.")
+        return [Done(**shard) for shard in known["shards"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MacError(f"{MANIFEST} in {url} is damaged.", "Run mac ingest --out again.") from error
+
+
+def load(
+    folder: Path, file: str, policy: Policy, advance: Callable[[int], None] | None = None
+) -> Imported:
+    """Take all shards into the store in `folder`, which is made if need be.
+
+    Documents that the store has are left alone, so that an import that was cut short is completed
+    by running it again.
+
+    Args:
+        folder: of the store.
+        file: the path or URL of the folder with the manifest.
+        policy: see `store.moving.load.load`.
+        advance: called with a number of bytes; they add up to those of all shards.
+
+    Raises:
+        MacError: there is no manifest, or a shard is not the one that it names.
+        StoreError: the store cannot be used, or is of another checkpoint.
+        OSError: a shard cannot be read.
+    """
+    from store.moving.load import Imported, load
+
+    done, place = Imported(), Folder(file)
+    for shard in shards(file):
+        with tempfile.TemporaryDirectory(prefix="mac-shard-") as temporary:
+            path = Path(temporary) / "shard.mac"
+            place.fetch(shard.file, path)
+            with path.open("rb") as copy:
+                if hashlib.file_digest(copy, "sha256").hexdigest() != shard.sha256:
+                    raise MacError(
+                        f"{shard.file} in {file} is damaged.",
+                        "Remove it and run the same mac ingest --out again.",
+                    )
+            one = load(folder, path, policy, advance)
+        for name in ("added", "updated", "unchanged", "skipped"):
+            setattr(done, name, getattr(done, name) + getattr(one, name))
+    return done

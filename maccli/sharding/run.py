@@ -1,0 +1,156 @@
+"""Running the shards of a plan: one after the other in this process, or on Ray's actors."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from maccli.errors import USAGE, MacError, install_hint
+from maccli.sharding.places import Folder
+from maccli.sharding.plan import FORMAT, MANIFEST, Plan, Shard
+from maccli.sharding.work import Done, Job, Worker, finished
+
+if TYPE_CHECKING:
+    from models.memory.protocol import Progress
+
+Engine = Literal["local", "ray"]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the shards: the `number`th of `parts` workers that know nothing of each other."""
+
+    number: int = 1
+    parts: int = 1
+
+
+def run(
+    plan: Plan,
+    job: Job,
+    *,
+    engine: Engine = "local",
+    address: str | None = None,
+    share: Share | None = None,
+    progress: Progress | None = None,
+    tell: Callable[[Done], None] | None = None,
+) -> list[Done] | None:
+    """Amortize what is not there yet; write the manifest when everything is.
+
+    Args:
+        plan: the shards.
+        job: what they have in common.
+        engine: "local", one after the other in this process, or "ray".
+        address: of a Ray cluster; None starts one on this machine.
+        share: of the shards that are to be amortized; None for all.
+        progress: is advanced by the bytes of the inputs.
+        tell: called with every shard as soon as it is written.
+
+    Returns:
+        what the manifest says of each shard; None if some are missing, which others amortize.
+
+    Raises:
+        MacError: the engine is not installed, or the model cannot be used.
+        OSError: a shard cannot be written.
+    """
+    out = Folder(job.out)
+    share = share or Share()
+    mine = plan.shards[share.number - 1 :: share.parts]
+    todo = [shard for shard in mine if finished(shard, out) is None]
+    sizes = {shard.id: shard.size for shard in mine}
+    advance = progress.advance if progress else lambda _: None
+    advance(sum(sizes.values()) - sum(shard.size for shard in todo))
+    for done in _ENGINES[engine](todo, job, address) if todo else ():
+        advance(sizes[done.shard])
+        if tell:
+            tell(done)
+    return commit(plan, out)
+
+
+def commit(plan: Plan, out: Folder) -> list[Done] | None:
+    """Write the manifest if every shard is there. Returns as `run`."""
+    all_done = [finished(shard, out) for shard in plan.shards]
+    known = [done for done in all_done if done is not None]
+    if len(known) < len(all_done):
+        return None
+    manifest = {
+        "format": FORMAT,
+        **asdict(plan.rules),
+        **{name: sum(getattr(d, name) for d in known) for name in ("documents", "chunks", "bytes")},
+        "shards": list(map(asdict, known)),
+    }
+    out.write(MANIFEST, json.dumps(manifest, indent=1).encode())
+    return known
+
+
+def _local(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Done]:
+    del address
+    worker = Worker(job)
+    for shard in todo:
+        yield worker.amortize(shard)
+
+
+class _Actor:
+    """A process of Ray's that keeps the model between shards; a row is a shard."""
+
+    def __init__(self, job: Job) -> None:
+        self._worker = Worker(job)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        shard = json.loads(row["shard"])
+        done = self._worker.amortize(Shard(shard["id"], tuple(shard["inputs"]), shard["size"]))
+        return {"done": json.dumps(asdict(done))}
+
+
+def _ray(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Done]:
+    """Amortize shards on all of a cluster's GPUs, or on its CPUs; one that dies is begun again."""
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MacError("Ray is not installed.", install_hint("ray"), USAGE) from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    started = not ray.is_initialized()
+    try:
+        if started:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+            )
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        most = max(1, min(gpus or cpus, len(todo)))
+        rows = ray.data.from_items(
+            [{"shard": json.dumps(asdict(shard))} for shard in todo],
+            override_num_blocks=len(todo),
+        )
+        actor: Any = _Actor
+        amortized = rows.map(
+            actor,
+            fn_constructor_args=(job,),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most),
+            num_gpus=1 if gpus else 0,
+            num_cpus=0 if gpus else 1,
+        )
+        for row in amortized.iter_rows():
+            yield Done(**json.loads(row["done"]))
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        line = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+        raise MacError(
+            f"Ray could not go on: {line}", "Shards that are done are kept: run it again."
+        ) from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+_ENGINES: dict[Engine, Callable[[Sequence[Shard], Job, str | None], Iterator[Done]]] = {
+    "local": _local,
+    "ray": _ray,
+}

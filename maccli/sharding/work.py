@@ -1,0 +1,134 @@
+"""One shard's way: its inputs are read, cut and amortized into a store, which is exported."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maccli.reading import files, items, loaders
+from maccli.service.amortizing import amortize_documents
+from maccli.service.document import DocumentText, content_hash
+from maccli.service.session import Session, StoreAndModel
+from maccli.sharding import places
+from maccli.sharding.places import Folder
+from maccli.sharding.plan import Rules, Shard
+from store.labels import NO_CHANGE, Labels
+from store.moving.export import export
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is the same for every shard of an ingest.
+
+    Attributes:
+        out: where the shards go, a path or a URL.
+        rules: see `Rules`.
+        choice: the checkpoint; its store is not used.
+        encoding: of every file; None finds it out.
+        labels: tags and date of the documents.
+    """
+
+    out: str
+    rules: Rules
+    choice: StoreAndModel
+    encoding: str | None = None
+    labels: Labels = NO_CHANGE
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a shard; `sha256` is that of the file, `errors` counts inputs without text."""
+
+    shard: str
+    file: str
+    bytes: int
+    sha256: str
+    documents: int
+    chunks: int
+    tokens: int
+    errors: int
+
+
+class Worker:
+    """Amortizes shards one after the other; the model is loaded once.
+
+    Args:
+        job: what they have in common.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._out = job, Folder(job.out)
+        self._session = Session(job.choice)
+
+    def amortize(self, shard: Shard) -> Done:
+        """Write a shard's file, its errors, and the record that both are there.
+
+        Raises:
+            MacError: the model cannot be used.
+            OSError: the shard cannot be written.
+        """
+        wrong: list[dict[str, str]] = []
+        with tempfile.TemporaryDirectory(prefix="mac-shard-") as folder:
+            session = self._session.beside(Path(folder) / "store")
+            store = session.create_store()
+            try:
+                documents = self._documents(shard, wrong)
+                for _ in amortize_documents(session.model, store, documents):
+                    pass
+                done = self._finish(shard, store, Path(folder) / "shard.mac", len(wrong))
+            finally:
+                session.close()
+        lines = "".join(json.dumps(line) + "\n" for line in wrong)
+        self._out.write(shard.errors, lines.encode())
+        self._out.write(shard.record, json.dumps(asdict(done)).encode())
+        return done
+
+    def _documents(self, shard: Shard, wrong: list[dict[str, str]]) -> Iterator[DocumentText]:
+        for source in shard.inputs:
+            try:
+                name = source if places.is_remote(source) else files.path_of(source)
+                data = places.read(name, loaders.MAX_BYTES + 1)
+                loaded = loaders.from_bytes(data, name.rpartition("/")[2], self._job.encoding)
+            except Exception as error:  # whatever it is, the others are read all the same
+                wrong.append({"source": source, "error": items.why_not(error)[0]})
+                continue
+            yield DocumentText(
+                source,
+                loaded.text,
+                content_hash(loaded.text, loaded.title, loaded.marks),
+                loaded.title,
+                loaded.marks,
+                loaded.media_type,
+                loaded.encoding,
+                self._job.labels,
+            )
+
+    def _finish(self, shard: Shard, store: Store, path: Path, errors: int) -> Done:
+        stats = store.stats()
+        size = export(store, path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._out.put(shard.file, path)
+        numbers = (stats.documents, stats.chunks, stats.tokens, errors)
+        return Done(shard.id, shard.file, size, digest, *numbers)
+
+
+def finished(shard: Shard, out: Folder) -> Done | None:
+    """Return what became of a shard; None if its file or its record is not there, or cut short."""
+    data = out.read(shard.record)
+    if data is None:
+        return None
+    try:
+        known: dict[str, Any] = json.loads(data)
+        done = Done(**known)
+    except (ValueError, TypeError):
+        return None
+    return done if out.size(shard.file) == done.bytes else None
