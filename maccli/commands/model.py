@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,16 @@ from maccli import config
 from maccli.commands import options
 from maccli.commands.groups import LazyGroup
 from maccli.commands.train.options import base_model_option
+from maccli.errors import USAGE, MacError
 from maccli.output import Output, size
 from models.memory import checkpoint
+
+_accept_option = click.option(
+    "--accept-terms",
+    "accept",
+    is_flag=True,
+    help="Do not ask about terms that the weights come under.",
+)
 
 
 @click.group(cls=LazyGroup)
@@ -38,27 +47,53 @@ def model() -> None:
     metavar="DIR",
     help="Take the files from this folder.",
 )
+@_accept_option
 @options.quiet_option
-def pull(names: tuple[str, ...], folder: Path | None, quiet: bool) -> None:
+def pull(names: tuple[str, ...], folder: Path | None, accept: bool, quiet: bool) -> None:
     """Download base models into the cache.
 
     This is done once, and their SHA-256 is checked. Without NAMES these are all-minilm-l6-v2 and
-    smollm2-135m-instruct, which the bundled checkpoint needs. Another name is one of the Hugging
-    Face Hub (owner/name). mac ingest, ask, search and train download what they need by themselves.
+    smollm2-135m-instruct, which the default checkpoint needs; gemma-3-270m has terms that you are
+    asked to accept. Another name is one of the Hugging Face Hub (owner/name). mac ingest, ask,
+    search and train download what they need by themselves.
 
     \b
     Examples:
       mac model pull
       mac model pull --from /media/stick/weights
+      mac model pull gemma-3-270m
     """
     from models.weights.pinned import DEFAULT_ENCODER, DEFAULT_LM
-    from models.weights.resolve import resolve
 
     out = Output(quiet=quiet)
     for name in names or (DEFAULT_LM, DEFAULT_ENCODER):
-        with out.transfers() as transfer:
-            path = resolve(name, progress=transfer, local=folder)
-        out.text(f"{name}  {path}")
+        out.text(f"{name}  {_pull(out, name, accept, folder)}")
+
+
+def _pull(out: Output, name: str, accept: bool, folder: Path | None = None) -> Path:
+    """Return the folder of a base model, downloaded after its terms, if any, are accepted.
+
+    Raises:
+        MacError: nobody can be asked.
+        Abort: they are not accepted.
+        WeightsError: it cannot be downloaded.
+    """
+    from models.weights.cache import installed
+    from models.weights.pinned import PINNED
+    from models.weights.resolve import resolve
+
+    terms = PINNED[name].terms if name in PINNED else ""
+    if terms and not accept and name not in {model.name for model in installed()}:
+        out.warn(f"the weights of {name} come under terms of their own: {terms}")
+        if not sys.stdin.isatty():
+            raise MacError(
+                "There is no terminal to ask on whether you accept them.",
+                "Read them, and add --accept-terms.",
+                USAGE,
+            )
+        click.confirm("Do you accept them?", abort=True, err=True)
+    with out.transfers() as transfer:
+        return resolve(name, progress=transfer, local=folder, accepted=True)
 
 
 @model.command("ls")
@@ -204,24 +239,31 @@ def convert(
 
 @model.command("default")
 @click.argument("name", required=False, shell_complete=options.complete_checkpoints)
-def default(name: str | None) -> None:
+@_accept_option
+def default(name: str | None, accept: bool) -> None:
     """Print the default checkpoint, or make NAME the default.
 
-    The default is written to config.toml; MAC_MODEL and -m take precedence over it.
+    The default is written to config.toml; MAC_MODEL and -m take precedence over it. Weights that
+    come under terms of their own are downloaded now, after you have accepted these.
 
     \b
     Examples:
       mac model default
       mac model default ./my-checkpoint
     """
+    from models.weights.pinned import PINNED
+
     out = Output()
     if name is None:
         out.text(config.text("model"))
         return
     folder = checkpoint.find(name)
+    base = str(checkpoint.read_config(folder).get("base_lm", ""))
+    if base in PINNED and PINNED[base].terms:
+        _pull(out, base, accept)
     chosen = name if folder.parent == checkpoint.SHIPPED else str(folder.absolute())
     config.write({"model": chosen})
-    out.note(f"The default model is now {chosen}.")
+    out.note(f"The default model is now {chosen}. It takes over a store with: mac store rebuild")
     now = config.resolve("model")
     if now.origin == "environment":
         out.warn(f"MAC_MODEL is set to {now.value} and takes precedence.")

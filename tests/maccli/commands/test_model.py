@@ -9,7 +9,7 @@ import pytest
 
 from models.memory import checkpoint
 
-from ..conftest import FakeMemory, Ran
+from ..conftest import FakeMemory, Ran, make_checkpoint
 
 Mac = Callable[..., Ran]
 
@@ -20,10 +20,37 @@ def test_model_show_path_and_default(mac: Mac, memory: FakeMemory, tmp_path: Pat
     assert mac("model", "show", "--json").json["base_lm"] == "fake-lm"
     assert "base_lm          fake-lm\n" in mac("model", "show").out
     ran = mac("model", "default", folder)
-    assert ran.err.startswith(f"The default model is now {folder}.\nWarning: MAC_MODEL is set")
+    assert ran.err.startswith(
+        f"The default model is now {folder}. It takes over a store with: mac store rebuild\n"
+        "Warning: MAC_MODEL is set"
+    )
     assert "checkpoint" in mac("model", "ls").out
     assert mac("model", "ls", "--json").json[-1]["default"] is True
     assert mac("model", "default", "nowhere").code == 1
+
+
+def test_terms_are_shown_and_accepted(
+    mac: Mac, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from models.weights import resolve as weights
+
+    asked = []
+
+    def resolved(name: str, *, accepted: bool = False, **_: object) -> Path:
+        asked.append((name, accepted))
+        return tmp_path
+
+    monkeypatch.setattr(weights, "resolve", resolved)
+    ran = mac("model", "pull", "gemma-3-270m")
+    assert ran.code == 2 and "https://ai.google.dev/gemma/terms" in ran.err
+    assert "add --accept-terms" in ran.err and not asked
+    assert mac("model", "pull", "gemma-3-270m", "--accept-terms").code == 0
+    folder = make_checkpoint(tmp_path / "gemma", base_lm="gemma-3-270m")
+    assert mac("model", "default", str(folder)).code == 2
+    assert mac("model", "default").out == "smollm2-135m\n"
+    assert mac("model", "default", str(folder), "--accept-terms").code == 0
+    assert asked == [("gemma-3-270m", True)] * 2
+    assert mac("model", "default").out == f"{folder}\n"
 
 
 def test_without_weights_or_network_there_is_a_way_on(

