@@ -38,6 +38,7 @@ from models.latent.features import document_ids
 from models.latent.memory import LatentMemory
 from models.memory import checkpoint
 from models.stacks import load_model
+from models.weights.resolve import resolve
 from store import NewChunk
 
 CHATS = (
@@ -219,6 +220,48 @@ def start_up(run: Run) -> Iterator[Figure]:
         yield Figure(name, f"{seconds:.2f} s", "0.4 s", seconds / 0.4, "< 1", seconds < 0.4)
 
 
+_OURS = """
+import sys, torch
+from pathlib import Path
+from models.base.device import choose_dtype
+from models.base.encoder import SentenceEncoder
+from models.base.lm import BaseLM
+cpu, (lm, encoder) = torch.device("cpu"), map(Path, sys.argv[1:])
+BaseLM.load(lm, device=cpu, dtype=choose_dtype(cpu)), SentenceEncoder.load(encoder, device=cpu)
+"""
+_THEIRS = """
+import sys, torch
+from models.base.device import choose_dtype
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+lm, encoder = sys.argv[1:]
+AutoModelForCausalLM.from_pretrained(lm, dtype=choose_dtype(torch.device("cpu")))
+AutoModel.from_pretrained(encoder), [AutoTokenizer.from_pretrained(each) for each in (lm, encoder)]
+"""
+
+
+def loading(run: Run) -> Iterator[Figure]:
+    """Seconds and memory of processes that load both base models, over those by transformers."""
+    config = run.memory.config
+    folders = [str(resolve(name)) for name in (config.base_lm, config.encoder)]
+    seen = [
+        [process.run(["-c", code, *folders], {}) for code in (_OURS, _THEIRS)]
+        for _ in range(run.repeats + 1)
+    ][1:]
+    for unit, what, goal in (("s", "seconds", 0.5), ("MB", "megabytes", 0.7)):
+        ours, theirs = (
+            statistics.median(getattr(each, what) for each in side)
+            for side in zip(*seen, strict=True)
+        )
+        yield Figure(
+            "loading both base models",
+            f"{ours:.3g} {unit}",
+            f"{theirs:.3g} {unit}, transformers",
+            ours / theirs,
+            f"<= {goal}",
+            ours <= goal * theirs,
+        )
+
+
 def peak_memory(run: Run) -> Iterator[Figure]:
     """Peak memory of `mac ask` over a large store, over that over a small one."""
     chunks = stored_chunks(run.store)
@@ -252,6 +295,7 @@ MEASURES: dict[str, Callable[[Run], Iterator[Figure]]] = {
     "ingest": ingest,
     "first-token": first_token,
     "start-up": start_up,
+    "loading": loading,
     "memory": peak_memory,
 }
 

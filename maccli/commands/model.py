@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from maccli import config
-from maccli.commands import options
+from maccli.commands import options, terms
 from maccli.commands.groups import LazyGroup
 from maccli.commands.train.options import base_model_option
-from maccli.errors import USAGE, MacError
 from maccli.output import Output, size
 from models.memory import checkpoint
-
-_accept_option = click.option(
-    "--accept-terms",
-    "accept",
-    is_flag=True,
-    help="Do not ask about terms that the weights come under.",
-)
 
 
 @click.group(cls=LazyGroup)
@@ -47,7 +38,7 @@ def model() -> None:
     metavar="DIR",
     help="Take the files from this folder.",
 )
-@_accept_option
+@terms.accept_option
 @options.quiet_option
 def pull(names: tuple[str, ...], folder: Path | None, accept: bool, quiet: bool) -> None:
     """Download base models into the cache.
@@ -67,33 +58,7 @@ def pull(names: tuple[str, ...], folder: Path | None, accept: bool, quiet: bool)
 
     out = Output(quiet=quiet)
     for name in names or (DEFAULT_LM, DEFAULT_ENCODER):
-        out.text(f"{name}  {_pull(out, name, accept, folder)}")
-
-
-def _pull(out: Output, name: str, accept: bool, folder: Path | None = None) -> Path:
-    """Return the folder of a base model, downloaded after its terms, if any, are accepted.
-
-    Raises:
-        MacError: nobody can be asked.
-        Abort: they are not accepted.
-        WeightsError: it cannot be downloaded.
-    """
-    from models.weights.cache import installed
-    from models.weights.pinned import PINNED
-    from models.weights.resolve import resolve
-
-    terms = PINNED[name].terms if name in PINNED else ""
-    if terms and not accept and name not in {model.name for model in installed()}:
-        out.warn(f"the weights of {name} come under terms of their own: {terms}")
-        if not sys.stdin.isatty():
-            raise MacError(
-                "There is no terminal to ask on whether you accept them.",
-                "Read them, and add --accept-terms.",
-                USAGE,
-            )
-        click.confirm("Do you accept them?", abort=True, err=True)
-    with out.transfers() as transfer:
-        return resolve(name, progress=transfer, local=folder, accepted=True)
+        out.text(f"{name}  {terms.pull(out, name, accept, folder)}")
 
 
 @model.command("ls")
@@ -239,7 +204,7 @@ def convert(
 
 @model.command("default")
 @click.argument("name", required=False, shell_complete=options.complete_checkpoints)
-@_accept_option
+@terms.accept_option
 def default(name: str | None, accept: bool) -> None:
     """Print the default checkpoint, or make NAME the default.
 
@@ -260,7 +225,7 @@ def default(name: str | None, accept: bool) -> None:
     folder = checkpoint.find(name)
     base = str(checkpoint.read_config(folder).get("base_lm", ""))
     if base in PINNED and PINNED[base].terms:
-        _pull(out, base, accept)
+        terms.pull(out, base, accept)
     chosen = name if folder.parent == checkpoint.SHIPPED else str(folder.absolute())
     config.write({"model": chosen})
     out.note(f"The default model is now {chosen}. It takes over a store with: mac store rebuild")

@@ -240,13 +240,14 @@ class EvaluationStore:
         if confidence is None:
             return generated
         selected = self.selected(candidates)
+        asked = judge.respelled(question, self.texts(candidates))
         return choose(
             confidence,
             generated,
             judge.read_closely(question, self._readings(judge, question, candidates)),
             candidates,
             support(self.store, question, candidates, model.relevance),
-            lambda answers: model.answer_likelihoods(question, answers, selected),
+            lambda answers: model.answer_likelihoods(asked, answers, selected),
         ).text
 
     def _readings(

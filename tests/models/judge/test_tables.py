@@ -81,6 +81,24 @@ def test_other_questions_compare_nothing(question: str) -> None:
     assert comparison(question) is None
 
 
+def test_times_and_changes_are_compared_where_they_are_asked_for() -> None:
+    papers = (
+        "paper: Courier; copies 2004: 2,101; copies 2013: 2,378; change: +13%\n"
+        "paper: Herald; copies 2004: 1,119; copies 2013: 1,865; change: +67%"
+    )
+    for question, answer in (
+        ("Which bus costs more, the one to the airport or the one to the Old Mill?", "airport"),
+        ("Which first bus is later, that to the airport or that to the Old Mill?", "Old Mill"),
+        ("Whose copies rose more from 2004 to 2013, the Courier or the Herald?", "Herald"),
+        ("Which has more copies in 2013, the Courier or the Herald?", "Courier"),
+    ):
+        fits = fitting(question, [BUSES, papers], embed)
+        assert [v for each in fits for v, fit in each.items() if fit == 1.0] == [answer]
+    level = papers.replace("+13%", "13").replace("+67%", "67")
+    fits = fitting("Whose copies rose more, the Courier or the Herald?", [level], embed)
+    assert all(fit < 1.0 for fit in fits[0].values())  # which column says so is not clear
+
+
 def test_equal_or_missing_numbers_are_not_compared() -> None:
     level = "dish: Soup; price: 4.50\ndish: Salad; price: 4.50\ndish: Bread; price: free"
     for one, other in (("soup", "salad"), ("soup", "bread"), ("soup", "cake")):
