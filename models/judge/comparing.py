@@ -115,11 +115,12 @@ def _numbers(
     numbers: dict[str, tuple[float, float]] = {}
     for row in table:
         about_it = named(name, " ".join(map(" ".join, row)))
-        for cell in row:
+        for c, cell in enumerate(row):
             score, value = next(scores), number(cell.value)
-            if (_CLOCK.search(cell.value) and not asked.in_time) or (
-                changed and not _CHANGE.match(cell.value)
-            ):
+            # The first cell names the row, and its number is no amount.
+            if c == 0 or (_CLOCK.search(cell.value) and not asked.in_time):
+                continue
+            if changed and not _CHANGE.match(cell.value):
                 continue
             if about_it and value is not None:
                 numbers[cell.name] = max(numbers.get(cell.name, (-math.inf, 0.0)), (score, value))

@@ -87,7 +87,10 @@ def test_times_and_changes_are_compared_where_they_are_asked_for() -> None:
         "paper: Herald; copies 2004: 1,119; copies 2013: 1,865; change: +67%"
     )
     for question, answer in (
-        ("Which bus costs more, the one to the airport or the one to the Old Mill?", "airport"),
+        (
+            "Which bus is the dearer fare, the one to the airport or the one to the Old Mill?",
+            "airport",
+        ),
         ("Which first bus is later, that to the airport or that to the Old Mill?", "Old Mill"),
         ("Whose copies rose more from 2004 to 2013, the Courier or the Herald?", "Herald"),
         ("Which has more copies in 2013, the Courier or the Herald?", "Courier"),
