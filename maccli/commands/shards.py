@@ -82,7 +82,6 @@ def ingest_shards(
     from maccli.sharding.places import Folder, is_remote
     from maccli.sharding.run import run
     from maccli.sharding.work import Job
-    from models.text import chunking
 
     with out.transfers() as transfer:
         name, encoder = config.text("model", model), config.optional_text("encoder")
@@ -93,7 +92,7 @@ def ingest_shards(
             encoder=encoder,
             transfer=transfer,
         )
-    rules = planning.Rules(choice.fingerprint, name, encoder, chunking.VERSION)
+    rules = planning.rules(choice.fingerprint, name, encoder)
     inputs, unusable = planning.inputs_of(paths, (*config.patterns("exclude"), *exclude))
     for item in unusable:
         (out.note if item.walked else out.problem)(f"{displayed(item.path)}: {item.reason}")

@@ -12,6 +12,7 @@ from maccli.reading import files
 from maccli.reading.files import Unusable
 from maccli.sharding import places
 from maccli.sharding.places import Folder, Listed
+from models.text import chunking
 
 PLAN, MANIFEST = "plan.jsonl", "manifest.json"
 FORMAT = 1
@@ -34,6 +35,11 @@ class Rules:
     model: str
     encoder: str | None
     chunking: str
+
+
+def rules(fingerprint: str, model: str, encoder: str | None) -> Rules:
+    """Return the rules in force; see `Rules` for what is given."""
+    return Rules(fingerprint, model, encoder, chunking.VERSION)
 
 
 @dataclass(frozen=True, slots=True)
