@@ -86,7 +86,7 @@ class Folder:
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/") or "/"
+        self.url = url if url.endswith("://") else url.rstrip("/") or "/"
         self._system: Any = None
         self._root = self.url
         if is_remote(url):
@@ -176,4 +176,6 @@ def _remote(url: str) -> tuple[Any, str]:
         system, path = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ImportError, ValueError) as error:
         raise MacError(f"{url} cannot be used: {error}.", install_hint("s3"), USAGE) from error
+    if not path.strip("/"):
+        raise MacError(f"{url} names no folder.", "Give it one: s3://bucket/folder.", USAGE)
     return system, path

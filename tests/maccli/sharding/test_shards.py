@@ -189,6 +189,11 @@ def test_an_unknown_kind_of_url(mac: Mac, docs: Path) -> None:
     assert ran.code == 2 and "nonsense" in ran.err
 
 
+def test_a_url_without_a_folder(mac: Mac, docs: Path) -> None:
+    ran = mac("ingest", "docs", "--out", "memory://")
+    assert ran.code == 2 and "names no folder" in ran.err
+
+
 def test_an_interrupted_run_goes_on(
     mac: Mac, docs: Path, work: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
