@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,9 +40,21 @@ def shards(url: str) -> list[Done]:
         known = json.loads(data)
         if known["format"] != FORMAT:
             raise MacError(f"{url} was written by another version of mac.", "Update mac.")
-        return [Done(**shard) for shard in known["shards"]]
+        return [_checked(Done(**shard)) for shard in known["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         raise MacError(f"{MANIFEST} in {url} is damaged.", "Run mac ingest --out again.") from error
+
+
+def _checked(shard: Done) -> Done:
+    """Return a shard of a manifest, which anybody may have written, if its file is one of ours.
+
+    Raises:
+        ValueError: it is not.
+    """
+    ours = re.fullmatch(r"[0-9a-f]{20}", shard.shard) and isinstance(shard.bytes, int)
+    if not ours or shard.file != f"shards/{shard.shard}.mac":
+        raise ValueError("no file of a shard")
+    return shard
 
 
 def load(

@@ -156,13 +156,12 @@ class Bert(nn.Module):
             device: where the weights, float32, go.
         """
         config = read_config(folder)
-        plain = {"model_type": "bert", "hidden_act": "gelu", "is_decoder": False}
-        defaults = {"is_decoder": False, "position_embedding_type": "absolute"}
+        plain = {"model_type": "bert", "hidden_act": "gelu"}
+        usual = {"is_decoder": False, "position_embedding_type": "absolute"}
         try:
-            known = vars(config)
-            if any({**defaults, **known}.get(name) != value for name, value in plain.items()):
+            if any(getattr(config, name) != value for name, value in plain.items()):
                 return None
-            if known.get("position_embedding_type", "absolute") != "absolute":
+            if any(getattr(config, name, value) != value for name, value in usual.items()):
                 return None
             config.is_encoder_decoder = False
             return read_network(lambda: cls(config), folder, torch.float32, device)

@@ -154,6 +154,21 @@ def test_a_manifest_that_cannot_be_read(mac: Mac, work: Path) -> None:
     assert ran.code == 1 and "another version" in ran.err
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"file": "../secret.mac"}, {"shard": "../x"}, {"bytes": "many"}, {"more": 1}]
+)
+def test_a_manifest_names_files_of_its_folder_only(
+    mac: Mac, docs: Path, work: Path, wrong: dict[str, object]
+) -> None:
+    assert mac("ingest", "docs", "--out", "bank").code == 0
+    file = work / "bank" / plan.MANIFEST
+    known = json.loads(file.read_text())
+    known["shards"][0] |= wrong
+    file.write_text(json.dumps(known))
+    ran = mac("store", "import", "bank")
+    assert ran.code == 1 and "manifest.json in bank is damaged" in ran.err
+
+
 def test_shards_by_size_and_identity() -> None:
     inputs = [Listed(f"f{i}", size, "1") for i, size in enumerate([60, 60, 30, 500, 1])]
     made = plan.make(inputs, RULES, 100)
