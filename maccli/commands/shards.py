@@ -40,10 +40,12 @@ shard_options = options.apply(
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
-        help="What runs them, with --out.  [default: local]",
+        help="What amortizes the shards.  [default: local]",
     ),
     click.option(
-        "--address", metavar="ADDRESS", help="Of a Ray cluster.  [default: one is started]"
+        "--address",
+        metavar="ADDRESS",
+        help="That of a Ray cluster.  [default: one is started]",
     ),
     click.option(
         "--shard-size",
@@ -102,11 +104,11 @@ def ingest_shards(
         raise errors.MacError("There is no file to ingest.")
     place = url if is_remote(url) else str(Path(url).expanduser().absolute())
     planning.settle(plan, Folder(place))
-    job = Job(place, rules, choice, encoding, labels)
+    job = Job(place, choice, encoding, labels)
     with out.progress(sum(shard.size for shard in plan.shards), "B", "ingest") as progress:
         done = run(plan, job, engine=engine, address=address, share=share, progress=progress)
     if done is None:
-        out.text(f"This part is done; shards of other parts are missing in {url} yet.")
+        out.text(f"This part is done. Shards of other parts are missing in {url} so far.")
         return errors.DONE
     wrong = sum(shard.errors for shard in done)
     numbers = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,7 +35,6 @@ def run(
     address: str | None = None,
     share: Share | None = None,
     progress: Progress | None = None,
-    tell: Callable[[Done], None] | None = None,
 ) -> list[Done] | None:
     """Amortize what is not there yet; write the manifest when everything is.
 
@@ -46,7 +45,6 @@ def run(
         address: of a Ray cluster; None starts one on this machine.
         share: of the shards that are to be amortized; None for all.
         progress: is advanced by the bytes of the inputs.
-        tell: called with every shard as soon as it is written.
 
     Returns:
         what the manifest says of each shard; None if some are missing, which others amortize.
@@ -58,23 +56,31 @@ def run(
     out = Folder(job.out)
     share = share or Share()
     mine = plan.shards[share.number - 1 :: share.parts]
-    todo = [shard for shard in mine if finished(shard, out) is None]
+    there = {shard.id: done for shard in mine if (done := finished(shard, out)) is not None}
+    todo = [shard for shard in mine if shard.id not in there]
     sizes = {shard.id: shard.size for shard in mine}
     advance = progress.advance if progress else lambda _: None
-    advance(sum(sizes.values()) - sum(shard.size for shard in todo))
+    advance(sum(sizes[shard] for shard in there))
     for done in _ENGINES[engine](todo, job, address) if todo else ():
+        there[done.shard] = done
         advance(sizes[done.shard])
-        if tell:
-            tell(done)
-    return commit(plan, out)
+    return commit(plan, out, there)
 
 
-def commit(plan: Plan, out: Folder) -> list[Done] | None:
-    """Write the manifest if every shard is there. Returns as `run`."""
-    all_done = [finished(shard, out) for shard in plan.shards]
-    known = [done for done in all_done if done is not None]
-    if len(known) < len(all_done):
-        return None
+def commit(plan: Plan, out: Folder, there: Mapping[str, Done]) -> list[Done] | None:
+    """Write the manifest if every shard is there. Returns as `run`.
+
+    Args:
+        plan: the shards.
+        out: where they are.
+        there: by id, those that are known to be there; the others are looked for.
+    """
+    known = []
+    for shard in plan.shards:
+        done = there.get(shard.id) or finished(shard, out)
+        if done is None:
+            return None
+        known.append(done)
     manifest = {
         "format": FORMAT,
         **asdict(plan.rules),

@@ -16,7 +16,7 @@ from maccli.service.document import DocumentText, content_hash
 from maccli.service.session import Session, StoreAndModel
 from maccli.sharding import places
 from maccli.sharding.places import Folder
-from maccli.sharding.plan import Rules, Shard
+from maccli.sharding.plan import Shard
 from store.labels import NO_CHANGE, Labels
 from store.moving.export import export
 
@@ -30,14 +30,12 @@ class Job:
 
     Attributes:
         out: where the shards go, a path or a URL.
-        rules: see `Rules`.
         choice: the checkpoint; its store is not used.
         encoding: of every file; None finds it out.
         labels: tags and date of the documents.
     """
 
     out: str
-    rules: Rules
     choice: StoreAndModel
     encoding: str | None = None
     labels: Labels = NO_CHANGE

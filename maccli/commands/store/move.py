@@ -70,15 +70,15 @@ def import_(
       mac store import notes.mac --store ./work --existing skip
     """
     from maccli.service import moving
-    from maccli.sharding import bank
+    from maccli.sharding import load as sharded
 
     out = Output(json=as_json, quiet=quiet)
     folder = config.folder("store", store)
     load = moving.load
     total: int | None = None
-    if file != "-" and bank.is_bank(file):
-        load = bank.load
-        total = sum(shard.bytes for shard in bank.shards(file))
+    if file != "-" and sharded.is_shard_folder(file):
+        load = sharded.load
+        total = sum(shard.bytes for shard in sharded.shards(file))
     elif file != "-":
         total = os.stat(file).st_size
     with out.progress(total, "B", "import") as progress:

@@ -56,16 +56,19 @@ def read_network(
     file = folder / WEIGHTS
     weights: dict[str, Tensor] = {}
     try:
-        with safe_open(file, "pt") as stored:
-            names = set(stored.keys())
+        stored: Any = safe_open(file, "pt")
+        names = set(stored.keys())
         for name, empty in network.state_dict().items():
             if name not in names:
                 return None
-            # Opened anew each time: of a file that is open, all that was read stays in memory.
-            with safe_open(file, "pt") as stored:
-                weights[name] = stored.get_tensor(name).to(device, dtype)
-            if weights[name].shape != empty.shape:
+            tensor = stored.get_tensor(name)
+            if tensor.shape != empty.shape:
                 return None
+            weights[name] = tensor.to(device, dtype)
+            if weights[name] is not tensor:
+                # Opened anew: of a file that is open, all that was read stays in memory.
+                del tensor
+                stored = safe_open(file, "pt")
     except (OSError, SafetensorError):
         return None
     network.load_state_dict(weights, assign=True)

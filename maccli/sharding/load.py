@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from store.moving.load import Imported, Policy
 
 
-def is_bank(name: str) -> bool:
+def is_shard_folder(name: str) -> bool:
     """Return whether a name is that of a folder or a URL, and not of an exported file."""
     return is_remote(name) or Path(name).is_dir()
 
@@ -84,11 +84,12 @@ def load(
             path = Path(temporary) / "shard.mac"
             place.fetch(shard.file, path)
             with path.open("rb") as copy:
-                if hashlib.file_digest(copy, "sha256").hexdigest() != shard.sha256:
-                    raise MacError(
-                        f"{shard.file} in {file} is damaged.",
-                        "Remove it and run the same mac ingest --out again.",
-                    )
+                digest = hashlib.file_digest(copy, "sha256").hexdigest()
+            if digest != shard.sha256:
+                raise MacError(
+                    f"{shard.file} in {file} is damaged.",
+                    "Remove it and run the same mac ingest --out again.",
+                )
             one = load(folder, path, policy, advance)
         for name in ("added", "updated", "unchanged", "skipped"):
             setattr(done, name, getattr(done, name) + getattr(one, name))
