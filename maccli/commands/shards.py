@@ -103,7 +103,7 @@ def ingest_shards(
     if not plan.shards:
         raise errors.MacError("There is no file to ingest.")
     place = url if is_remote(url) else str(Path(url).expanduser().absolute())
-    planning.settle(plan, Folder(place))
+    planning.write_plan(plan, Folder(place))
     job = Job(place, choice, encoding, labels)
     with out.progress(sum(shard.size for shard in plan.shards), "B", "ingest") as progress:
         done = run(plan, job, engine=engine, address=address, share=share, progress=progress)

@@ -138,7 +138,7 @@ def _shard(group: Sequence[Listed], rules: Rules) -> Shard:
     return Shard(digest[:20], names, sum(each.size for each in group))
 
 
-def settle(plan: Plan, out: Folder) -> None:
+def write_plan(plan: Plan, out: Folder) -> None:
     """Write the plan into a folder, or make sure that it is the one that is there.
 
     Raises:

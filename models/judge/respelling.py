@@ -1,4 +1,7 @@
-"""Words of a question that are spelled as no passage has them, put right by the passages."""
+"""Words of a question that are spelled as no passage has them, put right by the passages.
+
+For the search, `store.index.spelling` does likewise with the words of the whole index.
+"""
 
 from __future__ import annotations
 

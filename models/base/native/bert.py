@@ -71,7 +71,7 @@ class SelfAttention(nn.Module):
         return y.transpose(1, 2).flatten(2)
 
 
-class Added(nn.Module):
+class AddAndNorm(nn.Module):
     """A linear map whose result is added to what was there before, then normed."""
 
     def __init__(self, size: int, config: SimpleNamespace) -> None:
@@ -92,7 +92,7 @@ class Attention(nn.Module):
     def __init__(self, config: SimpleNamespace) -> None:
         super().__init__()
         self.self = SelfAttention(config)
-        self.output = Added(config.hidden_size, config)
+        self.output = AddAndNorm(config.hidden_size, config)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return [B, T, H]."""
@@ -118,7 +118,7 @@ class Layer(nn.Module):
     def __init__(self, config: SimpleNamespace) -> None:
         super().__init__()
         self.attention, self.intermediate = Attention(config), Intermediate(config)
-        self.output = Added(config.intermediate_size, config)
+        self.output = AddAndNorm(config.intermediate_size, config)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Return [B, T, H]."""
