@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -79,32 +78,24 @@ def ingest_shards(
     shard_size: float | None,
 ) -> int:
     """Amortize documents into shards; return the exit code."""
-    from maccli.service.session import store_and_model
     from maccli.sharding import plan as planning
-    from maccli.sharding.places import Folder, is_remote
+    from maccli.sharding.places import Folder
     from maccli.sharding.run import run
     from maccli.sharding.work import Job
 
-    with out.transfers() as transfer:
-        name, encoder = config.text("model", model), config.optional_text("encoder")
-        choice = store_and_model(
-            Path(),  # every shard has a store of its own
-            name,
-            device=config.text("device", device),
-            encoder=encoder,
-            transfer=transfer,
-        )
-    rules = planning.rules(choice.fingerprint, name, encoder)
-    inputs, unusable = planning.inputs_of(paths, (*config.patterns("exclude"), *exclude))
+    with options.open_mac(out, None, model, device) as mac:
+        choice = mac.session.choice
+    folder = Folder(url)
+    plan, unusable = planning.prepare(
+        paths,
+        folder,
+        planning.rules_of(choice),
+        exclude=(*config.patterns("exclude"), *exclude),
+        most=planning.SHARD_BYTES if shard_size is None else max(1, int(shard_size * 1e6)),
+    )
     for item in unusable:
         (out.note if item.walked else out.problem)(f"{displayed(item.path)}: {item.reason}")
-    most = planning.SHARD_BYTES if shard_size is None else max(1, int(shard_size * 1e6))
-    plan = planning.make(inputs, rules, most)
-    if not plan.shards:
-        raise errors.MacError("There is no file to ingest.")
-    place = url if is_remote(url) else str(Path(url).expanduser().absolute())
-    planning.write_plan(plan, Folder(place))
-    job = Job(place, choice, encoding, labels)
+    job = Job(folder.absolute, choice, encoding, labels)
     with out.progress(sum(shard.size for shard in plan.shards), "B", "ingest") as progress:
         done = run(plan, job, engine=engine, address=address, share=share, progress=progress)
     if done is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from maccli.errors import MacError
 from maccli.sharding.places import Folder, is_remote
 from maccli.sharding.plan import FORMAT, MANIFEST
-from maccli.sharding.work import Done
+from maccli.sharding.work import ShardRecord
 
 if TYPE_CHECKING:
     from store.moving.load import Imported, Policy
@@ -24,7 +24,7 @@ def is_shard_folder(name: str) -> bool:
     return is_remote(name) or Path(name).is_dir()
 
 
-def shards(url: str) -> list[Done]:
+def shards(url: str) -> list[ShardRecord]:
     """Return the shards that the manifest in a folder names.
 
     Raises:
@@ -40,12 +40,12 @@ def shards(url: str) -> list[Done]:
         known = json.loads(data)
         if known["format"] != FORMAT:
             raise MacError(f"{url} was written by another version of mac.", "Update mac.")
-        return [_checked(Done(**shard)) for shard in known["shards"]]
+        return [_checked(ShardRecord(**shard)) for shard in known["shards"]]
     except (ValueError, KeyError, TypeError) as error:
         raise MacError(f"{MANIFEST} in {url} is damaged.", "Run mac ingest --out again.") from error
 
 
-def _checked(shard: Done) -> Done:
+def _checked(shard: ShardRecord) -> ShardRecord:
     """Return a shard of a manifest, which anybody may have written, if its file is one of ours.
 
     Raises:

@@ -88,12 +88,18 @@ class Folder:
     def __init__(self, url: str) -> None:
         self.url = url if url.endswith("://") else url.rstrip("/") or "/"
         self._system: Any = None
-        self._root = self.url
         if is_remote(url):
             self._system, self._root = _remote(self.url)
+        else:
+            self._root = str(Path(self.url).expanduser().absolute())
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+    @property
+    def absolute(self) -> str:
+        """Its absolute path or its URL, which processes with another working folder understand."""
+        return self.url if self._system else self._root
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes; None if there is none."""

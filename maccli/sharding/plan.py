@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from maccli.errors import USAGE, MacError
 from maccli.reading import files
@@ -13,6 +14,9 @@ from maccli.reading.files import Unusable
 from maccli.sharding import places
 from maccli.sharding.places import Folder, Listed
 from models.text import chunking
+
+if TYPE_CHECKING:
+    from maccli.service.session import StoreAndModel
 
 PLAN, MANIFEST = "plan.jsonl", "manifest.json"
 FORMAT = 1
@@ -37,9 +41,10 @@ class Rules:
     chunking: str
 
 
-def rules(fingerprint: str, model: str, encoder: str | None) -> Rules:
-    """Return the rules in force; see `Rules` for what is given."""
-    return Rules(fingerprint, model, encoder, chunking.VERSION)
+def rules_of(choice: StoreAndModel) -> Rules:
+    """Return the rules in force with a checkpoint."""
+    encoder = choice.encoder.name if choice.encoder else None
+    return Rules(choice.fingerprint, choice.model, encoder, chunking.VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,37 @@ class Plan:
         head = {"format": FORMAT, **asdict(self.rules)}
         lines = [head, *map(asdict, self.shards)]
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
+def prepare(
+    paths: Sequence[str],
+    out: Folder,
+    rules: Rules,
+    *,
+    exclude: Sequence[str] = (),
+    most: int = SHARD_BYTES,
+) -> tuple[Plan, list[Unusable]]:
+    """Plan the shards of files, folders, globs and URLs, and write the plan into `out`.
+
+    Args:
+        paths: what to ingest.
+        out: where the shards go.
+        rules: see `Rules`.
+        exclude: patterns of what to leave out of folders.
+        most: the most bytes of a shard, if it is more than one file.
+
+    Returns:
+        the plan, and what cannot be ingested.
+
+    Raises:
+        MacError: `out` holds the shards of another ingest.
+        OSError: `out` cannot be written.
+    """
+    inputs, unusable = inputs_of(paths, exclude)
+    plan = make(inputs, rules, most)
+    if plan.shards:
+        write_plan(plan, out)
+    return plan, unusable
 
 
 def inputs_of(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from maccli.errors import USAGE, MacError, install_hint
 from maccli.sharding.places import Folder
 from maccli.sharding.plan import FORMAT, MANIFEST, Plan, Shard
-from maccli.sharding.work import Done, Job, Worker, finished
+from maccli.sharding.work import Job, ShardRecord, Worker, finished
 
 if TYPE_CHECKING:
     from models.memory.protocol import Progress
@@ -35,7 +35,7 @@ def run(
     address: str | None = None,
     share: Share | None = None,
     progress: Progress | None = None,
-) -> list[Done] | None:
+) -> list[ShardRecord] | None:
     """Amortize what is not there yet; write the manifest when everything is.
 
     Args:
@@ -50,9 +50,11 @@ def run(
         what the manifest says of each shard; None if some are missing, which others amortize.
 
     Raises:
-        MacError: the engine is not installed, or the model cannot be used.
+        MacError: there is no shard, the engine is not installed, or the model cannot be used.
         OSError: a shard cannot be written.
     """
+    if not plan.shards:
+        raise MacError("There is no file to ingest.")
     out = Folder(job.out)
     share = share or Share()
     mine = plan.shards[share.number - 1 :: share.parts]
@@ -67,7 +69,7 @@ def run(
     return commit(plan, out, there)
 
 
-def commit(plan: Plan, out: Folder, there: Mapping[str, Done]) -> list[Done] | None:
+def commit(plan: Plan, out: Folder, there: Mapping[str, ShardRecord]) -> list[ShardRecord] | None:
     """Write the manifest if every shard is there. Returns as `run`.
 
     Args:
@@ -91,7 +93,7 @@ def commit(plan: Plan, out: Folder, there: Mapping[str, Done]) -> list[Done] | N
     return known
 
 
-def _local(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Done]:
+def _local(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[ShardRecord]:
     del address
     worker = Worker(job)
     for shard in todo:
@@ -110,7 +112,7 @@ class _Actor:
         return {"done": json.dumps(asdict(done))}
 
 
-def _ray(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Done]:
+def _ray(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[ShardRecord]:
     """Amortize shards on all of a cluster's GPUs, or on its CPUs; one that dies is begun again."""
     try:
         import ray
@@ -145,7 +147,7 @@ def _ray(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Done]
             num_cpus=0 if gpus else 1,
         )
         for row in amortized.iter_rows():
-            yield Done(**json.loads(row["done"]))
+            yield ShardRecord(**json.loads(row["done"]))
     except (ray.exceptions.RayError, ConnectionError) as error:
         line = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
         raise MacError(
@@ -156,7 +158,7 @@ def _ray(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Done]
             ray.shutdown()
 
 
-_ENGINES: dict[Engine, Callable[[Sequence[Shard], Job, str | None], Iterator[Done]]] = {
+_ENGINES: dict[Engine, Callable[[Sequence[Shard], Job, str | None], Iterator[ShardRecord]]] = {
     "local": _local,
     "ray": _ray,
 }

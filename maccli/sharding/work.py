@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class ShardRecord:
     """What became of a shard; `sha256` is that of the file, `errors` counts inputs without text."""
 
     shard: str
@@ -66,7 +66,7 @@ class Worker:
         self._job, self._out = job, Folder(job.out)
         self._session = Session(job.choice)
 
-    def amortize(self, shard: Shard) -> Done:
+    def amortize(self, shard: Shard) -> ShardRecord:
         """Write a shard's file, its errors, and the record that both are there.
 
         Raises:
@@ -109,24 +109,24 @@ class Worker:
                 self._job.labels,
             )
 
-    def _finish(self, shard: Shard, store: Store, path: Path, errors: int) -> Done:
+    def _finish(self, shard: Shard, store: Store, path: Path, errors: int) -> ShardRecord:
         stats = store.stats()
         size = export(store, path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._out.put(shard.file, path)
         numbers = (stats.documents, stats.chunks, stats.tokens, errors)
-        return Done(shard.id, shard.file, size, digest, *numbers)
+        return ShardRecord(shard.id, shard.file, size, digest, *numbers)
 
 
-def finished(shard: Shard, out: Folder) -> Done | None:
+def finished(shard: Shard, out: Folder) -> ShardRecord | None:
     """Return what became of a shard; None if its file or its record is not there, or cut short."""
     data = out.read(shard.record)
     if data is None:
         return None
     try:
         known: dict[str, Any] = json.loads(data)
-        done = Done(**known)
+        done = ShardRecord(**known)
     except (ValueError, TypeError):
         return None
     return done if out.size(shard.file) == done.bytes else None
