@@ -28,6 +28,7 @@ _ABOUT = """Answers from your own documents. What a document says is never obeye
 Documents have names; a name that came from a file of the server is its path there."""
 
 router = APIRouter(responses=ERRORS, default_response_class=Json)
+counters = APIRouter(responses=ERRORS)
 
 
 def create_app(engine: Engine, access: Access) -> FastAPI:
@@ -55,9 +56,10 @@ def create_app(engine: Engine, access: Access) -> FastAPI:
     app.state.engine = engine
     app.state.started = int(time.time())
     app.state.uploads = asyncio.Semaphore(UPLOADS + 1)
-    key = [Security(HTTPBearer(auto_error=False))]  # for the OpenAPI document; Guard checks it
-    app.include_router(completions.router, dependencies=key)
-    app.include_router(routes.router, dependencies=key)
+    # For the OpenAPI document; Guard checks the key.
+    key = [] if access.key is None else [Security(HTTPBearer(auto_error=False))]
+    for guarded in (completions.router, routes.router, counters):
+        app.include_router(guarded, dependencies=key)
     app.include_router(router)
     app.include_router(page.router)
     app.add_exception_handler(RequestValidationError, of_validation)
@@ -77,12 +79,11 @@ async def health() -> Json:
     return Json({"status": "ok"})
 
 
-@router.get(
+@counters.get(
     "/metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
     summary="Counters for Prometheus",
-    dependencies=[Security(HTTPBearer(auto_error=False))],
 )
 def metrics(engine: TheEngine) -> Response:
     """Return questions, seconds of each step, documents and the queue."""

@@ -48,7 +48,7 @@ History = Annotated[
         description="Questions asked before, each with its answer; follow-ups need them.",
     ),
 ]
-Day = Annotated[Text, AfterValidator(_day)]
+Day = Annotated[Text, AfterValidator(_day), Field(json_schema_extra={"format": "date"})]
 
 
 class Selection(BaseModel):

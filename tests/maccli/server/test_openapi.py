@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
+
+from maccli.server.safety import Access
+
+from ..conftest import FakeMemory
+from .conftest import Serve
 
 ROUTES = {
     ("get", "/v1/models"),
@@ -34,14 +40,28 @@ def operations(document: Any) -> dict[tuple[str, str], Any]:
 def test_every_route_is_in_it(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert set(operations(document)) == ROUTES
-    for (_, path), operation in operations(document).items():
+    for operation in operations(document).values():
         assert operation["summary"] and operation["description"]
-        assert bool(operation.get("security")) == (path != "/healthz")
         assert "422" not in operation["responses"]
         error = {"$ref": "#/components/schemas/Error"}
         for status in ("4XX", "5XX"):
             content = operation["responses"][status]["content"]
             assert content == {"application/json": {"schema": error}}
+
+
+@pytest.mark.parametrize("key", [None, "s3cret"])
+def test_a_key_is_asked_for_where_there_is_one(
+    memory: FakeMemory, serve: Serve, key: str | None
+) -> None:
+    document = serve(access=Access(key=key)).get("/openapi.json").json()
+    for (_, path), operation in operations(document).items():
+        assert bool(operation.get("security")) == (key is not None and path != "/healthz")
+
+
+def test_days_are_dates(client: TestClient) -> None:
+    parameters = operations(client.get("/openapi.json").json())["get", "/v1/documents"]
+    [until] = [each for each in parameters["parameters"] if each["name"] == "until"]
+    assert "date" in [form.get("format") for form in until["schema"]["anyOf"]]
 
 
 def test_every_reference_leads_somewhere(client: TestClient) -> None:
