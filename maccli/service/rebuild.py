@@ -96,9 +96,17 @@ def rebuild(session: Session, progress: Progress | None = None) -> int:
     return done
 
 
-def clean(session: Session) -> None:
-    """Remove what a rebuild that died after its last step left beside the store."""
-    shutil.rmtree(_draft(session), ignore_errors=True)
+def clean(session: Session) -> bool:
+    """Remove what a rebuild that died after its last step left beside the store.
+
+    Returns:
+        whether nothing is left: what is not of this model is not touched.
+    """
+    draft = _draft(session)
+    with suppress(OSError):  # there is none, or another model's
+        Store.open(draft, fingerprint=session.fingerprint).close()
+        shutil.rmtree(draft)
+    return not draft.exists()
 
 
 def _draft(session: Session) -> Path:

@@ -25,6 +25,7 @@ def rebuild(
     Use it for a store that another model wrote, or after a change of the setting `encoder` (see mac
     config show). The texts come from the store. It takes as long as ingesting the documents did.
     After an interruption, run the same command again; until it is done the store stays as it was.
+    Prunes do not survive: every chunk gets a modulation of its own again.
 
     \b
     Examples:
@@ -42,7 +43,8 @@ def rebuild(
         name = f"{session.choice.name} ({session.fingerprint})"
         if plan.stored == session.fingerprint:
             out.text(f"Nothing to do: {name} wrote the store.")
-            service.clean(session)
+            if not dry_run and not service.clean(session):
+                out.note("What another model's rebuild has done so far is kept beside it.")
             return
         if dry_run:
             documents = count(plan.left, "document")

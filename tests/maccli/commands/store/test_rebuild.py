@@ -96,6 +96,29 @@ def test_a_rebuild_begun_for_a_third_checkpoint_is_begun_again(
     assert mac("store", "rebuild", *model).out.startswith("2 documents, 2 amortized now")
 
 
+def test_an_unfinished_rebuild_by_another_model_is_kept(
+    mac: Mac, stored: Path, memory: FakeMemory, tmp_path: Path, folder: Path
+) -> None:
+    Store.open(
+        folder / "rebuild", fingerprint="third", key_size=9, latent_size=9, create=True
+    ).close()
+    ran = mac("store", "rebuild")
+    assert ran.code == 0 and "another model's rebuild has done so far is kept" in ran.err
+    assert (folder / "rebuild" / "index.db").exists()
+
+
+def test_a_draft_that_a_finished_rebuild_left_is_removed(
+    mac: Mac, stored: Path, memory: FakeMemory, opened: Session, folder: Path
+) -> None:
+    Store.open(
+        folder / "rebuild", fingerprint=opened.fingerprint, key_size=9, latent_size=9, create=True
+    ).close()
+    assert mac("store", "rebuild", "--dry-run").code == 0
+    assert (folder / "rebuild").exists()
+    assert mac("store", "rebuild").err == ""
+    assert not (folder / "rebuild").exists()
+
+
 def test_rebuilt_texts_are_cut_as_ingested_ones(
     opened: Session, work: Path, memory: FakeMemory, tmp_path: Path
 ) -> None:
