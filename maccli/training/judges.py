@@ -52,10 +52,10 @@ def train_judge(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     )
     method = JudgeMethod(config, judge, base.lm, base.encoder)
     if start is None:
-        return fit(run, method, base.encoder, examples, dev, callbacks)
+        return fit(run, method, base, examples, dev, callbacks)
     method.stack.restore(start)
     began = method.stack.own_weights()
-    folder = fit(run, method, base.encoder, examples, dev, callbacks)
+    folder = fit(run, method, base, examples, dev, callbacks)
     method.stack.average(began)
     method.stack.save(folder)
     return folder

@@ -59,7 +59,7 @@ def train_rival(run: Run, config: TrainConfig, rival: Rival, callbacks: Callback
         _check_task(rival, run.out)
     base = load_base(run, config, callbacks.transfer)
     method = _method(run, config, rival, base)
-    return fit(run, method, base.encoder, examples, dev, callbacks)
+    return fit(run, method, base, examples, dev, callbacks)
 
 
 def _check_task(rival: Rival, folder: Path) -> None:

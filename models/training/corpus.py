@@ -84,19 +84,13 @@ class Corpus:
         note: Callable[[str], None] = print,
     ) -> None:
         """Fill `keys` and `queries`, from the file `cache` if it holds the same texts."""
-        from safetensors import safe_open
         from safetensors.torch import save as to_bytes
 
         texts = [*in_context(self.chunks, self.contexts), *(q.text for q in self.questions)]
         digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()
-        if cache is not None and cache.exists():
-            with safe_open(cache, "pt") as stored:
-                if stored.metadata().get("texts") == digest:
-                    self.keys, self.queries = (
-                        stored.get_tensor("keys"),
-                        stored.get_tensor("queries"),
-                    )
-                    return
+        if cache is not None and (stored := _embeddings(cache, digest)) is not None:
+            self.keys, self.queries = stored
+            return
         note(f"embedding {len(self.chunks)} documents and {len(self.questions)} questions")
         self.keys = encoder.encode_documents(texts[: len(self.chunks)]).cpu()
         self.queries = encoder.encode_queries(texts[len(self.chunks) :]).cpu()
@@ -117,6 +111,19 @@ class Corpus:
             return chunk == asked.chunk
         text = self.chunks[chunk].lower()
         return any(answer.lower() in text for answer in asked.answers)
+
+
+def _embeddings(cache: Path, digest: str) -> tuple[Tensor, Tensor] | None:
+    """Return the keys and queries in a file; None if it is missing, damaged, or of other texts."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(cache, "pt") as stored:
+            if (stored.metadata() or {}).get("texts") == digest:
+                return stored.get_tensor("keys"), stored.get_tensor("queries")
+    except (OSError, SafetensorError):
+        pass
+    return None
 
 
 def build(

@@ -120,3 +120,16 @@ def test_4_bits_without_a_gpu(
     ran = train("--from", "made", "--quantize", "4bit")
     assert ran.code == 2
     assert "--quantize is decided by the checkpoint to start --from." in ran.err
+
+
+def test_each_base_model_has_a_cache_of_its_own(
+    train: Callable[..., Ran], work: Path, tiny_llama: Path, tiny_gpt2: Path
+) -> None:
+    options = ("--cache", "cache", "--rank", "16", "--chunk-tokens", "32")
+    assert train("--base", str(tiny_llama), *options).code == 0
+    written = {path: path.read_bytes() for path in (work / "cache").rglob("*") if path.is_file()}
+    ran = train("--base", str(tiny_gpt2), "--out", "other", *options)
+    assert ran.code == 0, ran.err
+    assert all(path.read_bytes() == content for path, content in written.items())
+    for name in ("features.bin", "embeddings.safetensors"):
+        assert len(list((work / "cache").rglob(name))) == 2
