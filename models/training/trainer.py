@@ -97,16 +97,8 @@ class Trainer:
 
         config, method = self.config, self.method
         world = PartialState(cpu=method.lm.device.type == "cpu")
-        method.lm.gradient_checkpointing = config.gradient_checkpointing
         parts = world.num_processes * config.accumulate
-        slots = config.steps * config.groups * config.documents * parts
-        corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
-        sampler = self._sampler(corpus, self.weights, config.groups * parts)
-        optimiser = method.optimiser()
-        if resume:
-            self._resume(optimiser)
-        else:
-            method.initialise(corpus, self.note)
+        corpus, sampler, optimiser = self._prepare(parts, resume)
         dev = self._dev_corpus()
         saved = time.monotonic()
         try:
@@ -121,22 +113,12 @@ class Trainer:
                 self.examples += len(whole.questions)
                 last = self.step == config.steps
                 due = last or time.monotonic() - saved > 60 * config.save_minutes
-                if due and dev is not None:
+                saving = due and world.is_main_process
+                if saving and dev is not None:  # the others wait at their next step
                     self.dev_loss = self._measure(dev)
                 seconds = time.perf_counter() - started
-                report(
-                    StepReport(
-                        self.step,
-                        round(float(terms.answer), 4),
-                        round(float(terms.relevance), 4),
-                        self.examples,
-                        round(len(whole.questions) / seconds, 2),
-                        round(config.learning_rate * method.rate(self.step - 1), 8),
-                        round(seconds, 3),
-                        self.dev_loss if due else None,
-                    )
-                )
-                if due and world.is_main_process:
+                report(self._report(terms, len(whole.questions), seconds, saving))
+                if saving:
                     self.save(optimiser)
                     saved = time.monotonic()
         except KeyboardInterrupt:
@@ -144,6 +126,38 @@ class Trainer:
                 self.save(optimiser)
             raise
         return self.stack
+
+    def _prepare(self, parts: int, resume: bool) -> tuple[Corpus, Sampler, torch.optim.Optimizer]:
+        """Return what to learn from and the optimiser, with the networks set to start or resume.
+
+        Args:
+            parts: the number of batches of all processes in a step.
+            resume: see `run`.
+        """
+        config, method = self.config, self.method
+        method.lm.gradient_checkpointing = config.gradient_checkpointing
+        slots = config.steps * config.groups * config.documents * parts
+        corpus = self._corpus(self.sources, self.weights, slots, "embeddings")
+        sampler = self._sampler(corpus, self.weights, config.groups * parts)
+        optimiser = method.optimiser()
+        if resume:
+            self._resume(optimiser)
+        else:
+            method.initialise(corpus, self.note)
+        return corpus, sampler, optimiser
+
+    def _report(self, terms: Loss, examples: int, seconds: float, measured: bool) -> StepReport:
+        """Return the figures of the step that was just made, with a number of examples."""
+        return StepReport(
+            self.step,
+            round(float(terms.answer), 4),
+            round(float(terms.relevance), 4),
+            self.examples,
+            round(examples / seconds, 2),
+            round(self.config.learning_rate * self.method.rate(self.step - 1), 8),
+            round(seconds, 3),
+            self.dev_loss if measured else None,
+        )
 
     def _train_step(
         self,

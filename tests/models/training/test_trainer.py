@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -142,6 +143,16 @@ def test_dev_loss_is_measured_and_kept(make: MakeTrainer) -> None:
     config = json.loads((trainer.out / "config.json").read_text())
     assert config["training"]["dev_loss"] == steps[-1].dev_loss
     assert config["training"]["examples"] == 24
+
+
+def test_only_the_main_process_measures_and_saves(
+    make: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = SimpleNamespace(num_processes=1, process_index=0, is_main_process=False)
+    monkeypatch.setattr("accelerate.PartialState", lambda cpu: other)
+    trainer = make(replace(SETTINGS, save_minutes=0), dev=[_examples(4, "dev")])
+    assert [s.dev_loss for s in _run(trainer)] == [None] * 6
+    assert not trainer.out.exists()
 
 
 def test_the_saved_checkpoint_is_the_trained_one(make: MakeTrainer) -> None:
