@@ -1,0 +1,48 @@
+"""Files that are replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from models.files import replace_file
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state"
+    replace = os.replace
+
+    def interrupted(temporary: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "replace", replace)
+        replace_file(path, b"of another process")
+        replace(temporary, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    replace_file(path, b"ours")
+    assert path.read_bytes() == b"ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state"
+    replace_file(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such permissions")
+def test_it_may_be_read_by_those_who_may_read_other_new_files(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"")
+    replace_file(tmp_path / "state", b"content")
+    assert (tmp_path / "state").stat().st_mode == (tmp_path / "other").stat().st_mode
