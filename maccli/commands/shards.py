@@ -80,7 +80,7 @@ def ingest_shards(
     """Amortize documents into shards; return the exit code."""
     from maccli.sharding import plan as planning
     from maccli.sharding.places import Folder
-    from maccli.sharding.run import run
+    from maccli.sharding.run import run, unread
     from maccli.sharding.work import Job
 
     with options.open_mac(out, None, model, device) as mac:
@@ -89,20 +89,36 @@ def ingest_shards(
     plan, unusable = planning.prepare(
         paths,
         folder,
-        planning.rules_of(choice),
+        planning.rules_of(choice, encoding, labels),
         exclude=(*config.patterns("exclude"), *exclude),
         most=planning.SHARD_BYTES if shard_size is None else max(1, int(shard_size * 1e6)),
     )
     for item in unusable:
         (out.note if item.walked else out.problem)(f"{displayed(item.path)}: {item.reason}")
     job = Job(folder.absolute, choice, encoding, labels)
-    with out.progress(sum(shard.size for shard in plan.shards), "B", "ingest") as progress:
-        done = run(plan, job, engine=engine, address=address, share=share, progress=progress)
+    with (
+        out.transfers() as transfer,
+        out.progress(sum(shard.size for shard in plan.shards), "B", "ingest") as progress,
+    ):
+        done = run(
+            plan,
+            job,
+            engine=engine,
+            address=address,
+            share=share,
+            progress=progress,
+            transfer=transfer,
+            tell=out.tell,
+        )
     if done is None:
-        out.text(f"This part is done. Shards of other parts are missing in {url} so far.")
+        if out.json:
+            out.record({"complete": False})
+        else:
+            out.text(f"This part is done. Shards of other parts are missing in {url} so far.")
         return errors.DONE
     wrong = sum(shard.errors for shard in done)
     numbers = {
+        "complete": True,
         "shards": len(done),
         **{n: sum(getattr(d, n) for d in done) for n in ("documents", "chunks", "bytes")},
         "errors": wrong,
@@ -115,5 +131,6 @@ def ingest_shards(
         out.text(f"  mac store import {url}")
     if wrong:
         out.warn(f"{count(wrong, 'file')} could not be read: see shards/*.errors.jsonl in {url}")
-    named = any(not item.walked for item in unusable)
+    # A file in a folder was not asked for by name: it is left out, without alarm.
+    named = any(not item.walked for item in unusable) or plan.named & unread(plan, done, folder)
     return errors.FAILED if named else errors.DONE

@@ -14,6 +14,7 @@ from store.marks import Mark, encode, mark_at, marks_between
 from store.records import KeptChunk, NewChunk
 
 if TYPE_CHECKING:
+    from maccli.reading.loaders import Loaded
     from models.memory.modulation import Modulation
     from models.memory.protocol import LoadedModel
     from models.text.chunking import Chunk
@@ -45,6 +46,13 @@ class DocumentText:
     media_type: str = "text/plain"
     encoding: str = "utf-8"
     labels: Labels = NO_CHANGE
+
+    @classmethod
+    def of(cls, source: str, loaded: Loaded, labels: Labels = NO_CHANGE) -> DocumentText:
+        """Return the document that was read from a file."""
+        digest = content_hash(loaded.text, loaded.title, loaded.marks)
+        about = (loaded.title, loaded.marks, loaded.media_type, loaded.encoding)
+        return cls(source, loaded.text, digest, *about, labels)
 
 
 @dataclass(frozen=True, slots=True)

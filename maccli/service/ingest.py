@@ -14,7 +14,7 @@ from maccli.reading.files import FileItem, Unusable
 from maccli.reading.items import Item, Page, load, source_of, why_not
 from maccli.reading.loaders import Loaded
 from maccli.service.amortizing import amortize_documents
-from maccli.service.document import DocumentText, Written, content_hash, holds
+from maccli.service.document import DocumentText, Written, holds
 from maccli.service.report import Outcome, Report, Status
 from store.labels import NO_CHANGE, Labels
 
@@ -147,26 +147,16 @@ class _Ingest:
                 self._refuse(source, reason, item.size, walked=walked, empty=empty, trace=trace)
                 continue
             source = self._settings.name or source
-            digest = content_hash(loaded.text, loaded.title, loaded.marks)
+            document = DocumentText.of(source, loaded, self._settings.labels)
             store = self._session.store
             stored = store.document(source) if store else None
-            if stored is not None and holds(stored, digest):
+            if stored is not None and holds(stored, document.content_hash):
                 self._leave(stored, loaded, item.size)
-            elif self._rename(source, loaded, digest, item.size):
+            elif self._rename(document, loaded.remark, item.size):
                 pass
             elif self._settings.dry_run:
                 self._end(Outcome(source, "updated" if stored else "added"), item.size)
             else:
-                document = DocumentText(
-                    source,
-                    loaded.text,
-                    digest,
-                    loaded.title,
-                    loaded.marks,
-                    loaded.media_type,
-                    loaded.encoding,
-                    self._settings.labels,
-                )
                 self._files[document] = _File(item.size, loaded.remark)
                 yield document
 
@@ -243,13 +233,14 @@ class _Ingest:
         status: Status = "updated" if relabelled else "unchanged"
         self._end(Outcome(stored.source, status, remark=loaded.remark), size)
 
-    def _rename(self, source: str, loaded: Loaded, digest: str, size: int) -> bool:
-        """Rename the document that this file was before, if there is one.
+    def _rename(self, document: DocumentText, remark: str | None, size: int) -> bool:
+        """Rename the document that this one was before, if there is one.
 
         Returns:
             whether that is all: not where a part of it has yet to be amortized.
         """
         store, missing = self._session.store, self._settings.missing
+        source, digest = document.source, document.content_hash
         was = missing.claim(digest, source) if missing and store else None
         if was is None or store is None:
             return False
@@ -258,15 +249,15 @@ class _Ingest:
                 was,
                 source,
                 content_hash=digest,
-                title=loaded.title,
-                media_type=loaded.media_type,
-                encoding=loaded.encoding,
-                labels=self._settings.labels,
+                title=document.title,
+                media_type=document.media_type,
+                encoding=document.encoding,
+                labels=document.labels,
             )
             # Another process may have changed or removed it meanwhile.
             if not renamed or not holds(store.document(source), digest):
                 return False
-        self._end(Outcome(source, "renamed", remark=loaded.remark, was=was), size)
+        self._end(Outcome(source, "renamed", remark=remark, was=was), size)
         return True
 
     def _end(self, outcome: Outcome, size: int = 0) -> None:

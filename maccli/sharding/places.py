@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from maccli.errors import USAGE, MacError, install_hint
+from maccli.reading import files
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
@@ -25,11 +27,13 @@ class Listed:
         name: its path or URL.
         size: in bytes.
         version: changes when the file does: its etag, else its time.
+        named: whether the user named it, rather than a folder that it lies in.
     """
 
     name: str
     size: int
     version: str
+    named: bool = False
 
 
 def is_remote(name: str) -> bool:
@@ -70,7 +74,8 @@ def listed(url: str) -> Iterator[Listed]:
         hidden = any(part.startswith(".") for part in name.split("/"))
         if about.get("type", "file") == "file" and not hidden:
             version = next((about[key] for key in _VERSIONS if about.get(key)), "")
-            yield Listed(system.unstrip_protocol(name), int(about["size"] or 0), str(version))
+            size, named = int(about["size"] or 0), name == path
+            yield Listed(system.unstrip_protocol(name), size, str(version), named)
 
 
 _VERSIONS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime")
@@ -100,6 +105,13 @@ class Folder:
     def absolute(self) -> str:
         """Its absolute path or its URL, which processes with another working folder understand."""
         return self.url if self._system else self._root
+
+    def holds(self, name: str) -> bool:
+        """Return whether a file of a listing lies in this folder."""
+        root = files.real_name(self._root)
+        if self._system is not None:
+            root = self._system.unstrip_protocol(self._root)
+        return name.startswith(root.rstrip("/") + "/")
 
     def size(self, name: str) -> int | None:
         """Return the size of a file in bytes; None if there is none."""
@@ -140,7 +152,7 @@ class Folder:
         target = Path(self._path(name))
         target.parent.mkdir(parents=True, exist_ok=True)
         # Of two workers that make the same file each has its own, and the last one counts.
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
         try:
             shutil.copyfile(path, partial)
             with partial.open("rb") as file:

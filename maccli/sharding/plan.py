@@ -14,6 +14,7 @@ from maccli.reading.files import Unusable
 from maccli.sharding import places
 from maccli.sharding.places import Folder, Listed
 from models.text import chunking
+from store.labels import NO_CHANGE, Labels
 
 if TYPE_CHECKING:
     from maccli.service.session import StoreAndModel
@@ -33,18 +34,27 @@ class Rules:
         model: what the checkpoint is called.
         encoder: what the encoder is called; None for the checkpoint's own.
         chunking: the rules by which texts are cut.
+        encoding: of every file; None finds it out.
+        tags: those of every document.
+        date: that of every document; None for none.
     """
 
     fingerprint: str
     model: str
     encoder: str | None
     chunking: str
+    encoding: str | None = None
+    tags: tuple[str, ...] = ()
+    date: str | None = None
 
 
-def rules_of(choice: StoreAndModel) -> Rules:
-    """Return the rules in force with a checkpoint."""
+def rules_of(
+    choice: StoreAndModel, encoding: str | None = None, labels: Labels = NO_CHANGE
+) -> Rules:
+    """Return the rules in force with a checkpoint, an encoding, and labels of new documents."""
     encoder = choice.encoder.name if choice.encoder else None
-    return Rules(choice.fingerprint, choice.model, encoder, chunking.VERSION)
+    labelled = labels.applied((), None)
+    return Rules(choice.fingerprint, choice.model, encoder, chunking.VERSION, encoding, *labelled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +94,12 @@ class Plan:
     Attributes:
         rules: what holds for all of them.
         shards: in the order of their inputs.
+        named: the inputs that the user named, rather than a folder that they lie in.
     """
 
     rules: Rules
     shards: tuple[Shard, ...]
+    named: frozenset[str] = frozenset()
 
     def as_lines(self) -> bytes:
         """Return the plan as it is written: the rules, then a line a shard."""
@@ -108,7 +120,7 @@ def prepare(
 
     Args:
         paths: what to ingest.
-        out: where the shards go.
+        out: where the shards go; what lies in it is no input.
         rules: see `Rules`.
         exclude: patterns of what to leave out of folders.
         most: the most bytes of a shard, if it is more than one file.
@@ -121,7 +133,7 @@ def prepare(
         OSError: `out` cannot be written.
     """
     inputs, unusable = inputs_of(paths, exclude)
-    plan = make(inputs, rules, most)
+    plan = make([each for each in inputs if not out.holds(each.name)], rules, most)
     if plan.shards:
         write_plan(plan, out)
     return plan, unusable
@@ -140,7 +152,8 @@ def inputs_of(
         if isinstance(item, Unusable):
             unusable.append(item)
         else:
-            found.append(Listed(item.source, item.size, str(item.path.stat().st_mtime_ns)))
+            version = str(item.path.stat().st_mtime_ns)
+            found.append(Listed(item.source, item.size, version, not item.walked))
     for url in dict.fromkeys(path for path in paths if places.is_remote(path)):
         try:
             found += places.listed(url)
@@ -151,7 +164,8 @@ def inputs_of(
 
 def make(inputs: Sequence[Listed], rules: Rules, most: int = SHARD_BYTES) -> Plan:
     """Cut inputs into shards of at most so many bytes, or of one file."""
-    return Plan(rules, tuple(_shard(group, rules) for group in _groups(inputs, most)))
+    shards = tuple(_shard(group, rules) for group in _groups(inputs, most))
+    return Plan(rules, shards, frozenset(each.name for each in inputs if each.named))
 
 
 def _groups(inputs: Sequence[Listed], most: int) -> Iterator[list[Listed]]:
@@ -186,7 +200,7 @@ def write_plan(plan: Plan, out: Folder) -> None:
         out.write(PLAN, plan.as_lines())
     elif stored != plan.as_lines():
         raise MacError(
-            f"{out.url} holds the shards of another ingest: inputs, model or rules differ.",
-            "Name a new folder with --out, or the same inputs as before.",
+            f"{out.url} holds the shards of another ingest: inputs, model or options differ.",
+            "Name a new folder with --out, or the same inputs and options as before.",
             USAGE,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,9 @@ from maccli.sharding.plan import FORMAT, MANIFEST, Plan, Shard
 from maccli.sharding.work import Job, ShardRecord, Worker, finished
 
 if TYPE_CHECKING:
+    from maccli.service.session import Tell
     from models.memory.protocol import Progress
+    from models.weights.carriers import Transfer
 
 Engine = Literal["local", "ray"]
 
@@ -35,6 +37,8 @@ def run(
     address: str | None = None,
     share: Share | None = None,
     progress: Progress | None = None,
+    transfer: Transfer | None = None,
+    tell: Tell | None = None,
 ) -> list[ShardRecord] | None:
     """Amortize what is not there yet; write the manifest when everything is.
 
@@ -45,6 +49,8 @@ def run(
         address: of a Ray cluster; None starts one on this machine.
         share: of the shards that are to be amortized; None for all.
         progress: is advanced by the bytes of the inputs.
+        transfer: told about downloads, in this process.
+        tell: told what takes a while, in this process.
 
     Returns:
         what the manifest says of each shard; None if some are missing, which others amortize.
@@ -63,7 +69,14 @@ def run(
     sizes = {shard.id: shard.size for shard in mine}
     advance = progress.advance if progress else lambda _: None
     advance(sum(sizes[shard] for shard in there))
-    for done in _ENGINES[engine](todo, job, address) if todo else ():
+    if not todo:
+        amortized: Iterator[ShardRecord] = iter(())
+    elif engine == "ray":
+        amortized = _ray(todo, job, address)
+    else:
+        worker = Worker(job, transfer=transfer, tell=tell)
+        amortized = (worker.amortize(shard) for shard in todo)
+    for done in amortized:
         there[done.shard] = done
         advance(sizes[done.shard])
     return commit(plan, out, there)
@@ -93,11 +106,11 @@ def commit(plan: Plan, out: Folder, there: Mapping[str, ShardRecord]) -> list[Sh
     return known
 
 
-def _local(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[ShardRecord]:
-    del address
-    worker = Worker(job)
-    for shard in todo:
-        yield worker.amortize(shard)
+def unread(plan: Plan, done: Sequence[ShardRecord], out: Folder) -> set[str]:
+    """Return the inputs that could not be read, of shards that are all there."""
+    files = [s.errors for s, known in zip(plan.shards, done, strict=True) if known.errors]
+    lines = [line for file in files for line in (out.read(file) or b"").splitlines()]
+    return {json.loads(line)["source"] for line in lines}
 
 
 class _Actor:
@@ -149,16 +162,11 @@ def _ray(todo: Sequence[Shard], job: Job, address: str | None) -> Iterator[Shard
         for row in amortized.iter_rows():
             yield ShardRecord(**json.loads(row["done"]))
     except (ray.exceptions.RayError, ConnectionError) as error:
-        line = str(getattr(error, "cause", None) or error).strip().splitlines()[-1]
+        message = str(getattr(error, "cause", None) or error).strip() or type(error).__name__
         raise MacError(
-            f"Ray could not go on: {line}", "Shards that are done are kept: run it again."
+            f"Ray could not go on: {message.splitlines()[-1]}",
+            "Shards that are done are kept: run it again.",
         ) from error
     finally:
         if started:
             ray.shutdown()
-
-
-_ENGINES: dict[Engine, Callable[[Sequence[Shard], Job, str | None], Iterator[ShardRecord]]] = {
-    "local": _local,
-    "ray": _ray,
-}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from maccli.reading import files, items, loaders
 from maccli.service.amortizing import amortize_documents
-from maccli.service.document import DocumentText, content_hash
-from maccli.service.session import Session, StoreAndModel
+from maccli.service.document import DocumentText
+from maccli.service.session import Session, StoreAndModel, Tell
 from maccli.sharding import places
 from maccli.sharding.places import Folder
 from maccli.sharding.plan import Shard
@@ -21,6 +21,7 @@ from store.labels import NO_CHANGE, Labels
 from store.moving.export import export
 
 if TYPE_CHECKING:
+    from models.weights.carriers import Transfer
     from store.store import Store
 
 
@@ -60,11 +61,15 @@ class Worker:
 
     Args:
         job: what they have in common.
+        transfer: told about downloads.
+        tell: told what takes a while.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(
+        self, job: Job, *, transfer: Transfer | None = None, tell: Tell | None = None
+    ) -> None:
         self._job, self._out = job, Folder(job.out)
-        self._session = Session(job.choice)
+        self._session = Session(job.choice, transfer=transfer, tell=tell)
 
     def amortize(self, shard: Shard) -> ShardRecord:
         """Write a shard's file, its errors, and the record that both are there.
@@ -98,16 +103,7 @@ class Worker:
             except Exception as error:  # whatever it is, the others are read all the same
                 wrong.append({"source": source, "error": items.why_not(error)[0]})
                 continue
-            yield DocumentText(
-                source,
-                loaded.text,
-                content_hash(loaded.text, loaded.title, loaded.marks),
-                loaded.title,
-                loaded.marks,
-                loaded.media_type,
-                loaded.encoding,
-                self._job.labels,
-            )
+            yield DocumentText.of(source, loaded, self._job.labels)
 
     def _finish(self, shard: Shard, store: Store, path: Path, errors: int) -> ShardRecord:
         stats = store.stats()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maccli.output import Output
 from maccli.sharding import places, plan, run
 from maccli.sharding.places import Folder, Listed
 from maccli.sharding.plan import Rules
@@ -89,11 +91,46 @@ def test_a_shard_that_was_changed_is_not_taken(mac: Mac, docs: Path, work: Path)
     assert ran.code == 1 and f"shards/{shard.name} in bank is damaged" in ran.err
 
 
+@pytest.mark.parametrize(
+    "more", [("--tag", "new"), ("--date", "2026-01-02"), ("--encoding", "cp1252")]
+)
+def test_other_options_need_another_folder(mac: Mac, docs: Path, more: tuple[str, ...]) -> None:
+    assert mac("ingest", "docs", "--out", "bank", "--tag", "Old", *SMALL).code == 0
+    assert mac("ingest", "docs", "--out", "bank", "--tag", "old", *SMALL).code == 0
+    ran = mac("ingest", "docs", "--out", "bank", "--tag", "old", *SMALL, *more)
+    assert ran.code == 2 and "inputs, model or options differ" in ran.err
+
+
+def test_shards_are_no_inputs(mac: Mac, docs: Path, work: Path) -> None:
+    for _ in range(2):
+        ran = mac("ingest", ".", "--out", "bank", "--json")
+        assert ran.code == 0 and ran.json["documents"] == 3
+
+
+def test_shards_behind_a_url_are_no_inputs(mac: Mac, work: Path) -> None:
+    folder = f"memory://{work.parent.name}"
+    Folder(folder).write("docs/a.txt", b"The bridge was opened.")
+    for _ in range(2):
+        ran = mac("ingest", folder, "--out", f"{folder}/bank", "--json")
+        assert ran.code == 0 and ran.json["documents"] == 1
+
+
+def test_downloads_and_waiting_are_shown(
+    mac: Mac, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Output, "tell", lambda _, words: told.append(words))
+    assert mac("ingest", "docs", "--out", "bank").code == 0
+    assert told == ["loading the model"]
+
+
 def test_parts_on_several_machines(mac: Mac, docs: Path, work: Path) -> None:
     for part, rest in (("1/2", True), ("2/2", False)):
         ran = mac("ingest", "docs", "--out", "bank", *SMALL, "--shard", part)
         assert ran.code == 0 and ("other parts are missing" in ran.out) is rest
         assert (work / "bank" / plan.MANIFEST).exists() is not rest
+        again = mac("ingest", "docs", "--out", "bank", *SMALL, "--shard", part, "--json")
+        assert again.json["complete"] is not rest
     assert mac("store", "import", "bank").out == "3 documents: 3 added.\n"
 
 
@@ -116,7 +153,8 @@ def test_what_cannot_be_read_is_a_line(mac: Mac, docs: Path, work: Path) -> None
 
 def test_a_shard_of_which_nothing_can_be_read(mac: Mac, work: Path) -> None:
     (work / "a.bin").write_bytes(b"\0\1\2")
-    assert mac("ingest", "a.bin", "--out", "bank").code == 0
+    for _ in range(2):
+        assert mac("ingest", "a.bin", "--out", "bank").code == 1
     assert mac("store", "import", "bank").code == 0
 
 
@@ -197,6 +235,30 @@ def test_files_of_a_place(tmp_path: Path) -> None:
     assert places.read(names[0], 2) == b"on"
     with pytest.raises(FileNotFoundError):
         list(places.listed("memory://nowhere-at-all"))
+
+
+def test_containers_whose_processes_have_the_same_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (written.append(str(a)), replace(a, b)))
+    for _ in range(2):
+        Folder(str(tmp_path)).write("a", b"one")
+    assert len(set(written)) == 2
+
+
+def test_an_error_of_ray_without_a_message(
+    mac: Mac, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+
+    def fail(**_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(ray, "init", fail)
+    ran = mac("ingest", "docs", "--out", "bank", "--engine", "ray")
+    assert ran.code == 1 and "Ray could not go on: ConnectionError" in ran.err
 
 
 def test_an_unknown_kind_of_url(mac: Mac, docs: Path) -> None:
