@@ -307,7 +307,8 @@ class Mac(Bank):
             until: draw only from documents of that day or earlier.
 
         Raises:
-            MacError: as for `ask`, and if nothing is relevant or something is in the folder.
+            MacError: as for `ask`, and if nothing is relevant (its `exit_code` is 3, too) or
+                something is in the folder.
             ValueError: a tag or a date is not valid.
             OSError: the folder cannot be written.
         """

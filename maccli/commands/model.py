@@ -251,8 +251,8 @@ def export(
     """Write the modulation that answers QUESTION into DIR.
 
     DIR is a new folder, an adapter for the peft library. Loaded on the same base model, the adapter
-    gives the answer of mac ask. With a checkpoint of the latent stack, such as the bundled one, the
-    modulation of one passage can be exported: -k 1.
+    gives what `mac ask --free` answers with the same options. With a checkpoint of the latent
+    stack, such as the bundled one, the modulation of one passage can be exported: -k 1.
 
     \b
     Example:

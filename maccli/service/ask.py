@@ -197,6 +197,7 @@ def answer(
     sources: list[Source] = []
     if request == "summary" and session.store is not None:
         sources = outline(session.store, evidence, options.within, relevant=outcome == "answer")
+        request = request if sources else None
     if sources or (request == "comparison" and outcome == "answer"):
         outcome = "not sure"
     pieces: list[str] = []

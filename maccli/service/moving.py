@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from maccli.errors import USAGE, MacError
+from maccli.errors import NOTHING_FOUND, USAGE, MacError
 from maccli.service.ask import is_relevant
 from maccli.service.evidence import retrieve
 from store.labels import EVERYTHING, Within
@@ -105,8 +105,9 @@ def export_adapter(
         raise MacError(
             "There is no modulation to export: nothing in the store answers this.",
             "`mac search` shows what is nearest to a question.",
+            NOTHING_FOUND,
         )
     from models.export import export_adapter as write
 
     # Every model that is loaded is one; the protocol does not import what torch is needed for.
-    write(cast("Answerer", session.model), question, evidence.modulations(), folder)
+    write(cast("Answerer", session.model), evidence.wording, evidence.modulations(), folder)

@@ -17,6 +17,7 @@ from maccli.output import Output, count
 from maccli.reading.files import displayed
 from maccli.service.evidence import COUNTS
 from maccli.service.sources import where
+from models.errors import CheckpointError, ModelError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _AROUND = 300
 """Characters of a passage that are shown before and after its sentence, up to a line's end."""
+_SHORT = 200
+"""Characters of a passage that is shown in one line."""
 _LINE_ENDS = re.compile(r"\n+")
 
 
@@ -114,6 +117,20 @@ def questions() -> Iterator[str]:
             yield line.strip()
 
 
+def refusal(error: errors.MacError | ModelError) -> errors.MacError:
+    """Return why a question is refused.
+
+    Raises:
+        MacError, ModelError: the error itself, if every other question would be refused for it.
+    """
+    why = errors.explain(error)
+    if why is None or why.exit_code == errors.NOTHING_FOUND:  # the store is empty
+        raise error
+    if isinstance(error, CheckpointError | UnsupportedModelError):
+        raise error
+    return why
+
+
 class Asker:
     """Asks and writes; holds what the ways for one and for many questions share."""
 
@@ -142,10 +159,9 @@ class Asker:
                 self.out.text(f"> {question}")
             try:
                 answer = self._ask(question)
-            except errors.MacError as error:
-                if error.exit_code == errors.NOTHING_FOUND:
-                    raise  # the store is empty, for every question
-                output.error(error.message, error.hint)
+            except (errors.MacError, ModelError) as error:
+                why = refusal(error)
+                output.error(why.message, why.hint)
                 failed = True
                 continue
             answers.append(answer)
@@ -231,9 +247,9 @@ def write_notes(out: Output, found: Source | Passage, indent: str = "") -> None:
         out.text(f"{indent}an older version of the file, which {found.stale} now")
 
 
-def _shortened(text: str, limit: int = 200) -> str:
+def _shortened(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
+    return line if len(line) <= _SHORT else line[: _SHORT - 1] + "…"
 
 
 def _excerpt(source: Source) -> tuple[str, tuple[int, int]]:

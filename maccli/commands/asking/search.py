@@ -11,9 +11,10 @@ import click
 
 from maccli import errors, output
 from maccli.commands import options
-from maccli.commands.asking.ask import questions, write_notes
+from maccli.commands.asking.ask import questions, refusal, write_notes
 from maccli.output import Output
 from maccli.service.sources import where
+from models.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,10 +78,11 @@ def _search(run: Callable[[str], list[Passage]], questions: Iterator[str], write
     for question in questions:
         try:
             passages = run(question)
-        except errors.MacError as error:
-            if not writer.many or error.exit_code == errors.NOTHING_FOUND:
+        except (errors.MacError, ModelError) as error:
+            if not writer.many:
                 raise
-            output.error(error.message, error.hint)
+            why = refusal(error)
+            output.error(why.message, why.hint)
             failed = True
             continue
         found = found or bool(passages)

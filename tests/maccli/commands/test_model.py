@@ -107,7 +107,7 @@ def test_the_modulation_that_answers_is_exported(
         assert f"There is something in {folder} already." in ran.err
     assert memory.calls == []  # refused before the model is loaded
     ran = mac("model", "export", "zebra okapi", "other")
-    assert ran.code == 1 and ran.err.startswith("Error: There is no modulation to export")
+    assert ran.code == 3 and ran.err.startswith("Error: There is no modulation to export")
     assert not (stored / "other").exists()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from maccli.reading.items import Piped
 from maccli.service.ask import Options, ask
 from maccli.service.ingest import ingest
+from maccli.service.moving import export_adapter
 from maccli.service.search import search
 from maccli.service.session import Session
 from models.judge.choice import NAMES
@@ -117,6 +119,18 @@ def test_fast_leaves_the_judge_out(stored: Session, memory: FakeMemory) -> None:
     search(stored, QUESTION, fast=True)
     assert not judge.read_texts
     assert not [call for call in memory.calls if call[0] == "likelihoods"]
+
+
+def test_an_adapter_is_exported_for_the_question_as_the_passages_spell_it(
+    stored: Session, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(stored, Ida_Brandt=6.0)
+    read: list[str] = []
+    monkeypatch.setattr(
+        "models.export.export_adapter", lambda _, question, *__: read.append(question)
+    )
+    export_adapter(stored, QUESTION.replace("bridge", "brigde"), 1, work / "adapter")
+    assert read == [QUESTION]
 
 
 def test_misspelled_words_are_read_as_the_passages_have_them(

@@ -6,10 +6,12 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maccli.output import Output
+from models.errors import CheckpointError, ModelError
 
 from ...conftest import FakeMemory, FakeStream, Ran, pipe
 
@@ -113,6 +115,19 @@ def test_a_summary_is_not_invented(mac: Mac, stored: Path, memory: FakeMemory) -
     assert (shown["request"], shown["outcome"], shown["answer"]) == ("summary", "not sure", "")
     assert {Path(source["source"]).name for source in shown["sources"]} == {"bridge.txt"}
     assert mac("ask", "Summarise zebras.md").code == 3
+
+
+def test_a_summary_of_what_has_no_sentences_shows_passages_with_their_names(
+    mac: Mac, stored: Path, memory: FakeMemory
+) -> None:
+    (stored / "bridge.md").write_text("The bridge.")
+    assert mac("ingest", "bridge.md").code == 0
+    rule = {"bias": -9.0, "surprise": 0.0, "support": 0.0, "lead": 0.0, "echo": 0.0, "above": 0.5}
+    memory.config.confidence = rule
+    shown = mac("ask", "Summarise bridge.md", "--json").json
+    assert (shown["request"], shown["outcome"]) == (None, "not sure")
+    assert len({source["source"] for source in shown["sources"]}) > 1
+    assert mac("ask", "Summarise bridge.md").out.startswith("Not sure. This passage may hold it:")
 
 
 def test_a_comparison_shows_the_passages(mac: Mac, stored: Path) -> None:
@@ -242,3 +257,29 @@ def test_a_question_that_cannot_be_asked_does_not_stop_the_others(
     assert ran.code == 1
     assert ran.out.endswith("> Who opened the bridge?\nAn answer from 2.\n\n")
     assert ran.err.startswith("Error: The question has 62,999 characters")
+
+
+@pytest.mark.parametrize("command", ["ask", "search", "chat"])
+def test_a_question_that_the_model_refuses_does_not_stop_the_others(
+    mac: Mac, stored: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    encode = memory.encode_question
+
+    def refuse(question: str) -> Any:
+        if "long" in question:
+            raise ModelError("1,200 tokens are more than the 1,024 positions")
+        if "broken" in question:
+            raise CheckpointError("the checkpoint is damaged")
+        return encode(question)
+
+    monkeypatch.setattr(memory, "encode_question", refuse)
+    many = () if command == "chat" else ("-",)
+    pipe(monkeypatch, "How long is this?\nWho opened the bridge?\n")
+    ran = mac(command, *many)
+    assert (ran.code, ran.out.count("bridge.txt")) == (1, 1)
+    assert ran.err.startswith("Error: 1,200 tokens are more than the 1,024 positions")
+    pipe(monkeypatch, "Is it broken?\nWho opened the bridge?\n")
+    ran = mac(command, *many)
+    assert ran.code == 1 and "bridge.txt" not in ran.out
+    pipe(monkeypatch, "")
+    assert mac("search", "How long is this?").code == 1
