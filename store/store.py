@@ -384,7 +384,7 @@ class Store:
         values = documents.DocumentValues(
             source, title, content_hash, chunking, expected, media_type, encoding, characters
         )
-        with translated(self.path), self._changing_chunks():
+        with translated(self.path), self.changing_chunks():
             old = documents.find(self.connection, source)
             many_dead = False
             if old is not None or kept:
@@ -415,7 +415,7 @@ class Store:
         """
         check_storable(source, *(chunk.text + chunk.context for chunk in chunks))
         blobs = encode(self.codec, self.key_size, chunks) if chunks else []
-        with translated(self.path), self._changing_chunks():
+        with translated(self.path), self.changing_chunks():
             old = documents.find(self.connection, source)
             if old is None or not content_hash or old.content_hash != content_hash:
                 raise _changed(source)
@@ -546,8 +546,12 @@ class Store:
             keys.compact(self.connection, self.key_size)
 
     @contextmanager
-    def _changing_chunks(self) -> Iterator[None]:
-        """Run the block in a write transaction of a store that is still of this checkpoint."""
+    def changing_chunks(self) -> Iterator[None]:
+        """Run the block in a write transaction of a store that is still of this checkpoint.
+
+        Raises:
+            StoreCorruptError: some of the keys are damaged.
+        """
         with writing(self.connection):
             check_unchanged(self.connection, self.path, self.identity)
             try:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from store.errors import FingerprintMismatchError, translated
 from store.index import chunks, documents, keys
-from store.index.connection import INDEX_NAME, writing
-from store.index.opening import check_unchanged
+from store.index.connection import INDEX_NAME
 from store.moving.exported import SHARED, STATE, Export, opened
 from store.moving.untrusted import damaged
 from store.pruning import records
@@ -136,8 +135,7 @@ class _Incoming:
         values = self._export.values(state)
         tags = self._export.tags(document_id, values["date"])
         source = values["source"]
-        with writing(connection):
-            check_unchanged(connection, self._store.path, self._store.identity)
+        with self._store.changing_chunks():
             old = documents.find(connection, source)
             if old is not None:
                 keys.discard(connection, chunks.delete(connection, old.id))

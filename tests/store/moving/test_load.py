@@ -127,6 +127,15 @@ def test_it_is_complete_by_running_it_again(filled, file, other):
     assert verify(other) == verify(filled)
 
 
+def test_a_store_with_damaged_keys_takes_nothing(file, other, monkeypatch):
+    monkeypatch.setattr("store.index.keys.ROW", 6)  # the first document makes a full row
+    put(other, "its own", count=3)
+    sql(other.path, "UPDATE key_blocks SET keys = zeroblob(length(keys))")
+    with pytest.raises(StoreCorruptError, match="the keys from chunk 1 on"):
+        load(other.path, file)
+    assert [document.source for document in other.documents()] == ["its own"]
+
+
 def test_existing_documents_are_replaced_or_skipped(filled, file, other):
     put(other, "a", 7, count=2)
     put(other, "mine", 1, count=2)
