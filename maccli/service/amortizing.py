@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from store.store import Store
 
 GROUP_TOKENS = 8192
-"""Cut before the first of them is amortized: among so many, batches of equal length are full."""
+"""Tokens that are cut before amortizing begins: enough chunks to fill batches of equal length."""
 SECONDS = 3.0
 """What is amortized is written after this time at the latest, give or take a batch."""
 _PART = 4

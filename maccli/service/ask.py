@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.output import count
-from maccli.service.evidence import COUNTS, Evidence, checked, retrieve
+from maccli.service.evidence import COUNTS, Evidence, checked, is_relevant, retrieve
 from maccli.service.sources import Source, cite, outline
 from models.memory import confidence
 from models.text.requests import Request, is_several, requested
@@ -190,27 +190,12 @@ def answer(
     model = session.model
     timings["load"] += session.load_seconds - loaded
     rule = _rule(model, evidence) if options.mode == "mac" else None
-    outcome: Outcome = "answer"
-    request = None if options.free or options.mode != "mac" else requested(evidence.question)
-    if evidence.documents and not is_relevant(evidence, model.config.abstain_below):
-        outcome = "nothing relevant"
-    sources: list[Source] = []
-    if request == "summary" and session.store is not None:
-        sources = outline(session.store, evidence, options.within, relevant=outcome == "answer")
-        request = request if sources else None
-    if sources or (request == "comparison" and outcome == "answer"):
-        outcome = "not sure"
-    pieces: list[str] = []
-    probability: float | None = None
-    stream: AnswerStream | None = None
+    outcome, request, sources = _possible(session, evidence, options)
+    text, probability, stream = "", None, None
     begun = time.perf_counter()
     if outcome == "answer":
         stream = _stream(session, evidence, options)
-        for piece in stream:
-            pieces.append(piece)
-            if on_text and (options.free or not rule):
-                on_text(piece)
-    text = "".join(pieces).strip()
+        text = _written(stream, on_text if options.free or not rule else None)
     if stream is not None and rule and evidence.matches:
         text, probability = _weighed(session, evidence, text, stream, rule, free=options.free)
         partial = request == "list" and not is_several(text)
@@ -242,6 +227,33 @@ def answer(
         documents=evidence.documents,
         searched=evidence.searched,
     )
+
+
+def _possible(
+    session: Session, evidence: Evidence, options: Options
+) -> tuple[Outcome, Request | None, list[Source]]:
+    """Return outcome, request and outline as they are known before anything is generated."""
+    outcome: Outcome = "answer"
+    request = None if options.free or options.mode != "mac" else requested(evidence.question)
+    if evidence.documents and not is_relevant(evidence, session.model.config.abstain_below):
+        outcome = "nothing relevant"
+    sources: list[Source] = []
+    if request == "summary" and session.store is not None:
+        sources = outline(session.store, evidence, options.within, relevant=outcome == "answer")
+        request = request if sources else None
+    if sources or (request == "comparison" and outcome == "answer"):
+        outcome = "not sure"
+    return outcome, request, sources
+
+
+def _written(stream: AnswerStream, on_text: Callable[[str], None] | None) -> str:
+    """Return all of an answer; each piece of it is told as soon as it is known."""
+    pieces = []
+    for piece in stream:
+        pieces.append(piece)
+        if on_text:
+            on_text(piece)
+    return "".join(pieces).strip()
 
 
 def _rule(model: LoadedModel, evidence: Evidence) -> Confidence | None:
@@ -295,11 +307,6 @@ def _weighed(
 def is_excuse(text: str) -> bool:
     """Return whether a text begins like an `Answer.excuse`."""
     return text.startswith((*EXCUSES.values(), _NOTHING, _NO_DOCUMENT))
-
-
-def is_relevant(evidence: Evidence, threshold: float | None) -> bool:
-    """Return whether a chunk is relevant enough to be answered from."""
-    return bool(evidence.matches) and (threshold is None or evidence.support >= threshold)
 
 
 def _stream(session: Session, evidence: Evidence, options: Options) -> AnswerStream:

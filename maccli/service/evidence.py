@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from maccli.errors import USAGE, MacError
 from maccli.service.selection import (
+    Selection,
     as_selected,
     better_answered,
     search_store,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 MAX_QUESTION_TOKENS = 1024
 MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
 COUNTS = 0.01
-"""The share of an answer from which on it is said to have used a chunk."""
+"""A chunk counts as used if its share of the answer is at least this."""
 _SHARING = 20
 
 
@@ -96,6 +97,11 @@ class Evidence:
         return [as_selected(candidate, stored) for candidate, stored in pairs if stored]
 
 
+def is_relevant(evidence: Evidence, threshold: float | None) -> bool:
+    """Return whether a chunk is relevant enough to be answered from."""
+    return bool(evidence.matches) and (threshold is None or evidence.support >= threshold)
+
+
 def retrieve(
     session: Session,
     question: str,
@@ -152,37 +158,45 @@ def retrieve(
             for way, query in zip(ways, queries, strict=True)
         ]
         best = better_answered(question, selections)
-        selection = selections[best]
-        candidates, readings = selection.candidates, selection.readings
-        modulations = dict(selection.modulations)
-        ids = [candidate.id for candidate in candidates]
-        if latents:
-            missing = [chunk_id for chunk_id in ids if chunk_id not in modulations]
-            modulations |= zip(missing, store.modulations(missing), strict=True)
-        counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
-        others = store.sharing(counting, _SHARING) if latents else []
+        way, candidates = ways[best], selections[best].candidates
+        matches = _matches(store, selections[best], within, latents=latents)
         documents = store.count()
-        copies = _copies(store, ids, within)
-        rows = store.chunk_rows(ids)
-        way = ways[best]
         return Evidence(
             question,
-            [
-                Match(candidate, row, modulations.get(row.id), readings.get(row.id), copies[row.id])
-                for candidate, row in zip(candidates, rows, strict=True)
-            ],
-            [row for row in others if row.id not in ids],
+            matches,
+            _sharing(store, candidates) if latents else [],
             support(store, way, candidates, model.relevance),
             documents,
             store.count(within) if within else documents,
             way if way != question else None,
-            judge.respelled(way, [row.text for row in rows]) if judge else None,
+            judge.respelled(way, [match.row.text for match in matches]) if judge else None,
             {
                 "load": session.load_seconds - loaded,
                 "encode": encoded - begun,
                 "aggregate": time.perf_counter() - encoded,
             },
         )
+
+
+def _matches(store: Store, selection: Selection, within: Within, *, latents: bool) -> list[Match]:
+    """Read the selected chunks and their copies from the store, and modulations with `latents`."""
+    modulations, readings = dict(selection.modulations), selection.readings
+    ids = [candidate.id for candidate in selection.candidates]
+    if latents:
+        missing = [chunk_id for chunk_id in ids if chunk_id not in modulations]
+        modulations |= zip(missing, store.modulations(missing), strict=True)
+    copies = _copies(store, ids, within)
+    return [
+        Match(candidate, row, modulations.get(row.id), readings.get(row.id), copies[row.id])
+        for candidate, row in zip(selection.candidates, store.chunk_rows(ids), strict=True)
+    ]
+
+
+def _sharing(store: Store, candidates: Sequence[Candidate]) -> list[ChunkRow]:
+    """Return chunks that share a merged modulation with a candidate that counts, and are none."""
+    counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
+    selected = {candidate.id for candidate in candidates}
+    return [row for row in store.sharing(counting, _SHARING) if row.id not in selected]
 
 
 def _copies(store: Store, ids: Sequence[int], within: Within) -> dict[int, list[ChunkRow]]:

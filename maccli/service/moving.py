@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from maccli.errors import NOTHING_FOUND, USAGE, MacError
-from maccli.service.ask import is_relevant
-from maccli.service.evidence import retrieve
+from maccli.service.evidence import is_relevant, retrieve
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:

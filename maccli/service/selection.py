@@ -89,38 +89,68 @@ def search_store(
 
     if query is None:
         query = model.encode_question(question)
-    lexical: dict[int, float] = {}
-    if retriever != "dense":
-        scores = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
-        allowed = [(chunk_id, score) for chunk_id, score in scores if chunk_id not in without]
-        lexical = dict(allowed[:_LEXICAL_CANDIDATES])
+    lexical = {} if retriever == "dense" else _lexical(store, question, within, without)
     if retriever != "hybrid" or not weights.judged:
         judge = None
     look = likelihood and retriever == "hybrid" and weights.likelihood > 0 and judge is None
     wanted = max(k, relevance.READ if judge else relevance.LOOKS if look else k)
-    number = wanted
-    while True:
+
+    def select(number: int) -> list[Candidate]:
         blocks = _keys(store, query, number, lexical, within, without)
-        candidates = relevance.select(
+        return relevance.select(
             query, blocks, number, lexical, retriever=retriever, weights=weights
         )
-        distinct = _distinct(store, candidates)
-        if len(distinct) >= wanted or len(candidates) < number:
-            break
-        number *= 4  # copies took the places of others
-    candidates = relevance.first(distinct, wanted)
+
+    candidates = relevance.first(_distinct(store, select, wanted), wanted)
     if judge is not None:
-        rows = store.chunk_rows([candidate.id for candidate in candidates])
-        read = judged(judge, question, rows)
-        odds = [reading.log_odds for reading in read]
-        chosen = relevance.judged(candidates, odds, k, weights)
-        read_of = {row.id: reading for row, reading in zip(rows, read, strict=True)}
-        return Selection(chosen, readings=read_of)
-    if not look:
-        return Selection(candidates)
+        return _judged(judge, store, question, candidates, k, weights)
+    if look:
+        read = modulations or store.modulations
+        return _looked_at(model, read, question, candidates, k, weights)
+    return Selection(candidates)
+
+
+def _lexical(
+    store: Store, question: str, within: Within, without: Collection[int]
+) -> dict[int, float]:
+    """Return, by id, the BM25 scores of the best chunks."""
+    scores = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
+    allowed = [(chunk_id, score) for chunk_id, score in scores if chunk_id not in without]
+    return dict(allowed[:_LEXICAL_CANDIDATES])
+
+
+def _judged(
+    judge: Judge,
+    store: Store,
+    question: str,
+    candidates: Sequence[Candidate],
+    k: int,
+    weights: RelevanceWeights,
+) -> Selection:
+    """Return the k best candidates after a judge has read all of them with the question."""
+    from models.memory import relevance
+
+    rows = store.chunk_rows([candidate.id for candidate in candidates])
+    read = judged(judge, question, rows)
+    odds = [reading.log_odds for reading in read]
+    chosen = relevance.judged(candidates, odds, k, weights)
+    return Selection(chosen, readings=dict(zip((row.id for row in rows), read, strict=True)))
+
+
+def _looked_at(
+    model: LoadedModel,
+    read: ReadModulations,
+    question: str,
+    candidates: Sequence[Candidate],
+    k: int,
+    weights: RelevanceWeights,
+) -> Selection:
+    """Return the k best candidates after the base LM had a second look at the level ones."""
+    from models.memory import relevance
+
     level = candidates[: relevance.nearly_level(candidates)]
     ids = [candidate.id for candidate in level]
-    stored = list((modulations or store.modulations)(ids)) if level else []
+    stored = list(read(ids)) if level else []
     likelihoods: Sequence[float] = ()
     if level:
         likelihoods = model.question_likelihood(question, list(map(as_selected, level, stored)))
@@ -196,13 +226,26 @@ def _keys(
     return ((ids[mask], keys[mask]) for ids, keys, mask in masks)
 
 
-def _distinct(store: Store, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidates without those whose text an earlier one has."""
-    rows = store.chunk_rows([candidate.id for candidate in candidates])
-    texts: dict[str, Candidate] = {}
-    for candidate, row in zip(candidates, rows, strict=True):
-        texts.setdefault(row.text, candidate)
-    return list(texts.values())
+def _distinct(
+    store: Store, select: Callable[[int], list[Candidate]], wanted: int
+) -> list[Candidate]:
+    """Return at least `wanted` candidates of different texts, if there are so many.
+
+    Args:
+        store: holds the texts.
+        select: returns as many of the best chunks as it is told.
+        wanted: how many.
+    """
+    number = wanted
+    while True:
+        candidates = select(number)
+        rows = store.chunk_rows([candidate.id for candidate in candidates])
+        texts: dict[str, Candidate] = {}
+        for candidate, row in zip(candidates, rows, strict=True):
+            texts.setdefault(row.text, candidate)
+        if len(texts) >= wanted or len(candidates) < number:
+            return list(texts.values())
+        number *= 4  # copies took the places of others
 
 
 def support(
