@@ -108,6 +108,7 @@ class Mac(Bank):
             config.text("model", self._model),
             device=config.text("device", self._device),
             encoder=config.optional_text("encoder"),
+            precision=config.optional_text("precision"),
             transfer=self._transfer,
         )
         return Session(choice, transfer=self._transfer, tell=self._tell)

@@ -1,8 +1,8 @@
 """Settings, and where things are kept. A flag beats the environment, which beats config.toml.
 
 Everything of a user lies in one folder: `$MAC_HOME`, or the data folder of the platform. In it are
-`config.toml`, the default `store` and the user's own `checkpoints`. The command line reads
-config.toml as Click's `default_map` (`Defaults`), Python code through `resolve`.
+`config.toml` and the default `store`. The command line reads config.toml as Click's `default_map`
+(`Defaults`), Python code through `resolve`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ SETTINGS: dict[str, Setting] = {
             "sentence encoder, by name, folder or Hub id (unset: the model's own)",
         ),
         Setting("device", "MAC_DEVICE", "auto", "where to compute", DEVICES),
+        Setting(
+            "precision",
+            "MAC_PRECISION",
+            None,
+            "numbers of the language model (unset: what is fastest, such as 4 bits)",
+            ("bf16", "fp32"),
+        ),
         Setting("k", "MAC_K", None, "passages used per question (unset: as trained)", kind=int),
         Setting("retriever", "MAC_RETRIEVER", "hybrid", "how passages are found", RETRIEVERS),
         Setting("exclude", "MAC_EXCLUDE", (), "patterns for what ingest leaves out", kind=tuple),
@@ -195,7 +202,8 @@ def resolve(name: str, flag: Value | None = None) -> Resolved:
     """
     setting = SETTINGS[name]
     if flag is not None:
-        return Resolved(setting.parse(flag, f"--{name.replace('_', '-')}"), "flag")
+        option = f"--{name.replace('_', '-')}" if len(name) > 1 else f"-{name}"
+        return Resolved(setting.parse(flag, option), "flag")
     if variable := os.environ.get(setting.variable):
         value = variable.split(os.pathsep) if setting.kind is tuple else variable
         return Resolved(setting.parse(value, setting.variable), "environment")
@@ -239,7 +247,7 @@ def write(changes: Mapping[str, str]) -> None:
     """Set strings in config.toml and leave every other line as it is.
 
     Raises:
-        MacError: the file is wrong already.
+        MacError: the file is wrong already, or a setting is written in it in an unusual way.
         OSError: it cannot be written.
     """
     read_file()
@@ -252,7 +260,12 @@ def write(changes: Mapping[str, str]) -> None:
             content = pattern.sub(line.replace("\\", r"\\"), content, count=1)
         else:
             content = f"{line}\n{content}"
-    tomllib.loads(content)
+        try:
+            tomllib.loads(content)
+        except tomllib.TOMLDecodeError as error:  # it was written in another way, such as "model"
+            raise MacError(
+                f"{file}: {name} cannot be changed here.", f"Write it yourself: {line}", USAGE
+            ) from error
     file.parent.mkdir(parents=True, exist_ok=True)
     replace_file(file, content.encode())
     _parsed.cache_clear()

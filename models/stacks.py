@@ -186,6 +186,7 @@ def load_model(
     progress: Transfer | None = None,
     tell: Callable[[str], None] | None = None,
     encoder: ChosenEncoder | None = None,
+    precision: str | None = None,
 ) -> AnyMemory:
     """Return a checkpoint at work (a `LoadedModel`).
 
@@ -197,6 +198,7 @@ def load_model(
         progress: told about downloads.
         tell: told in a few words which weights are being loaded.
         encoder: makes keys and queries in place of the checkpoint's own.
+        precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
 
     Raises:
         CheckpointError: see `load_stack`.
@@ -207,7 +209,14 @@ def load_model(
     from models.memory.base_models import BaseModels
 
     stack = load_stack(path)
-    base = BaseModels(stack.config, device=device, progress=progress, tell=tell, chosen=encoder)
+    base = BaseModels(
+        stack.config,
+        device=device,
+        progress=progress,
+        tell=tell,
+        precision=precision,
+        chosen=encoder,
+    )
     fingerprint = checkpoint.fingerprint(path)
     if encoder is not None:
         fingerprint = encoder.fingerprint(fingerprint)

@@ -75,7 +75,14 @@ def line_up(
     given = list(dict.fromkeys(models))
     encoder = settings.optional_text("encoder")
     choices = [
-        session.store_and_model(folder, model, device=device, encoder=encoder, transfer=transfer)
+        session.store_and_model(
+            folder,
+            model,
+            device=device,
+            encoder=encoder,
+            precision=settings.optional_text("precision"),
+            transfer=transfer,
+        )
         for model in given
     ]
     configs = [checkpoint.read_config(choice.checkpoint) for choice in choices]

@@ -35,6 +35,7 @@ class StoreAndModel:
         model: what the user calls the checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
         encoder: the sentence encoder of keys and queries; None for the checkpoint's own.
+        precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
     """
 
     store: Path
@@ -42,6 +43,7 @@ class StoreAndModel:
     model: str
     device: str = "auto"
     encoder: ChosenEncoder | None = None
+    precision: str | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +63,7 @@ def store_and_model(
     *,
     device: str = "auto",
     encoder: str | None = None,
+    precision: str | None = None,
     transfer: Transfer | None = None,
 ) -> StoreAndModel:
     """Return a store with the checkpoint, and the sentence encoder, that names or folders mean.
@@ -70,6 +73,7 @@ def store_and_model(
         model: the checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
         encoder: in place of the checkpoint's own, downloaded if need be; None takes its own.
+        precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
         transfer: told about downloads.
 
     Raises:
@@ -82,7 +86,7 @@ def store_and_model(
         from models.memory.chosen_encoder import choose_encoder
 
         chosen = choose_encoder(encoder, checkpoint.read_config(folder), transfer)
-    return StoreAndModel(store, folder, model, device, chosen)
+    return StoreAndModel(store, folder, model, device, chosen, precision)
 
 
 class Session:
@@ -146,6 +150,7 @@ class Session:
                 progress=self._transfer,
                 tell=self._tell,
                 encoder=self.choice.encoder,
+                precision=self.choice.precision,
             )
             self.load_seconds = time.perf_counter() - begun
         return self._model
@@ -235,6 +240,7 @@ def load_model(
     progress: Transfer | None,
     tell: Tell | None,
     encoder: ChosenEncoder | None = None,
+    precision: str | None = None,
 ) -> LoadedModel:
     """Load a checkpoint of any stack; see `models.stacks.load_model`."""
     try:
@@ -244,4 +250,6 @@ def load_model(
     from models import stacks
 
     silence_libraries()
-    return stacks.load_model(path, device=device, progress=progress, tell=tell, encoder=encoder)
+    return stacks.load_model(
+        path, device=device, progress=progress, tell=tell, encoder=encoder, precision=precision
+    )

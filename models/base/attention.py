@@ -9,6 +9,7 @@ places in a cache, L layers, H key/value heads, A attention heads, C head size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -118,6 +119,28 @@ class Cache:
         b, h = self.keys.shape[1:3]
         mask = mask[:, None, None].expand(b, h, heads // h, tokens, self.length)
         return mask.reshape(b * h, -1, self.length)
+
+    def fork(self, sequences: int, tokens: int) -> Cache:
+        """Return a cache for B sequences that all go on from the one in this cache.
+
+        Args:
+            sequences: B.
+            tokens: the most tokens that each of them gets.
+        """
+        forked = copy(self)
+        layers, _, heads, _, size = self.keys.shape
+        places = self.length + tokens
+        forked.keys = self.keys.new_empty(layers, sequences, heads, places, size)
+        forked.values = torch.empty_like(forked.keys)
+        for new, old in ((forked.keys, self.keys), (forked.values, self.values)):
+            new[:, :, :, : self.length] = old[:, :, :, : self.length]
+        forked._bias = self._bias.new_zeros(sequences, places)
+        forked._bias[:, : self.length] = self._bias[:, : self.length]
+        forked._places = torch.arange(places, device=self.keys.device)
+        forked._positions = self._positions.new_zeros(sequences, places)
+        forked._positions[:, : self.length] = self._positions[:, : self.length]
+        forked._next = self._next.expand(sequences)
+        return forked
 
     def hide_padding(self, lengths: Tensor) -> None:
         """Hide the padding that was read after each sequence's own `lengths` [B] tokens."""

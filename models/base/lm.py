@@ -87,8 +87,9 @@ class BaseLM:
         device: torch.device,
         dtype: torch.dtype,
         quantization: str | None = None,
+        tokenizer: AnyTokenizer | None = None,
     ) -> BaseLM:
-        """Load a folder of safetensors weights and a tokenizer.
+        """Load a folder of safetensors weights and, unless it is given, its tokenizer.
 
         Raises:
             WeightsError: the folder does not hold a readable model.
@@ -97,7 +98,7 @@ class BaseLM:
         """
         try:
             if quantization is None and (native := LlamaLM.load(path, dtype, device)) is not None:
-                return cls(native, load_tokenizer(path))
+                return cls(native, tokenizer or load_tokenizer(path))
             from transformers import AutoConfig, AutoModelForCausalLM
 
             require_supported(AutoConfig.from_pretrained(path).model_type)
@@ -105,7 +106,7 @@ class BaseLM:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 path, dtype=dtype, use_safetensors=True, **more
             )
-            tokenizer = load_tokenizer(path)
+            tokenizer = tokenizer or load_tokenizer(path)
         except ModelError:
             raise
         except (OSError, ValueError, ImportError) as error:
@@ -152,8 +153,7 @@ class BaseLM:
         Returns:
             [B, T, L, 2, H * C]: index 0 of the fourth axis is the key, 1 the value.
         """
-        shape = self.shape
-        size = (shape.layers, 2, shape.kv_heads * shape.head_size)
+        size = (self.shape.layers, 2, self.shape.kv_heads * self.shape.head_size)
         out = torch.empty(*ids.shape, *size, dtype=self.dtype, device=self.device)
         self.forward(ids, features=out)
         return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from models.base.decode import generate_batch
-from models.base.lm import Prefix
+from models.base.lm import BaseLM, Prefix
 from models.latent.config import LatentConfig
 from models.latent.features import compute, document_ids
 from models.latent.networks import LatentStack, pack
@@ -44,9 +45,20 @@ class LatentMemory(Answerer):
         super().__init__(stack, base, fingerprint)
         self.stack = stack
 
+    @cached_property
+    def generating_lm(self) -> BaseLM:
+        """See `BaseModels.generating_lm`.
+
+        Raises:
+            CheckpointError: the checkpoint was not made for a base LM of these sizes.
+        """
+        lm = self._base.generating_lm
+        self.stack.check(lm)
+        return lm
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return the character offsets (start, end) of each of a chunk's T tokens."""
-        return self.lm.text.spans(text)[: self.config.chunk_tokens]
+        return self.text.spans(text)[: self.config.chunk_tokens]
 
     @torch.no_grad()
     def amortize(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> list[Modulation]:
@@ -72,7 +84,7 @@ class LatentMemory(Answerer):
     @torch.no_grad()
     def prefix(self, groups: Sequence[Sequence[Selected]]) -> Prefix:
         """Return the aggregated modulation of the documents of each group."""
-        device = self.lm.device
+        lm, device = self.generating_lm, self._base.device
         latents = [
             [
                 torch.from_numpy(s.latents).to(device).float()
@@ -86,11 +98,11 @@ class LatentMemory(Answerer):
         for i, group in enumerate(groups):
             bias[i, : len(group)] = torch.tensor([s.log_weight for s in group])
         if all(s.rows is None for group in groups for s in group):
-            return self.stack.prefix(self.lm, *pack(latents), bias)
+            return self.stack.prefix(lm, *pack(latents), bias)
         ends = [[torch.from_numpy(s.before_end()).to(device) for s in group] for group in groups]
         counts = [torch.from_numpy(np.concatenate([s.counts() for s in group])) for group in groups]
         log_count = pad_sequence(counts, batch_first=True, padding_value=1).to(device).log()
-        return self.stack.prefix(self.lm, *pack(latents, ends), bias, log_count)
+        return self.stack.prefix(lm, *pack(latents, ends), bias, log_count)
 
     def answer_batch(
         self,
@@ -100,7 +112,7 @@ class LatentMemory(Answerer):
         max_new_tokens: int,
     ) -> list[list[int]]:
         """See `Answerer.answer_batch`; the base LM's own attention to each prompt aggregates."""
-        return generate_batch(self.lm, prompts, self.prefix(groups), max_new_tokens)
+        return generate_batch(self.generating_lm, prompts, self.prefix(groups), max_new_tokens)
 
     def prefix_size(self, selected: Sequence[Selected]) -> int:
         """See `Answerer.prefix_size`; it grows with the documents."""

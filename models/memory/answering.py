@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from models.base.batching import batch_tokens
 from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM, Prefix
+from models.base.tokens import TextTokenizer
 from models.memory.base_models import BaseModels
 from models.memory.modulation import Selected
 from models.memory.protocol import LoadedModel
@@ -71,6 +72,20 @@ class Answerer(LoadedModel, ABC):
         lm = self._base.lm
         self._networks.check(lm)
         return lm
+
+    @property
+    def generating_lm(self) -> BaseLM:
+        """The base LM that reads questions and answers them; another stack may have a faster one.
+
+        Raises:
+            WeightsError, CheckpointError, ModelError: as for `lm`.
+        """
+        return self.lm
+
+    @cached_property
+    def text(self) -> TextTokenizer:
+        """Reads texts with the base LM's tokenizer, which needs no weights."""
+        return TextTokenizer(self._base.tokenizer)
 
     @property
     def encoder(self) -> SentenceEncoder:
@@ -126,16 +141,16 @@ class Answerer(LoadedModel, ABC):
 
     def prompt(self, question: str) -> list[int]:
         """Return the token ids that the base LM reads under a question's modulation."""
-        return self.opening() + self.lm.tokenize([question_prompt(question)])[0]
+        return self.opening() + self.text.ids([question_prompt(question)])[0]
 
     @property
     def batch_tokens(self) -> int:
         """See `LoadedModel.batch_tokens`."""
-        return batch_tokens(self.lm.device)
+        return batch_tokens(self._base.device)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, in the base LM's vocabulary."""
-        return [len(row) for row in self.lm.tokenize(texts)]
+        return [len(row) for row in self.text.ids(texts)]
 
     def keys(self, texts: Sequence[str], contexts: Sequence[str] = ()) -> NDArray[np.float16]:
         """Return the keys [B, E] by which texts in their contexts are found."""
@@ -148,11 +163,12 @@ class Answerer(LoadedModel, ABC):
 
         All documents go through the base LM in one batch, which reads the question once for each.
         """
-        ids = self.lm.tokenize([question_prompt(question)])[0][-LIKELIHOOD_TOKENS:]
-        rows = self.lm.pad([self.opening() + ids] * len(documents))
+        lm = self.generating_lm
+        ids = lm.tokenize([question_prompt(question)])[0][-LIKELIHOOD_TOKENS:]
+        rows = lm.pad([self.opening() + ids] * len(documents))
         groups = [[replace(document, log_weight=0.0)] for document in documents]
         with self.applied(question, groups) as prefix:
-            logits = self.lm.logits(self.lm.forward(rows, prefix)[:, :-1]).float()
+            logits = lm.logits(lm.forward(rows, prefix)[:, :-1]).float()
         surprise = F.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none")
         likelihoods: list[float] = surprise.sum(-1).neg().tolist()
         return likelihoods
@@ -167,24 +183,20 @@ class Answerer(LoadedModel, ABC):
         """
         if not answers:
             return []
-        prompt = self.prompt(question)
-        ends = [[*row, self.lm.eos_id] for row in self.lm.tokenize([f" {a}" for a in answers])]
-        rows = self.lm.pad([prompt + row[:-1] for row in ends])
-        count = len(answers)
+        lm = self.generating_lm
+        prompt = lm.pad([self.prompt(question)])
+        ends = [[*row, lm.eos_id] for row in lm.tokenize([f" {a}" for a in answers])]
+        rows = lm.pad([row[:-1] for row in ends])
         with self.applied(question, [selected]) as prefix:
-            if prefix is not None:  # a cache is faster than a prefix that the answers share
-                cache = self.lm.new_cache(prefix, count, rows.shape[1])
-                hidden = self.lm.forward(rows, cache=cache)
-        if prefix is None:  # what changes the layers is given for each sequence
-            with self.applied(question, [selected] * count):
-                hidden = self.lm.forward(rows)
+            cache = lm.new_cache(prefix, 1, prompt.shape[1])
+            last = lm.forward(prompt, cache=cache)[0, -1:]
+            hidden = lm.forward(rows, cache=cache.fork(*rows.shape))
         # Padding is left out: the vocabulary is large.
-        first = len(prompt) - 1
-        parts = [row[first : first + len(end)] for row, end in zip(hidden, ends, strict=True)]
+        parts = [
+            torch.cat((last, row[: len(end) - 1])) for row, end in zip(hidden, ends, strict=True)
+        ]
         targets = torch.tensor([token for end in ends for token in end], device=hidden.device)
-        surprise = F.cross_entropy(
-            self.lm.logits(torch.cat(parts)).float(), targets, reduction="none"
-        )
+        surprise = F.cross_entropy(lm.logits(torch.cat(parts)).float(), targets, reduction="none")
         return [-float(part.sum()) for part in surprise.split([len(end) for end in ends])]
 
     def answer(
@@ -198,9 +210,9 @@ class Answerer(LoadedModel, ABC):
             max_new_tokens: the most tokens of the answer.
         """
         if not selected:
-            return self._generate(self.chat_prompt(question), max_new_tokens)
+            return _generate(self.generating_lm, self.chat_prompt(question), max_new_tokens)
         return GeneratedAnswer(
-            self.lm,
+            self.generating_lm,
             self.prompt(question),
             max_new_tokens,
             self.applied(question, [selected]),
@@ -211,10 +223,8 @@ class Answerer(LoadedModel, ABC):
         self, question: str, texts: Sequence[str], *, max_new_tokens: int = 32
     ) -> GeneratedAnswer:
         """Answer from texts in the prompt, after a few examples: what `mac` is measured against."""
-        return self._generate(self.rag_prompt(question, texts), max_new_tokens)
-
-    def _generate(self, prompt: list[int], max_new_tokens: int) -> GeneratedAnswer:
-        return GeneratedAnswer(self.lm, prompt, max_new_tokens, nullcontext(), ())
+        # Long prompts are read faster with all bits of the weights.
+        return _generate(self.lm, self.rag_prompt(question, texts), max_new_tokens)
 
     def rag_prompt(self, question: str, texts: Sequence[str]) -> list[int]:
         """Return the token ids of the few-shot prompt with the texts, the most relevant first."""
@@ -222,7 +232,12 @@ class Answerer(LoadedModel, ABC):
 
     def chat_prompt(self, question: str) -> list[int]:
         """Return the token ids of the bare question as the base LM expects it."""
-        ids = self.lm.text.chat(question)
+        ids = self.text.chat(question)
         if ids is None:
-            return [self.lm.bos_id, *self.lm.tokenize([question_prompt(question)])[0]]
+            lm = self.generating_lm
+            return [lm.bos_id, *lm.tokenize([question_prompt(question)])[0]]
         return ids
+
+
+def _generate(lm: BaseLM, prompt: list[int], max_new_tokens: int) -> GeneratedAnswer:
+    return GeneratedAnswer(lm, prompt, max_new_tokens, nullcontext(), ())

@@ -6,16 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from models.base.device import choose_device, choose_dtype
 from models.base.encoder import SentenceEncoder
 from models.base.encoder_rules import EncoderRules, read_rules, rules_of
 from models.base.lm import BaseLM
+from models.base.native.llama import LlamaLM
+from models.base.tokens import load_tokenizer
+from models.errors import WeightsError
 from models.memory.chosen_encoder import ChosenEncoder
+from models.weights.cache import models_folder
 from models.weights.carriers import Transfer
 from models.weights.identity import check_identity, identity
 from models.weights.resolve import resolve
+
+if TYPE_CHECKING:
+    from models.base.tokens import AnyTokenizer
 
 
 class BaseNames(Protocol):
@@ -85,7 +92,8 @@ class BaseModels:
         """Return models that are loaded already."""
         models = cls.__new__(cls)
         models.device, models.progress, models.chosen = lm.device, None, None
-        models.lm, models.encoder = lm, encoder
+        models.lm = models.generating_lm = lm
+        models.tokenizer, models.encoder = lm.tokenizer, encoder
         return models
 
     @cached_property
@@ -138,7 +146,42 @@ class BaseModels:
             device=self.device,
             dtype=choose_dtype(self.device, self._precision),
             quantization=self._config.base_quantization,
+            tokenizer=self.tokenizer,
         )
+
+    @cached_property
+    def generating_lm(self) -> BaseLM:
+        """The base LM as it generates: on a CPU in the 4 bits that its weights came in.
+
+        It is `lm` if a precision was asked for, if they never had 4 bits, or if this processor is
+        no faster with them (`models.base.native.four_bits`).
+
+        Raises:
+            WeightsError, CheckpointError, ModelError: as for `lm`.
+        """
+        folder = self._lm_folder
+        converted_by_us = folder.parent == models_folder()  # nothing is written into other folders
+        plain = self._precision is None and self._config.base_quantization is None
+        if self.device.type == "cpu" and plain and converted_by_us:
+            self._tell("loading the model")
+            model = LlamaLM.load(folder, choose_dtype(self.device), self.device, bits=4)
+            if model is not None:
+                return BaseLM(model, self.tokenizer)
+        return self.lm
+
+    @cached_property
+    def tokenizer(self) -> AnyTokenizer:
+        """The base LM's tokenizer.
+
+        Raises:
+            WeightsError: it cannot be found, downloaded or read.
+            CheckpointError: as for `lm`.
+        """
+        folder = self._lm_folder
+        try:
+            return load_tokenizer(folder)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"no readable tokenizer in {folder}: {error}") from error
 
     @cached_property
     def encoder(self) -> SentenceEncoder:

@@ -159,6 +159,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMemory:
         progress: object,
         tell: Callable[[str], None] | None,
         encoder: object,
+        precision: object,
     ) -> FakeMemory:
         fake.calls.append(("load", 1))
         if tell:

@@ -80,6 +80,9 @@ def test_settings_count_where_nothing_is_given(
     monkeypatch.setenv("MAC_STORE", "environment")
     assert Mac().session.choice.store == Path("environment").absolute()
     assert Mac("given").session.choice.store == Path("given").absolute()
+    assert Mac().session.choice.precision is None
+    monkeypatch.setenv("MAC_PRECISION", "fp32")
+    assert Mac().session.choice.precision == "fp32"
     with pytest.raises(CheckpointError):
         Mac(model="no such model")
 

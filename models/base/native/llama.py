@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from models.base.native import four_bits
 from models.base.native.folder import embedding, read_config, read_network
 
 if TYPE_CHECKING:
@@ -111,13 +112,17 @@ class LlamaLM(nn.Module):
         self.model = Body(config)
 
     @classmethod
-    def load(cls, folder: Path, dtype: torch.dtype, device: torch.device) -> LlamaLM | None:
+    def load(
+        cls, folder: Path, dtype: torch.dtype, device: torch.device, *, bits: int = 16
+    ) -> LlamaLM | None:
         """Read a folder; None if it holds anything but this network, then transformers may know it.
 
         Args:
             folder: as transformers writes one.
             dtype: of the weights.
             device: where they go.
+            bits: 4 for the linear maps of the layers in the 4 bits that they came in, see
+                `models.base.native.four_bits`; None is returned where that does not go.
         """
         config = read_config(folder)
         plain = {
@@ -134,7 +139,17 @@ class LlamaLM(nn.Module):
                 return None
             if hasattr(config, "quantization_config") or config.head_dim is None:
                 return None
-            return read_network(lambda: cls(config), folder, dtype, device)
+            maps = four_bits.read(folder, _linear_maps(config)) if bits == 4 else {}
+            if maps is None:
+                return None
+
+            def make() -> LlamaLM:
+                network = cls(config)
+                for name, linear in maps.items():
+                    network.set_submodule(name, linear)
+                return network
+
+            return read_network(make, folder, dtype, device)
         except (AttributeError, KeyError, TypeError):
             return None
 
@@ -160,3 +175,10 @@ class LlamaLM(nn.Module):
         model.model.rotary_emb = type(model.model.rotary_emb)(config)
         model = model.eval().requires_grad_(False).to(self.model.embed_tokens.weight.device)
         return cast("PreTrainedModel", model)
+
+
+def _linear_maps(config: SimpleNamespace) -> list[str]:
+    """Return the names of all linear maps of the layers."""
+    with torch.device("meta"):
+        modules = LlamaLM(config).named_modules()
+    return [name for name, module in modules if isinstance(module, nn.Linear)]

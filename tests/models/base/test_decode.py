@@ -70,6 +70,21 @@ def test_reading_with_a_cache_is_reading_without(lm: BaseLM, prefixed: bool) -> 
     torch.testing.assert_close(after, last[torch.arange(3), lengths], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_a_fork_goes_on_from_what_was_read(lm: BaseLM, prefixed: bool) -> None:
+    prefix = lm.read([lm.bos_id, *lm.tokenize(TEXTS)[0]]) if prefixed else None
+    before = lm.tokenize(TEXTS)[0] * 3  # longer than a sliding window
+    after = torch.tensor([[7, 11], [8, 12], [9, 13]])
+    cache = lm.new_cache(prefix, 1, len(before))
+    with torch.no_grad():
+        lm.forward(lm.pad([before]), cache=cache)
+        found = lm.forward(after, cache=cache.fork(3, 2))
+        if prefix is not None:
+            prefix = prefix._replace(bias=prefix.bias.expand(3, -1))
+        whole = lm.forward(torch.cat((lm.pad([before] * 3), after), 1), prefix)
+    torch.testing.assert_close(found, whole[:, -2:], atol=1e-4, rtol=1e-4)
+
+
 def test_log_probabilities_and_attention_are_those_of_transformers(
     folder: Path, build_memory: Any
 ) -> None:
