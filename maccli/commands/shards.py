@@ -89,7 +89,7 @@ def ingest_shards(
     plan, unusable = planning.prepare(
         paths,
         folder,
-        planning.rules_of(choice, encoding, labels),
+        planning.rules_of(choice, encoding, *labels.applied((), None)),
         exclude=(*config.patterns("exclude"), *exclude),
         most=planning.SHARD_BYTES if shard_size is None else max(1, int(shard_size * 1e6)),
     )

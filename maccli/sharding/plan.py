@@ -14,7 +14,6 @@ from maccli.reading.files import Unusable
 from maccli.sharding import places
 from maccli.sharding.places import Folder, Listed
 from models.text import chunking
-from store.labels import NO_CHANGE, Labels
 
 if TYPE_CHECKING:
     from maccli.service.session import StoreAndModel
@@ -49,12 +48,14 @@ class Rules:
 
 
 def rules_of(
-    choice: StoreAndModel, encoding: str | None = None, labels: Labels = NO_CHANGE
+    choice: StoreAndModel,
+    encoding: str | None = None,
+    tags: tuple[str, ...] = (),
+    date: str | None = None,
 ) -> Rules:
-    """Return the rules in force with a checkpoint, an encoding, and labels of new documents."""
-    encoder = choice.encoder.name if choice.encoder else None
-    labelled = labels.applied((), None)
-    return Rules(choice.fingerprint, choice.model, encoder, chunking.VERSION, encoding, *labelled)
+    """Return the rules in force with a checkpoint; the rest as in `Rules`."""
+    encoder, rules = choice.encoder.name if choice.encoder else None, chunking.VERSION
+    return Rules(choice.fingerprint, choice.model, encoder, rules, encoding, tags, date)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from maccli.errors import USAGE, MacError, install_hint
+from maccli.service.session import Session
 from maccli.sharding.places import Folder
 from maccli.sharding.plan import FORMAT, MANIFEST, Plan, Shard
 from maccli.sharding.work import Job, ShardRecord, Worker, finished
@@ -74,7 +75,7 @@ def run(
     elif engine == "ray":
         amortized = _ray(todo, job, address)
     else:
-        worker = Worker(job, transfer=transfer, tell=tell)
+        worker = Worker(job, Session(job.choice, transfer=transfer, tell=tell))
         amortized = (worker.amortize(shard) for shard in todo)
     for done in amortized:
         there[done.shard] = done

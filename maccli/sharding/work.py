@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from maccli.reading import files, items, loaders
 from maccli.service.amortizing import amortize_documents
 from maccli.service.document import DocumentText
-from maccli.service.session import Session, StoreAndModel, Tell
+from maccli.service.session import Session, StoreAndModel
 from maccli.sharding import places
 from maccli.sharding.places import Folder
 from maccli.sharding.plan import Shard
@@ -21,7 +21,6 @@ from store.labels import NO_CHANGE, Labels
 from store.moving.export import export
 
 if TYPE_CHECKING:
-    from models.weights.carriers import Transfer
     from store.store import Store
 
 
@@ -61,15 +60,12 @@ class Worker:
 
     Args:
         job: what they have in common.
-        transfer: told about downloads.
-        tell: told what takes a while.
+        session: with the checkpoint; None begins one.
     """
 
-    def __init__(
-        self, job: Job, *, transfer: Transfer | None = None, tell: Tell | None = None
-    ) -> None:
+    def __init__(self, job: Job, session: Session | None = None) -> None:
         self._job, self._out = job, Folder(job.out)
-        self._session = Session(job.choice, transfer=transfer, tell=tell)
+        self._session = session or Session(job.choice)
 
     def amortize(self, shard: Shard) -> ShardRecord:
         """Write a shard's file, its errors, and the record that both are there.
