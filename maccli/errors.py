@@ -12,6 +12,8 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
+import models.errors
+
 DONE, FAILED, USAGE, NOTHING_FOUND, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes. `FAILED` after an ingest means that some files failed and the others were kept."""
 
@@ -40,9 +42,7 @@ def no_documents(folder: Path, *, exists: bool, exit_code: int = FAILED) -> MacE
 
 def install_hint(extra: str) -> str:
     """Return how to install an extra of `maccli`, such as "watch"."""
-    return (
-        f"Install the extra: pip install 'maccli[{extra}]' (in a clone: pip install '.[{extra}]')"
-    )
+    return f"Install the extra: {models.errors.install_hint(extra)}"
 
 
 @dataclass(frozen=True, slots=True)

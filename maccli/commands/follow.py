@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAUSES = (1.0, 60.0)
 """Seconds before work that has failed is tried again: at first, and at most."""
 BUSY_PAUSE = 5.0
-"""At most so many, if another process is writing to the store."""
+"""Longest pause in seconds between tries while another process writes to the store."""
 PATIENCE = 2.0
 """Seconds to wait for another process' lock, in which Ctrl-C is not noticed."""
 
@@ -149,7 +149,9 @@ def _agreed(teller: Teller, held: Sequence[HeldBack]) -> bool:
 
 def _tell_held(teller: Teller, held: Sequence[HeldBack]) -> None:
     for folder in held:
+        documents = count(len(folder.documents), "document was", "documents were")
+        them = "it" if len(folder.documents) == 1 else "them"
         teller.out.problem(
-            f"{files.displayed(folder.folder)} {folder.reason}; kept "
-            f"{count(len(folder.documents), 'document')} of it (--yes removes them)"
+            f"{files.displayed(folder.folder)} {folder.reason}; its {documents} kept "
+            f"(--yes removes {them})"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -267,8 +268,9 @@ def export(
 def _checkpoints() -> list[dict[str, Any]]:
     chosen = config.text("model")
     folders = {folder.name: folder for folder in checkpoint.ls()}
-    if chosen not in folders and (Path(chosen) / checkpoint.CONFIG).is_file():
-        folders[chosen] = Path(chosen)
+    own = Path(os.path.expanduser(chosen))
+    if chosen not in folders and (own / checkpoint.CONFIG).is_file():
+        folders[chosen] = own
     return [
         {
             "name": name,

@@ -28,10 +28,10 @@ class Teller:
         out = self.out
         name = displayed(outcome.source)
         trouble = outcome.reason if outcome.status in ("failed", "skipped") else outcome.remark
-        if trouble and (outcome.source, trouble) in self._reported:
+        told = (outcome.source, trouble) in self._reported
+        self._reported.add((outcome.source, trouble))
+        if told and outcome.status in ("failed", "skipped"):
             return
-        if trouble:
-            self._reported.add((outcome.source, trouble))
         if outcome.status == "failed":
             more = " (run with -v for the traceback)" if outcome.trace and not self.verbose else ""
             out.problem(f"{name}: {outcome.reason}{more}")
@@ -39,7 +39,7 @@ class Teller:
                 for line in (outcome.trace or "").splitlines():
                     out.note(line)
             return
-        if outcome.remark:
+        if outcome.remark and not told:
             out.warn(f"{name} {outcome.remark}")
         was = f" (was {displayed(outcome.was)})" if outcome.was else ""
         why = f": {outcome.reason}" if outcome.reason else ""
@@ -67,7 +67,7 @@ class Teller:
 def _verb(outcome: Outcome) -> str:
     if outcome.status != "partial":
         return outcome.status.capitalize()
-    return f"Amortized {100 * (outcome.chunks + outcome.reused) // max(outcome.total, 1)} % of"
+    return f"Amortized {outcome.percent} % of"
 
 
 def _numbers(outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from maccli.output import count
 from maccli.reading.files import displayed
 
 Status = Literal[
@@ -43,6 +44,11 @@ class Outcome:
     total: int = 0
     was: str | None = None
     trace: str | None = None
+
+    @property
+    def percent(self) -> int:
+        """How much of it is stored."""
+        return 100 * (self.chunks + self.reused) // max(self.total, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,10 @@ class Report:
 
     def interruption(self) -> str:
         """Return what an interrupted ingest has kept and how it is finished, in one line."""
-        documents = self.number("added", "updated", "renamed")
-        parts = [f"{documents:,} document{'' if documents == 1 else 's'} kept"]
+        parts = [f"{count(self.number('added', 'updated', 'renamed'), 'document')} kept"]
         for outcome in self.outcomes:
             if outcome.status == "partial":
-                share = 100 * (outcome.chunks + outcome.reused) // max(outcome.total, 1)
-                parts.append(f"{displayed(outcome.source)} is amortized to {share} %")
+                parts.append(f"{displayed(outcome.source)} is amortized to {outcome.percent} %")
         return f"{', '.join(parts)}; run the same command to finish it"
 
     def as_dict(self) -> dict[str, Any]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from models.memory.protocol import Progress
 
 MANY_MISSING = 10
-"""At least so many documents, and more than half of a folder's, at once look like an accident."""
+"""If at least this many documents and more than half of a folder's are gone at once, it looks like
+an accident."""
 
 
 @dataclass(slots=True)

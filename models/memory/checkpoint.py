@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -40,7 +41,7 @@ def find(name: str | Path) -> Path:
     Raises:
         CheckpointError: there is none of that name.
     """
-    for path in (SHIPPED / name, Path(name)):
+    for path in (SHIPPED / name, Path(os.path.expanduser(name))):
         if (path / CONFIG).is_file():
             return path
     raise CheckpointError(

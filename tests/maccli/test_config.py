@@ -79,6 +79,19 @@ def test_writing_leaves_other_lines_alone(file: Path, value: str) -> None:
     assert file.read_text().startswith("# mine\nk = 4  # four\n")
 
 
+def test_a_setting_that_is_written_in_another_way_is_not_doubled(file: Path) -> None:
+    file.write_text('"model" = "x"\n')
+    with pytest.raises(MacError, match="model cannot be changed here") as caught:
+        config.write({"model": "y"})
+    assert caught.value.hint == 'Write it yourself: model = "y"'
+    assert caught.value.exit_code == USAGE and file.read_text() == '"model" = "x"\n'
+
+
+def test_a_wrong_number_is_named_by_its_option() -> None:
+    with pytest.raises(MacError, match=r"k must be at least 1, not 0 \(from -k\)"):
+        config.number("k", 0)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_no_part_of_the_file(file: Path, encoding: str) -> None:
     file.write_text("k = 3\n", encoding)

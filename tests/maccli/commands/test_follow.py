@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from maccli.commands import follow
+from maccli.commands.outcomes import Teller
+from maccli.output import Output
 from maccli.reading import watch
-from maccli.service.report import Report
+from maccli.service.report import Outcome, Report
 from store.errors import FingerprintMismatchError, StoreBusyError, StoreVersionError
 
 from ..conftest import FakeMemory, Ran
@@ -53,6 +55,19 @@ def test_the_command(mac: Mac, docs: Path, memory: FakeMemory) -> None:
     assert [d["was"] for d in report["documents"]] == [str(docs / "a.txt"), None, None]
 
 
+def test_a_remark_that_repeats_hides_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    teller = Teller(Output(), verbose=True)
+    for _ in range(2):
+        teller.tell(Outcome("a.pdf", "updated", remark="has a damaged page"))
+        teller.tell(Outcome("b.pdf", "failed", "is empty"))
+    assert capsys.readouterr().err.splitlines() == [
+        "Warning: a.pdf has a damaged page",
+        "Updated a.pdf",
+        "Error: b.pdf: is empty",
+        "Updated a.pdf",
+    ]
+
+
 def test_a_lost_folder_needs_a_yes(
     mac: Mac, docs: Path, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +75,7 @@ def test_a_lost_folder_needs_a_yes(
     shutil.rmtree(docs)
     ran = mac("ingest", "--sync", "docs")
     assert ran.code == 1
-    assert ran.err == "Error: docs is missing; kept 3 documents of it (--yes removes them)\n"
+    assert ran.err == "Error: docs is missing; its 3 documents were kept (--yes removes them)\n"
     assert len(mac("store", "ls", "--json").json) == 3
     assert len(mac("ingest", "--sync", "docs", "--json").json["held"][0]["documents"]) == 3
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -156,7 +171,7 @@ def test_the_store_follows_until_ctrl_c(
     assert ran.err.splitlines() == [
         "Following; Ctrl-C ends it.",
         "Skipped docs/broken.txt: is a binary file",
-        "Error: docs is missing; kept 1 document of it (--yes removes them)",
+        "Error: docs is missing; its 1 document was kept (--yes removes it)",
         "Stopped.",
     ]
     assert memory.calls.count(("load", 1)) == 1

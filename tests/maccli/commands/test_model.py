@@ -29,6 +29,17 @@ def test_model_show_path_and_default(mac: Mac, memory: FakeMemory, tmp_path: Pat
     assert mac("model", "default", "nowhere").code == 1
 
 
+def test_a_checkpoint_in_the_home_folder(
+    mac: Mac, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = make_checkpoint(tmp_path / "mine")
+    monkeypatch.setenv("MAC_MODEL", "~/mine")
+    assert mac("model", "path").out == f"{folder}\n"
+    row = mac("model", "ls", "--json").json[len(checkpoint.ls())]
+    assert (row["name"], row["default"], row["path"]) == ("~/mine", True, str(folder))
+
+
 def test_terms_are_shown_and_accepted(
     mac: Mac, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
