@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, Never, Self
 from store.errors import ChunksGoneError, StoreError, corrupt, translated
 from store.index import chunks, documents, keys, live_keys, search
 from store.index.chunks import any_taken
-from store.index.connection import INDEX_NAME, NEAR_NAME, pragma, reading, synchronous, writing
+from store.index.connection import pragma, reading, size_on_disk, synchronous, writing
 from store.index.incoming import check_positions, check_storable, encode, shown, storable
 from store.index.opening import ExpectedIdentity, Identity, check_unchanged, open_index
 from store.labels import EVERYTHING, NO_CHANGE, Labels, Within
@@ -320,14 +320,10 @@ class Store:
             with reading(self.connection):
                 totals = documents.totals(self.connection)
                 version = pragma(self.connection, "user_version")
-            sizes = [
-                path.stat().st_size
-                for path in self.path.iterdir()
-                if path.name.startswith((INDEX_NAME, NEAR_NAME))
-            ]
+            size = size_on_disk(self.path)
         return Stats(
             **totals,
-            total_bytes=sum(sizes),
+            total_bytes=size,
             fingerprint=self.fingerprint,
             model=self.model,
             schema_version=version,
@@ -587,7 +583,8 @@ class Store:
         chunks.check_kept(self.connection, document_id, kept)
         ids = chunks.delete(self.connection, document_id, keep={chunk.id for chunk in kept})
         chunks.place_kept(self.connection, document_id, kept)
-        return keys.discard(self.connection, ids)
+        keys.discard(self.connection, ids)
+        return keys.worth_compacting(self.connection)
 
     def _raise_missing(self, chunk_id: int) -> Never:
         raise StoreError(

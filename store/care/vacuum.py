@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 from store.errors import corrupt, forbidden, translated
 from store.index import keys
 from store.index.connection import (
-    INDEX_NAME,
-    NEAR_NAME,
     pragma,
     reading,
     require_space,
+    size_on_disk,
     synchronous,
     writing,
 )
@@ -53,11 +52,7 @@ def space(store: Store) -> Space:
     connection = store.connection
     with translated(store.path), reading(connection):
         return Space(
-            total=sum(
-                path.stat().st_size
-                for path in store.path.iterdir()
-                if path.name.startswith((INDEX_NAME, NEAR_NAME)) and path.is_file()
-            ),
+            total=size_on_disk(store.path),
             index=pragma(connection, "freelist_count") * pragma(connection, "page_size"),
             keys=keys.useless(connection) * (8 + 2 * store.key_size),
             undo=records.undo_bytes(connection),

@@ -20,9 +20,6 @@ from store.index.connection import by_id, pragma, reading, writing
 from store.pruning.records import SIZE
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from store.records import Advance
     from store.store import Store
 
@@ -238,26 +235,22 @@ def _check_keys(store: Store) -> Iterator[Problem]:
         else:
             pieces.append(ids)
     stored = np.concatenate(pieces)
-    dead = _ids(connection, "SELECT chunk_id FROM dead_keys")
-    used = _ids(connection, "SELECT id FROM chunks WHERE pruned IS NULL")
+    dead = keys.sorted_ids(connection, "SELECT chunk_id FROM dead_keys")
+    used = keys.sorted_ids(connection, "SELECT id FROM chunks WHERE pruned IS NULL")
     stray = np.setdiff1d(np.setdiff1d(stored, dead), used)
     hidden = np.intersect1d(used, dead)
     for number, what in ((len(stray), "of chunks that are not there"), (len(hidden), "not read")):
         if number:
             yield Problem("keys", f"{number:,} keys are {what}", "repair")
-    needed = _ids(connection, "SELECT id FROM chunks WHERE pruned IS NULL OR pruned <> 0")
+    needed = keys.sorted_ids(
+        connection, "SELECT id FROM chunks WHERE pruned IS NULL OR pruned <> 0"
+    )
     missing = np.setdiff1d(needed, stored).tolist()
     query = "SELECT source, chunks.id FROM chunks JOIN documents ON document_id = documents.id"
     rows = by_id(connection, f"{query} WHERE chunks.id", missing)
     for source, group in groupby(sorted(rows), key=lambda row: row[0]):
         message = f"{source}: {sum(1 for _ in group):,} of its chunks have no key"
         yield Problem("keys", message, "ingest", source)
-
-
-def _ids(connection: sqlite3.Connection, query: str) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.fromiter((row[0] for row in connection.execute(query)), np.int64)
 
 
 def _check_search(connection: sqlite3.Connection) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -185,6 +185,16 @@ def pragma(connection: sqlite3.Connection, name: str) -> int:
 def now() -> str:
     """Return the present time as the store writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def size_on_disk(folder: Path) -> int:
+    """Return the bytes of a store's files; another process may remove its log meanwhile."""
+    total = 0
+    for path in folder.iterdir():
+        if path.name.startswith((INDEX_NAME, NEAR_NAME)):
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size
+    return total
 
 
 def sync_file(path: Path) -> None:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 ROW = 512
 """Keys of a full row."""
 
-_NEWEST = (1 << 63) - 1
 # Fold away when a third of the keys is dead, but not for the sake of a few.
 _MIN_DEAD = 1024
 _DEAD_SHARE = 3
@@ -57,15 +56,15 @@ def append(
     _fold(connection, len(keys[0]))
 
 
-def discard(connection: sqlite3.Connection, ids: Iterable[int]) -> bool:
-    """Mark the keys of chunks as dead, in the transaction that removes or drops the chunks.
-
-    Returns:
-        whether so many are useless now that `compact` is worth its time.
-    """
+def discard(connection: sqlite3.Connection, ids: Iterable[int]) -> None:
+    """Mark the keys of chunks as dead, in the transaction that removes or drops the chunks."""
     connection.executemany(
         "INSERT OR IGNORE INTO dead_keys (chunk_id) VALUES (?)", ((chunk_id,) for chunk_id in ids)
     )
+
+
+def worth_compacting(connection: sqlite3.Connection) -> bool:
+    """Return whether so many keys are useless that `compact` is worth its time."""
     query = f"SELECT count(*) FROM (SELECT 1 FROM dead_keys LIMIT {_MIN_DEAD})"
     if connection.execute(query).fetchone()[0] < _MIN_DEAD:
         return False

@@ -66,7 +66,7 @@ def load(
     with opened(file) as export, _store_for(export, folder) as store:
         with translated(store.path):
             imported = _load(store, export, policy, advance or (lambda _: None))
-            many_dead = keys.discard(store.connection, ())
+            many_dead = keys.worth_compacting(store.connection)
         if many_dead:
             store.compact_keys()
     return imported

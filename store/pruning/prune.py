@@ -116,7 +116,7 @@ def forget(store: Store) -> int:
         freed, shrunk = records.forget(store.connection)
         if shrunk:
             freed += _compact(store, shrunk)
-        many_dead = keys.discard(store.connection, ())  # the dropped chunks' keys are useless now
+        many_dead = keys.worth_compacting(store.connection)  # dropped chunks' keys are useless now
     if many_dead:
         store.compact_keys()
     return freed

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import ChunksGoneError, KeptChunk, NewChunk, Store, StoreError
+from store.care.vacuum import space
 from store.index import keys, schema
 from tests.store import samples
 from tests.store.samples import E, R, T, chunk, put, verify
@@ -141,6 +142,9 @@ def test_stats(store, path):
     assert stats.modulation_bytes == sum(row.bytes for row in rows)
     assert stats.key_bytes == 2 * (8 + 2 * E)
     assert stats.total_bytes == sum(file.stat().st_size for file in path.iterdir())
+    (path / "index.db-gone").symlink_to("nothing")  # as a file that goes while it is counted
+    assert store.stats().total_bytes == stats.total_bytes
+    assert space(store).total == stats.total_bytes
     assert (stats.fingerprint, stats.model) == ("fp-1", "")
     assert stats.schema_version == schema.VERSION
 
