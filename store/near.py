@@ -16,8 +16,10 @@ import hashlib
 import mmap
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -46,6 +48,7 @@ _TRIED_TO_FIND = 256
 # Components of a unit vector are about 1 / sqrt(E); what is five times that is cut off.
 _WIDEST = 5.0
 _BLOCK = 4096
+_LEFT_SECONDS = 3600
 _BYTES_A_KEY = 256  # beside the key: its neighbours, twice over
 
 
@@ -136,16 +139,24 @@ def build(store: Store, *, threads: int = 1, advance: Advance | None = None) -> 
         if not len(graph):
             path.unlink(missing_ok=True)
             return Indexed(0, 0, 0)
+        _remove_leftovers(path)
         require_space(store.path, len(graph) * (store.key_size + _BYTES_A_KEY))
-        with writing(store.connection):
-            token = os.urandom(16)
-            _write(path, graph, token, last)
-            store.connection.execute(
-                "INSERT OR REPLACE INTO meta (key, value) VALUES ('near', ?)",
-                (f"{token.hex()} {store.fingerprint}",),
-            )
-            query = "SELECT count(*) FROM chunks WHERE pruned IS NULL AND id > ?"
-            (later,) = store.connection.execute(query, (last,)).fetchone()
+        token = os.urandom(16)
+        partial = path.with_name(f"{path.name}.{token.hex()}.partial")
+        try:
+            _write(partial, graph, token, last)
+            # Only one process at a time changes the token and the file, so the two stay equal.
+            with writing(store.connection):
+                store.connection.execute(
+                    "INSERT OR REPLACE INTO meta (key, value) VALUES ('near', ?)",
+                    (f"{token.hex()} {store.fingerprint}",),
+                )
+                os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+        sync_folder(store.path)
+        query = "SELECT count(*) FROM chunks WHERE pruned IS NULL AND id > ?"
+        (later,) = store.connection.execute(query, (last,)).fetchone()
         return Indexed(len(graph), later, path.stat().st_size)
 
 
@@ -208,23 +219,25 @@ def _view(cache: _Cache, store: Store) -> Any:
 
 
 def _write(path: Path, graph: Any, token: bytes, last: int) -> None:
-    """Write the cache file; it appears under its name when it is whole, and on the disk."""
-    partial = path.with_name(path.name + ".partial")
+    """Write a cache file, and put it on the disk."""
     try:
-        try:
-            graph.save(os.fspath(partial))
-        except RuntimeError as error:
-            raise StoreError(f"{partial} cannot be written: {error}") from error
-        with open(partial, "r+b") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).digest()
-            fields = _FIELDS.pack(_MAGIC, token, last, len(graph), file.tell(), digest)
-            file.write(fields + _CHECKSUM.pack(zlib.crc32(fields)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
+        graph.save(os.fspath(path))
+    except RuntimeError as error:
+        raise StoreError(f"{path} cannot be written: {error}") from error
+    with open(path, "r+b") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).digest()
+        fields = _FIELDS.pack(_MAGIC, token, last, len(graph), file.tell(), digest)
+        file.write(fields + _CHECKSUM.pack(zlib.crc32(fields)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a process left that was killed while it wrote; a young file is being written."""
+    for partial in path.parent.glob(f"{path.name}.*.partial"):
+        with suppress(FileNotFoundError):
+            if time.time() - partial.stat().st_mtime > _LEFT_SECONDS:
+                partial.unlink()
 
 
 def _empty(key_size: int) -> Any:

@@ -1,4 +1,5 @@
 import gc
+import os
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from store import NewChunk, Store, StoreCorruptError, StoreError
+from store import near as near_cache
 from store.index import keys
 from store.index.connection import writing
 from store.near import build, near_keys
@@ -139,6 +141,31 @@ def test_what_is_added_while_it_is_built_is_read_besides_it(bank):
     made = build(bank, advance=add)
     assert (made.keys, made.later) == (800, 100)
     assert number_read(bank) == 140 and recall(bank) > 0.98
+
+
+def test_others_can_write_while_the_file_is_written(bank, monkeypatch):
+    write = near_cache._write
+
+    def meanwhile(*given):
+        monkeypatch.setattr(near_cache, "_write", write)
+        with Store.open(bank.path, timeout=0) as other:
+            put(other, "new", 50, 100)
+            build(other)
+        write(*given)
+
+    monkeypatch.setattr(near_cache, "_write", meanwhile)
+    made = build(bank)
+    assert (made.keys, made.later) == (800, 100)
+    assert number_read(bank) == 140 and recall(bank) > 0.98
+
+
+def test_what_a_killed_process_left_is_removed(bank):
+    killed, writing_now = (bank.path / f"near.usearch.{n}.partial" for n in (1, 2))
+    for partial in (killed, writing_now):
+        partial.write_bytes(b"half a graph")
+    os.utime(killed, (0, 0))
+    build(bank)
+    assert not killed.exists() and writing_now.exists()
 
 
 def test_removed_chunks_are_not_proposed_and_do_not_crowd_out_others(bank):
