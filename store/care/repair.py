@@ -100,11 +100,12 @@ def _measure(store: Store, chunk_id: int) -> None:
             "UPDATE chunks SET tokens = ? WHERE id = ?", (store.codec.tokens(row[0]), chunk_id)
         )
     query = "SELECT text FROM chunks WHERE id = ?"
-    (text,) = store.connection.execute(query, (chunk_id,)).fetchone()
-    store.connection.execute(
-        "UPDATE chunks SET text_hash = ? WHERE id = ?", (text_hash(text), chunk_id)
-    )
-    records.resize(store.connection, [chunk_id])
+    row = store.connection.execute(query, (chunk_id,)).fetchone()
+    if row:  # another process may have removed it
+        store.connection.execute(
+            "UPDATE chunks SET text_hash = ? WHERE id = ?", (text_hash(row[0]), chunk_id)
+        )
+        records.resize(store.connection, [chunk_id])
 
 
 def _forget_marks(store: Store, chunk_id: int) -> None:

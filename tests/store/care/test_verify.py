@@ -54,6 +54,20 @@ def test_a_whole_store_has_no_problems(filled):
         assert len(verify(store)) == 7
 
 
+def test_a_document_may_be_removed_while_the_store_is_repaired(filled, monkeypatch):
+    sql(filled, "UPDATE chunks SET text_hash = 0 WHERE id = 3")
+
+    def meanwhile(store, advance):
+        yield from problems_of(store, advance)
+        with Store.open(filled) as other:
+            assert other.remove("a")
+
+    monkeypatch.setattr("store.care.repair.verify", meanwhile)
+    with Store.open(filled) as store:
+        assert list(repair(store)) == []
+    assert problems(filled) == []
+
+
 def test_an_empty_store_has_no_problems(path):
     samples.create(path).close()
     assert problems(path) == []
