@@ -9,6 +9,7 @@ from typing import Self
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY_UNITS = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?)?b", re.IGNORECASE)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -37,7 +38,8 @@ class Target:
         if self.share is not None and not 0 < self.share <= 1:
             raise TargetError(f"a share must be above 0% and at most 100%, not {self}")
         if self.share is None and given[0] < 1:
-            raise TargetError(f"at least one must be left, not {self}")
+            unit = "byte" if self.number is None else "modulation"
+            raise TargetError(f"at least one {unit} must be left, not {self}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -46,7 +48,7 @@ class Target:
         Raises:
             TargetError: it is none of these, or out of range.
         """
-        text = text.strip().replace(",", "")
+        text = _THOUSANDS.sub("", text.strip())
         if match := _SHARE.fullmatch(text):
             return cls(share=float(match[1]) / 100)
         if text.isascii() and text.isdecimal() and len(text) < 19:

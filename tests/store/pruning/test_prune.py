@@ -388,6 +388,7 @@ def test_damage_to_merged_modulations_is_found(filled):
         ("50%", Target(share=0.5)),
         ("12.5 %", Target(share=0.125)),
         ("2,000", Target(number=2000)),
+        ("1,234,567 kB", Target(size=1_234_567_000)),
         ("20MB", Target(size=20_000_000)),
         ("1.5 GiB", Target(size=3 << 29)),
         ("800kb", Target(size=800_000)),
@@ -399,12 +400,21 @@ def test_targets(text, target):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0", "0%", "101%", "-1", "half", "20 XB", "0B", "1e3", "50%%", "٥", "9" * 30]
+    "text",
+    ["", "0", "0%", "101%", "-1", "half", "20 XB", "0B", "1e3", "50%%", "٥", "9" * 30]
+    + ["1,5%", "2,5GB", "12,3456", ",500"],
 )
 def test_targets_that_mean_nothing(text):
     with pytest.raises(TargetError) as caught:
         Target.parse(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_target_of_nothing_says_what_must_be_left():
+    with pytest.raises(TargetError, match="at least one modulation must be left, not 0$"):
+        Target.parse("0")
+    with pytest.raises(TargetError, match="at least one byte must be left, not 0 B"):
+        Target.parse("0kB")
 
 
 def test_shares_are_rounded_and_never_nothing():
