@@ -144,6 +144,7 @@ def _answers(session: Session, evidence: Evidence) -> list[tuple[str, dict[str, 
     text = "".join(stream).strip()
     if judge is not None and evidence.readings:
         answers, known = weighed(
+            question,
             text,
             judge.read_closely(question, evidence.readings),
             candidates,

@@ -243,6 +243,7 @@ class EvaluationStore:
         asked = judge.respelled(question, self.texts(candidates))
         return choose(
             confidence,
+            asked,
             generated,
             judge.read_closely(question, self._readings(judge, question, candidates)),
             candidates,

@@ -291,6 +291,7 @@ def _weighed(
         modulations = evidence.modulations()
         chosen = choice.choose(
             rule,
+            question,
             text,
             judge.read_closely(question, evidence.readings),
             candidates,

@@ -22,13 +22,22 @@ from models.memory.relevance import Candidate
 
 NAMES = (
     *("bias", "likelihood", "judged", "model_share", "judge_share", "sentence_share"),
-    *("cell", "odds", "support", "lead"),
+    *("cell", "several", "odds", "support", "lead"),
 )
-"""What is known of an answer: 1; its log p in the language model, and from the judge over all
-passages; how much of what each of three gives to all of the answers goes to those with its words:
-the language model, the judge of whole passages, and the judge of single sentences; how well a cell
-of a table with it fits the question; the judge's log odds of the best passage; how well the best
-document answers for the question, and how far it is ahead of the next."""
+"""What is known of an answer, by name:
+
+- bias: 1;
+- likelihood: log p of it in the language model;
+- judged: log p of it from the judge, over all passages;
+- model_share, judge_share, sentence_share: how much of what the language model, the judge of whole
+  passages and the judge of single sentences give to all answers goes to those with its words;
+- cell: how well a cell of a table with it fits the question;
+- several: if the question asks for several things, 1 for an answer that lists some and -1 for one
+  that does not; else 0;
+- odds: the judge's log odds of the best passage;
+- support: how well the best document answers for the question;
+- lead: how far it is ahead of the next.
+"""
 MOST = 4
 """The most answers of the judge that are weighed."""
 MOST_CELLS = 2
@@ -36,6 +45,14 @@ MOST_CELLS = 2
 LEAST_LIKELY, LEAST_JUDGED, MOST_ODDS = -30.0, -12.0, 10.0
 """Beyond these a number says nothing more."""
 _WORD = re.compile(r"\w+")
+_SEVERAL = re.compile(
+    r"\b(?:which|what|who are the) (?:two|three|four|five|six|seven|eight|nine|ten)\b"
+    r"|\b(?:which|what) (?:\w+ ){0,2}\w+[^s\W]s (?:are|were|do|did|have|can|must|should)\b"
+    r"|(?:^|[.!?]\s)(?:what|who) (?:are|were)\b"
+    r"|(?:^|[.!?]\s)what (?:must|should|(?:do|have) (?:i|we|you) (?:need|have|to))\b",
+    re.IGNORECASE,
+)
+_LIST = re.compile(r"\w(?:,|;| and| or|\s*\n\s*\S*)\s")
 
 Likelihoods = Callable[[Sequence[str]], Sequence[float]]
 """Returns log p of each of some answers in the language model, in nats."""
@@ -66,6 +83,7 @@ def proposed(readings: Sequence[Reading], log_weights: Sequence[float]) -> list[
 
 def choose(
     confidence: Confidence,
+    question: str,
     generated: str,
     readings: Sequence[Reading],
     candidates: Sequence[Candidate],
@@ -78,6 +96,7 @@ def choose(
 
     Args:
         confidence: weighs what is known of an answer.
+        question: what is asked.
         generated: the language model's answer; "" if it has none.
         readings: what the judge makes of each passage.
         candidates: the relevance of each passage, the most relevant first.
@@ -85,7 +104,7 @@ def choose(
         likelihoods: asks the language model.
         free: return the language model's answer, whatever its words are.
     """
-    answers, known = weighed(generated, readings, candidates, support, likelihoods)
+    answers, known = weighed(question, generated, readings, candidates, support, likelihoods)
     chosen = [
         Chosen(generated if free else answer, confidence.probability(about))
         for answer, about in zip(answers, known, strict=True)
@@ -100,6 +119,7 @@ def is_said(known: Mapping[str, float]) -> bool:
 
 
 def weighed(
+    question: str,
     generated: str,
     readings: Sequence[Reading],
     candidates: Sequence[Candidate],
@@ -108,16 +128,7 @@ def weighed(
 ) -> tuple[list[str], list[dict[str, float]]]:
     """Return the answers that there are, and what is known of each by `NAMES`; see `choose`."""
     weights = [candidate.log_weight for candidate in candidates]
-    judged = proposed(readings, weights)
-    answers = list(judged)
-    if generated and _key(generated) not in map(_key, judged):
-        answers.insert(0, generated)
-    cells: dict[str, float] = {}
-    for value, fit in (cell for reading in readings for cell in reading.cells.items()):
-        key = _key(value)
-        if key not in cells and len(cells) < MOST_CELLS and key not in map(_key, answers):
-            answers.append(value)
-        cells[key] = max(fit, cells.get(key, 0.0))
+    answers, cells = _gathered(generated, proposed(readings, weights), readings)
     odds = max((reading.log_odds for reading in readings), default=-MOST_ODDS)
     scores = [candidate.score for candidate in candidates]
     common = {
@@ -136,6 +147,7 @@ def weighed(
     model_shares, judge_shares, sentence_shares = (
         alike @ _shares(logs) for logs in (model, judge, by_sentences)
     )
+    several = _SEVERAL.search(question) is not None
     known = [
         {
             **common,
@@ -145,10 +157,27 @@ def weighed(
             "judge_share": float(judge_shares[i]),
             "sentence_share": float(sentence_shares[i]),
             "cell": cells.get(_key(answer), 0.0),
+            "several": (1.0 if _LIST.search(answer) else -1.0) if several else 0.0,
         }
         for i, answer in enumerate(answers)
     ]
     return answers, known
+
+
+def _gathered(
+    generated: str, judged: Sequence[str], readings: Sequence[Reading]
+) -> tuple[list[str], dict[str, float]]:
+    """Return the answers that there are, each once, and by its key how well a cell fits."""
+    answers = list(judged)
+    if generated and _key(generated) not in map(_key, judged):
+        answers.insert(0, generated)
+    cells: dict[str, float] = {}
+    for value, fit in (cell for reading in readings for cell in reading.cells.items()):
+        key = _key(value)
+        if key not in cells and len(cells) < MOST_CELLS and key not in map(_key, answers):
+            answers.append(value)
+        cells[key] = max(fit, cells.get(key, 0.0))
+    return answers, cells
 
 
 def _shares(logs: Sequence[float]) -> NDArray[np.float64]:

@@ -45,6 +45,9 @@ CANDIDATES = [
 ]
 
 
+QUESTION = "Who bought the mill?"
+
+
 def likelihoods(answers: Sequence[str]) -> list[float]:
     return [-1.0 if answer == "Petra Lund" else -5.0 for answer in answers]
 
@@ -57,7 +60,7 @@ def test_answers_of_several_passages_add_up() -> None:
 
 
 def test_what_is_known_of_answers() -> None:
-    answers, known = weighed("petra lund.", READINGS, CANDIDATES, 12.0, likelihoods)
+    answers, known = weighed(QUESTION, "petra lund.", READINGS, CANDIDATES, 12.0, likelihoods)
     assert answers[0] == "Petra Lund" and len(answers) == 3  # not twice
     assert all(tuple(sorted(k)) == tuple(sorted(NAMES)) for k in known)
     lund, berg, mill = known
@@ -69,20 +72,20 @@ def test_what_is_known_of_answers() -> None:
 
 
 def test_an_answer_that_stands_nowhere_is_weighed_too() -> None:
-    answers, known = weighed("Ida Brandt", READINGS, CANDIDATES, 1.0, likelihoods)
+    answers, known = weighed(QUESTION, "Ida Brandt", READINGS, CANDIDATES, 1.0, likelihoods)
     assert answers[0] == "Ida Brandt"
     assert known[0]["judged"] == -12 and known[0]["judge_share"] < 0.01
 
 
 def test_yes_and_no_are_answers() -> None:
-    answers, known = weighed("Yes", READINGS, CANDIDATES, 1.0, likelihoods)
+    answers, known = weighed(QUESTION, "Yes", READINGS, CANDIDATES, 1.0, likelihoods)
     assert answers[0] == "Yes"
     assert known[0]["judged"] == pytest.approx(math.log(0.06), abs=1e-3)
 
 
 def test_answers_with_the_same_words_support_each_other() -> None:
     readings = [reading("Petra Lund was the mayor", ("Petra Lund", -1.0), ("Lund", -1.2))]
-    _, known = weighed("", readings, CANDIDATES[:1], 1.0, lambda answers: [-2.0, -2.1])
+    _, known = weighed(QUESTION, "", readings, CANDIDATES[:1], 1.0, lambda answers: [-2.0, -2.1])
     assert all(k["judge_share"] > 0.8 and k["model_share"] > 0.8 for k in known)
 
 
@@ -90,7 +93,7 @@ def test_cells_of_tables_are_weighed_too() -> None:
     text = "mill: Upper Mill; price: 1,200; buyer: Petra Lund"
     cells = {"1,200": 0.6, "Petra Lund": 0.6, "Upper Mill": 0.6}
     readings = [replace(reading(text, ("Petra Lund", -0.1)), cells=cells), *READINGS]
-    answers, known = weighed("", readings, [CANDIDATES[0], *CANDIDATES], 1.0, likelihoods)
+    answers, known = weighed(QUESTION, "", readings, [CANDIDATES[0], *CANDIDATES], 1.0, likelihoods)
     assert answers[-1] == "1,200" and "Upper Mill" not in answers  # two are enough
     fits = dict(zip(answers, (about["cell"] for about in known), strict=True))
     assert (fits["1,200"], fits["Petra Lund"], fits["mill"]) == (0.6, 0.6, 0.0)
@@ -99,28 +102,52 @@ def test_cells_of_tables_are_weighed_too() -> None:
 def test_single_sentences_support_answers_too() -> None:
     text = "Petra Lund bought the mill and Ida Vann the forge"
     whole = reading(text, ("Petra Lund", -0.1), ("Ida Vann", -2.0))
-    _, without = weighed("", [whole], CANDIDATES[:1], 1.0, lambda a: [-1.0] * len(a))
+    _, without = weighed(QUESTION, "", [whole], CANDIDATES[:1], 1.0, lambda a: [-1.0] * len(a))
     assert without[0]["sentence_share"] == without[1]["sentence_share"]  # it says nothing
     sentences = [
         reading("Ida Vann the forge", ("Ida Vann", -0.1), ("forge", -2.0)),
         reading("Petra Lund bought the mill", ("mill", -4.0)),
     ]
     whole = replace(whole, sentences=sentences)
-    answers, known = weighed("", [whole], CANDIDATES[:1], 1.0, lambda a: [-1.0] * len(a))
+    answers, known = weighed(QUESTION, "", [whole], CANDIDATES[:1], 1.0, lambda a: [-1.0] * len(a))
     assert answers == ["Petra Lund", "Ida Vann"]
     assert known[1]["sentence_share"] > 0.99 > 0.01 > known[0]["sentence_share"]
     assert known[0]["judge_share"] > known[1]["judge_share"]
 
 
+@pytest.mark.parametrize(
+    ("question", "several"),
+    [
+        ("Which two ports have to be opened?", True),
+        ("Which ports must be opened?", True),
+        ("Who are the members of the council?", True),
+        ("We meet on Friday. What should I bring?", True),
+        ("What do we need for the batter?", True),
+        ("Which port must be opened?", False),
+        ("Which bus line runs to the harbour?", False),
+        ("How much is a pass for seven days?", False),
+        ("Which of the two is older?", False),
+        ("What is the address?", False),
+    ],
+)
+def test_whether_several_things_are_asked_for(question: str, several: bool) -> None:
+    texts = ["ports 80 and 443", "80, 443", "- 22\n- 25", "port 80"]
+    readings = [reading(text, (text, -1.0)) for text in texts]
+    candidates = [Candidate(n, 1.0, math.log(0.25), 1.0, 1.0) for n in range(4)]
+    answers, known = weighed(question, "", readings, candidates, 1.0, lambda a: [-1.0] * len(a))
+    found = [known[answers.index(text)]["several"] for text in texts]
+    assert found == ([1.0, 1.0, 1.0, -1.0] if several else [0.0] * 4)
+
+
 def test_a_cell_that_fits_is_said() -> None:
     sure = Confidence({**dict.fromkeys(NAMES, 0.0), "cell": 9.0}, 0.5)
     compared = [replace(READINGS[0], cells={"the mill of Petra": 1.0})]
-    chosen = choose(sure, "", compared, CANDIDATES[:1], 1.0, likelihoods)
+    chosen = choose(sure, QUESTION, "", compared, CANDIDATES[:1], 1.0, likelihoods)
     assert chosen.text == "the mill of Petra" and chosen.probability > 0.9
 
 
 def given(likelihoods: Likelihoods) -> tuple[Any, ...]:
-    return ("Olaf Berg", READINGS, CANDIDATES, 1.0, likelihoods)
+    return (QUESTION, "Olaf Berg", READINGS, CANDIDATES, 1.0, likelihoods)
 
 
 def test_the_likeliest_is_chosen() -> None:
@@ -131,7 +158,7 @@ def test_the_likeliest_is_chosen() -> None:
     chosen = choose(by_model, *given(lambda answers: [-float(a != "Olaf Berg") for a in answers]))
     assert chosen.text == "Olaf Berg"
     assert chosen.probability == pytest.approx(0.5)
-    nothing = choose(by_judge, "", [], [], 0.0, likelihoods)
+    nothing = choose(by_judge, QUESTION, "", [], [], 0.0, likelihoods)
     assert (nothing.text, nothing.probability) == ("", 0.0)
 
 
