@@ -1,4 +1,4 @@
-"""Taking the shards of a folder, as its manifest names them, into a store."""
+"""Taking exported files, or the shards of a folder as its manifest names them, into a store."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maccli.errors import MacError
+from maccli.service import moving
 from maccli.sharding.places import Folder, is_remote
 from maccli.sharding.plan import FORMAT, MANIFEST
 from maccli.sharding.work import ShardRecord
@@ -19,12 +20,41 @@ if TYPE_CHECKING:
     from store.moving.load import Imported, Policy
 
 
-def is_shard_folder(name: str) -> bool:
-    """Return whether a name is that of a folder or a URL, and not of an exported file."""
-    return is_remote(name) or Path(name).is_dir()
+def load(
+    folder: Path,
+    file: str,
+    policy: Policy,
+    advance: Callable[[int], None],
+    on_size: Callable[[int], None],
+) -> Imported:
+    """Take documents that were exported into the store in `folder`, which is made if need be.
+
+    Documents that the store has are left alone, so that an import that was cut short is completed
+    by running it again.
+
+    Args:
+        folder: of the store.
+        file: an exported file, "-" for standard input, or the path or URL of a folder of shards.
+        policy: see `store.moving.load.load`.
+        advance: called with a number of bytes; they add up to the whole size.
+        on_size: called with the whole size before the rest, if it is known.
+
+    Raises:
+        MacError: there is no manifest, or a shard is not the one that it names.
+        StoreError: the store cannot be used, or is of another checkpoint.
+        ExportFormatError: the file is no export, or is damaged.
+        OSError: it cannot be read.
+    """
+    if file == "-" or not (is_remote(file) or Path(file).is_dir()):
+        if file != "-":
+            on_size(Path(file).expanduser().stat().st_size)
+        return moving.load(folder, file, policy, advance)
+    shards = _shards(file)
+    on_size(sum(shard.bytes for shard in shards))
+    return _load_shards(folder, file, shards, policy, advance)
 
 
-def shards(url: str) -> list[ShardRecord]:
+def _shards(url: str) -> list[ShardRecord]:
     """Return the shards that the manifest in a folder names.
 
     Raises:
@@ -57,29 +87,17 @@ def _checked(shard: ShardRecord) -> ShardRecord:
     return shard
 
 
-def load(
-    folder: Path, file: str, policy: Policy, advance: Callable[[int], None] | None = None
+def _load_shards(
+    folder: Path,
+    file: str,
+    shards: Sequence[ShardRecord],
+    policy: Policy,
+    advance: Callable[[int], None],
 ) -> Imported:
-    """Take all shards into the store in `folder`, which is made if need be.
-
-    Documents that the store has are left alone, so that an import that was cut short is completed
-    by running it again.
-
-    Args:
-        folder: of the store.
-        file: the path or URL of the folder with the manifest.
-        policy: see `store.moving.load.load`.
-        advance: called with a number of bytes; they add up to those of all shards.
-
-    Raises:
-        MacError: there is no manifest, or a shard is not the one that it names.
-        StoreError: the store cannot be used, or is of another checkpoint.
-        OSError: a shard cannot be read.
-    """
     from store.moving.load import Imported, load
 
     done, place = Imported(), Folder(file)
-    for shard in shards(file):
+    for shard in shards:
         with tempfile.TemporaryDirectory(prefix="mac-shard-") as temporary:
             path = Path(temporary) / "shard.mac"
             place.fetch(shard.file, path)

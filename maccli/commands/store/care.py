@@ -103,13 +103,14 @@ def verify(
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Show what could be freed, and change nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before making prunes final.")
 @options.apply(options.store_option, options.json_option)
-def vacuum(dry_run: bool, store: Path | None, as_json: bool) -> None:
+def vacuum(dry_run: bool, yes: bool, store: Path | None, as_json: bool) -> None:
     """Free the space of removed documents; make prunes final.
 
-    Prunes made before can no longer be undone. The store can be read meanwhile. For a while this
-    needs as much free space as the store takes, and twice as much where the temporary folder is on
-    the same disk.
+    Prunes made before can no longer be undone; you are asked first. The store can be read
+    meanwhile. For a while this needs as much free space as the store takes, and twice as much where
+    the temporary folder is on the same disk.
 
     \b
     Examples:
@@ -118,6 +119,13 @@ def vacuum(dry_run: bool, store: Path | None, as_json: bool) -> None:
     """
     out = Output(json=as_json)
     with options.open_mac(out, store) as mac:
+        if not dry_run and mac.undo_prune(dry_run=True) is not None:
+            confirm(
+                "Make prunes final? They can no longer be undone then.",
+                "Nothing was removed: prunes can still be undone, and there is no terminal to ask "
+                "on.",
+                yes,
+            )
         freed = mac.vacuum(dry_run=dry_run)
         total = mac.stats().total_bytes
     if out.json:

@@ -1,11 +1,10 @@
 """`mac store export`, `import` and `copy`: a store elsewhere.
 
-`import` calls `maccli.service.moving` itself, since it may have to make the store first.
+`import` calls `maccli.sharding.load` itself, since it may have to make the store first.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -69,20 +68,12 @@ def import_(
       mac store import notes.mac
       mac store import notes.mac --store ./work --existing skip
     """
-    from maccli.service import moving
-    from maccli.sharding import load as sharded
+    from maccli.sharding.load import load
 
     out = Output(json=as_json, quiet=quiet)
     folder = config.folder("store", store)
-    load = moving.load
-    total: int | None = None
-    if file != "-" and sharded.is_shard_folder(file):
-        load = sharded.load
-        total = sum(shard.bytes for shard in sharded.shards(file))
-    elif file != "-":
-        total = os.stat(file).st_size
-    with out.progress(total, "B", "import") as progress:
-        done = load(folder, file, existing, progress.advance)
+    with out.progress(None, "B", "import") as progress:
+        done = load(folder, file, existing, progress.advance, progress.expect)
     numbers = {name: getattr(done, name) for name in ("added", "updated", "unchanged", "skipped")}
     if out.json:
         out.record(numbers)

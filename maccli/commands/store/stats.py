@@ -37,7 +37,7 @@ def stats(store: Path | None, as_json: bool) -> None:
         ("partial", partial if numbers.partial else ""),
         ("chunks", f"{numbers.chunks:,}"),
         ("pruned", f"{numbers.pruned:,}" if numbers.pruned else ""),
-        ("in memory", f"{numbers.modulations:,} modulations" if merged else ""),
+        ("after prunes", f"{numbers.modulations:,} modulations" if merged else ""),
         ("tokens", f"{numbers.tokens:,}"),
         ("text", _of_each(numbers.text_bytes, numbers.chunks)),
         ("modulations", _of_each(numbers.modulation_bytes, remembered)),

@@ -140,7 +140,7 @@ def test_a_pruned_store_goes_the_whole_way(mac: Mac, stored: Path, tmp_path: Pat
     assert (there["answer"], there["sources"]) == (here["answer"], here["sources"])
     (stored / "bridge.txt").write_text("Varnholt is large. The bridge was closed by Ida Brandt.")
     assert mac("ingest", "bridge.txt").out.startswith("1 document: 1 updated")
-    assert mac("store", "vacuum").code == 0
+    assert mac("store", "vacuum", "--yes").code == 0
     assert (
         mac("store", "prune", "--undo").err.splitlines()[0] == "Error: There is no prune to undo."
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,12 +56,30 @@ def test_a_prune_and_its_undoing(mac: Mac, stored: Path) -> None:
     assert ", shared with 1 chunk\nVarnholt is small." in shown
     piece = mac("store", "show", "bridge.txt", "--json").json["pieces"][0]
     assert (piece["sharing"], piece["pruned"]) == (1, False)
-    assert "in memory    2 modulations\n" in mac("store", "stats").out
+    assert "after prunes 2 modulations\n" in mac("store", "stats").out
     would = mac("store", "prune", "--undo", "--dry-run")
     assert would.out.startswith("Would undo the prune of 2") and "(merge to 50%)" in would.out
     undone = mac("store", "prune", "--undo", "--json").json
     assert (undone["before"], undone["after"], undone["dry_run"]) == (4, 2, False)
     assert mac("store", "ls", "--json").json == before
+
+
+def test_prunes_become_final_only_after_a_question(
+    mac: Mac, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mac("store", "prune", "--to", "50%").code == 0
+    assert mac("store", "vacuum", "--dry-run").code == 0
+    refused = mac("store", "vacuum")
+    assert (refused.code, refused.out) == (2, "")
+    assert "prunes can still be undone, and there is no terminal to ask on" in refused.err
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
+    assert mac("store", "vacuum").code == 130
+    assert mac("store", "prune", "--undo").code == 0
+    assert mac("store", "vacuum").code == 0  # there is nothing to ask
+    assert mac("store", "prune", "--to", "50%").code == 0
+    assert mac("store", "vacuum", "--yes").code == 0
+    assert mac("store", "prune", "--undo").code == 1
 
 
 def test_dropped_chunks_are_told(mac: Mac, stored: Path) -> None:
