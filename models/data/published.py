@@ -65,7 +65,7 @@ def official_streamingqa(
         texts: articles by `sorting_key`.
 
     Raises:
-        DataError: there are no articles at all, or the date is not a number.
+        DataError: there are no articles at all, or the date is no time in seconds.
     """
     if not texts:
         raise DataError(f"{where}: an official StreamingQA line has no article in it", _STREAMINGQA)
@@ -73,9 +73,6 @@ def official_streamingqa(
     text = texts.get(name)
     if text is None:
         return None
-    published = row.get("evidence_ts")
-    if published is not None and not isinstance(published, int | float):
-        raise DataError(f"{where}: 'evidence_ts' must be a number, got {published!r:.40}")
     split = str(row["qa_id"]).partition("-")[0]
     return {
         "id": row["qa_id"],
@@ -84,9 +81,21 @@ def official_streamingqa(
         "doc": text,
         "question": row.get("question"),
         "answers": row.get("answers"),
-        "date": published and datetime.fromtimestamp(published, UTC).date().isoformat(),
+        "date": _date(row.get("evidence_ts"), where),
         "split": {"valid": "dev", "eval": "test"}.get(split, split),
     }
+
+
+def _date(seconds: Any, where: str) -> str | None:
+    """Return the date of a Unix time."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    except (TypeError, ValueError, OverflowError, OSError) as error:
+        raise DataError(
+            f"{where}: 'evidence_ts' must be a number of seconds, got {seconds!r:.40}"
+        ) from error
 
 
 def csv_columns(columns: set[str], where: str) -> tuple[str, str]:

@@ -65,8 +65,16 @@ def test_official_streamingqa_finds_its_articles(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gz:1: an official StreamingQA line has no article") as e:
         read(path)
     assert "google-deepmind/streamingqa" in str(e.value.hint)
-    with pytest.raises(DataError, match=r":1: 'evidence_ts' must be a number"):
-        read(lines(tmp_path / "bad.jsonl", {**OFFICIAL, "evidence_ts": "x"}), texts=articles)
+    (example,) = read(lines(tmp_path / "0.jsonl", {**OFFICIAL, "evidence_ts": 0}), texts=articles)
+    assert example.date == "1970-01-01"
+
+
+@pytest.mark.parametrize("time", ["x", 1583280000000000, float("nan"), float("inf")])
+def test_a_date_that_is_no_time_in_seconds_is_named(tmp_path: Path, time: Any) -> None:
+    articles = dict(data.documents(lines(tmp_path / "wmt.jsonl", ARTICLE)))
+    path = lines(tmp_path / "bad.jsonl", {**OFFICIAL, "evidence_ts": time})
+    with pytest.raises(DataError, match=r":1: 'evidence_ts' must be a number of seconds"):
+        read(path, texts=articles)
 
 
 def test_archivalqa_paired_with_articles_and_alone(tmp_path: Path) -> None:
