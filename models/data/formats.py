@@ -141,6 +141,8 @@ def _squad(file: TextIO, path: Path, _: Counter[str], __: Mapping[str, str]) -> 
             f"{path}:{error.lineno}: not one JSON document ({error.msg})",
             "JSON lines must be named .jsonl",
         ) from error
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deeply", hint) from error
     source = path.name.partition(".")[0]
     for a, article in enumerate(_items(root, "data", str(path), hint)):
         where = f"{path}: data[{a}]"

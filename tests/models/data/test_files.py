@@ -175,6 +175,7 @@ def test_a_bad_line_is_named(lines: Write, rows: list[Any], message: str) -> Non
     ("name", "text", "message"),
     [
         ("x.json", "{", r"x\.json:1: not one JSON document"),
+        ("x.json", "[" * 100_000, r"x\.json: nested too deeply"),
         ("x.json", json.dumps(LINE), r"no list 'data'"),
         (
             "x.json",
