@@ -46,13 +46,15 @@ def judge_card(encoder: str, training: dict[str, Any]) -> str:
 
 
 def _page(base_model: str, about: list[str], training: dict[str, Any]) -> str:
-    """Return a card in the Hub's format, with some lines about what was trained."""
+    """Return a card in the Hub's format, with some lines about what was trained.
+
+    Base model and data decide on the licence, so whoever publishes a checkpoint has to state it.
+    """
     return "\n".join(
         [
             "---",
             "library_name: mac",
             f"base_model: {repository(base_model)}",
-            "license: apache-2.0",
             "pipeline_tag: question-answering",
             "---",
             "",

@@ -34,6 +34,7 @@ def test_a_checkpoint_comes_back_and_answers(saved: Path) -> None:
     assert modulation.latents.shape[1] == memory.config.latent_size
     assert memory.fingerprint == checkpoint.fingerprint(saved)
     assert not list(saved.glob("*.part"))
+    assert "license" not in (saved / checkpoint.CARD).read_text()  # it is not ours to choose
 
 
 def test_projections_come_back_to_half_a_step(
