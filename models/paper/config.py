@@ -124,11 +124,6 @@ class PaperConfig:
         """The same as `hidden_size`."""
         return self.hidden_size
 
-    @property
-    def features(self) -> int:
-        """The numbers in one prefix token's keys and values over all layers."""
-        return self.layers * 2 * self.kv_heads * self.head_size
-
     def sizes(self) -> str:
         """See `models.memory.protocol.ModelConfig.sizes`."""
         modulation = f"{self.prefix_tokens} prefix tokens a layer"

@@ -67,7 +67,7 @@ class T5(Network):
     def __init__(self, settings: dict[str, Any], tokens: int) -> None:
         from transformers import T5Config, T5Model
 
-        model: Any = T5Model(T5Config(**settings))
+        model: Any = T5Model(_without_dropout(T5Config(**settings)))
         super().__init__(tokens, model.config.d_model)
         self.embed, self.encoder, self.decoder = model.shared, model.encoder, model.decoder
         # Embeddings are looked up here; the references in the stacks would be saved twice.
@@ -98,7 +98,7 @@ class T5Encoder(Network):
     def __init__(self, settings: dict[str, Any], tokens: int) -> None:
         from transformers import T5Config, T5EncoderModel
 
-        model: Any = T5EncoderModel(T5Config(**settings))
+        model: Any = T5EncoderModel(_without_dropout(T5Config(**settings)))
         super().__init__(tokens, model.config.d_model)
         self.embed, self.encoder = model.shared, model.encoder
         del self.encoder.embed_tokens
@@ -124,7 +124,8 @@ class DecoderOnly(Network):
         from transformers import AutoConfig, AutoModel
 
         rest = dict(settings)
-        model: Any = AutoModel.from_config(AutoConfig.for_model(rest.pop("model_type"), **rest))
+        config = AutoConfig.for_model(rest.pop("model_type"), **rest)
+        model: Any = AutoModel.from_config(_without_dropout(config))
         super().__init__(tokens, model.config.hidden_size)
         self.model = model
 
@@ -182,7 +183,6 @@ def build(config: PaperConfig, network: dict[str, Any] | None = None) -> Network
         CheckpointError: the description is not one of that kind.
     """
     settings = dict(network or config.network)
-    settings |= _NO_DROPOUT.get(settings.get("model_type", ""), {})
     try:
         if config.amortizer == "t5":
             return T5(settings, config.tokens)
@@ -199,11 +199,15 @@ def build(config: PaperConfig, network: dict[str, Any] | None = None) -> Network
         ) from error
 
 
-_NO_DROPOUT: dict[str, dict[str, float]] = {
-    "t5": {"dropout_rate": 0.0},
-    "gpt2": {"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0},
-}
-"""Runs repeat bit for bit and can be resumed, so nothing random happens inside the networks."""
+def _without_dropout(config: Any) -> Any:
+    """Set each dropout of a transformers config to 0, and return the config.
+
+    Runs repeat bit for bit and can be resumed, so nothing random happens inside the networks.
+    """
+    for name, value in config.to_dict().items():
+        if "drop" in name and type(value) in (int, float):
+            setattr(config, name, 0.0)
+    return config
 
 
 def take_pretrained(network: Network, folder: Path) -> None:

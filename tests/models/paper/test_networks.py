@@ -12,7 +12,7 @@ from models.base.encoder import SentenceEncoder
 from models.base.lm import BaseLM
 from models.errors import CheckpointError, WeightsError
 from models.paper.config import AMORTIZERS, PaperConfig
-from models.paper.networks import T5, build, take_pretrained
+from models.paper.networks import T5, Inputs, build, take_pretrained
 from models.paper.reading import Reader, StateReader, TokenReader, collate
 from models.paper.stack import Amortizer
 
@@ -66,6 +66,15 @@ def test_runs_repeat_and_training_draws_nothing(amortizer: Amortizer, reader: Re
     inputs = collate(reader.read(TEXTS))
     amortizer.train()
     torch.testing.assert_close(amortizer(inputs), amortizer(inputs), atol=0, rtol=0)
+
+
+def test_no_kind_of_causal_model_keeps_its_dropout(make_config: MakeConfig) -> None:
+    sizes = {"vocab_size": 32, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
+    kind = {"model_type": "gpt_neo", "attention_types": [[["global"], 1]]}
+    settings = {**sizes, **kind, "resid_dropout": 0.5}
+    network = build(make_config("decoder-only", network=settings)).train()
+    rows = Inputs(torch.arange(8)[None], torch.ones(1, 8, dtype=torch.bool))
+    torch.testing.assert_close(network(rows), network(rows), atol=0, rtol=0)
 
 
 def test_it_is_saved_once(amortizer: Amortizer) -> None:
