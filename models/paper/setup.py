@@ -160,7 +160,7 @@ def _description(amortizer: str, name: str, progress: Transfer | None) -> dict[s
     except WeightsError as error:
         raise WeightsError(str(error), f"{error.hint}; or use --amortizer encoder") from error
     except (OSError, ValueError) as error:
-        raise WeightsError(f"no readable config in {folder}: {error}") from error
+        raise WeightsError(f"no readable config of {name}: {error}") from error
     kind = settings["model_type"]
     if (kind == "t5") != amortizer.startswith("t5"):
         raise CheckpointError(f"the amortizer {amortizer!r} cannot use {name}, which is a {kind}")
