@@ -401,8 +401,10 @@ def test_targets(text, target):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "0%", "101%", "-1", "half", "20 XB", "0B", "1e3", "50%%", "٥", "9" * 30]
-    + ["1,5%", "2,5GB", "12,3456", ",500"],
+    [
+        *("", "0", "0%", "101%", "-1", "half", "20 XB", "0B", "1e3", "50%%", "٥", "9" * 30),
+        *("1,5%", "2,5GB", "12,3456", ",500"),
+    ],
 )
 def test_targets_that_mean_nothing(text):
     with pytest.raises(TargetError) as caught:
