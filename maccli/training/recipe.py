@@ -2,11 +2,14 @@
 
 A recipe in the folder `recipes` is known by its name; any other is a file of the user's.
 
+    base             the base model that it is for, perhaps; --base takes another
     rank             latent size, perhaps
     [[phases]]       `steps`, `batch`, `lr` and `limit` as in the options of `mac train`, perhaps
                      `continuation`; `data` is a list of NAME:WEIGHT
     [sources.NAME]   `about` and `licence`; of one on the Hugging Face Hub also `hub`, `files` and
                      `format`, perhaps `revision` and `standalone`: see `models.data.hub.HubSource`
+
+The file sources.toml describes the sources of our own recipes.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     from models.data.hub import HubSource
 
 _FOLDER = Path(__file__).parent / "recipes"
-_TOP = {"rank": int, "phases": list, "sources": dict}
+_SOURCES = Path(__file__).parent / "sources.toml"
+_TOP = {"base": str, "rank": int, "phases": list, "sources": dict}
 _PHASE = {
     **{"steps": int, "batch": int, "lr": float, "limit": int},
     **{"continuation": float, "data": list},
@@ -85,6 +89,7 @@ class Recipe:
         path: the file.
         phases: in their order, at least one.
         sources: what is known of the sources, by name; of a user's own, nothing has to be.
+        base: the base model; None: the default of `mac train`.
         rank: latent size; None: the default of `mac train`.
     """
 
@@ -92,6 +97,7 @@ class Recipe:
     path: Path
     phases: tuple[Phase, ...]
     sources: Mapping[str, Source] = field(default_factory=dict)
+    base: str | None = None
     rank: int | None = None
 
     def names(self) -> list[str]:
@@ -121,12 +127,14 @@ def read(name: str) -> Recipe:
     try:
         whole = tomllib.loads(path.read_text("utf-8"))
         _check(whole, _TOP, ("phases",))
-        sources = whole.get("sources", {})
+        sources = {**tomllib.loads(_SOURCES.read_text("utf-8"))["sources"]}
+        sources |= whole.get("sources", {})
         return Recipe(
             name if name in known() else path.name,
             path,
             tuple(_phase(table, n) for n, table in enumerate(whole["phases"], start=1)),
             {key: _source(key, table) for key, table in sources.items()},
+            whole.get("base"),
             whole.get("rank"),
         )
     except ValueError as error:  # of TOML and UTF-8, too

@@ -42,7 +42,8 @@ def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
     start = given["start"]
     for name in _OF_START:
         if start is not None and given[name] is not None:
-            raise _wrong(f"--{_option(name)} is decided by the checkpoint to start --from.")
+            option = _option(name)
+            raise _wrong(f"--{option} comes from the checkpoint named with --from; leave it out.")
     paper = given["stack"] == "paper" or (start is not None and _is_paper(start))
     _check_stack(given, paper)
     from models import stacks
@@ -83,12 +84,12 @@ def understand_phases(
     """
     for name, option in _OF_RECIPE.items():
         if name in own and given[name]:
-            raise _wrong(f"--{option} is decided by --recipe.")
+            raise _wrong(f"--{option} comes from the recipe; leave it out.")
     planned = []
     for phase in recipe.phases:
         settings = {
             **{"steps": phase.steps, "batch": phase.batch, "lr": phase.lr},
-            **{"limit": phase.limit, "rank": recipe.rank},
+            **{"limit": phase.limit, "base": recipe.base, "rank": recipe.rank},
         }
         run, config = understand({**given, **{n: v for n, v in settings.items() if n not in own}})
         if phase.continuation is not None:
@@ -118,8 +119,16 @@ def run_of(given: Mapping[str, Any], **more: Any) -> Run:
     )
 
 
-def settings_of(given: Mapping[str, Any], run: Run, learning_rate: float) -> TrainConfig:
-    """Return the trainer's settings that the options of both commands mean.
+def settings_of(
+    given: Mapping[str, Any], run: Run, learning_rate: float, *, unanswerable: bool = False
+) -> TrainConfig:
+    """Return the trainer's settings that the options of all commands mean.
+
+    Args:
+        given: every option's value.
+        run: names the data.
+        learning_rate: where none is named.
+        unanswerable: whether questions without an answer are trained on.
 
     Raises:
         MacError: they do not go together.
@@ -134,7 +143,10 @@ def settings_of(given: Mapping[str, Any], run: Run, learning_rate: float) -> Tra
         raise _wrong("--steps and --epochs exclude each other.")
     steps = given["steps"] or 2000
     if given["epochs"]:
-        steps = steps_of(run.sources, given["epochs"], batch * given["accumulate"])
+        if given["limit"]:
+            raise _wrong("--epochs goes through all questions, so it goes without --limit.")
+        questions = batch * given["accumulate"]
+        steps = steps_of(run.sources, given["epochs"], questions, unanswerable=unanswerable)
     return TrainConfig(
         steps=steps,
         groups=batch // documents,

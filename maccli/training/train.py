@@ -99,13 +99,22 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def steps_of(sources: Sequence[data.DataSource], epochs: int, questions: int) -> int:
+def steps_of(
+    sources: Sequence[data.DataSource], epochs: int, questions: int, *, unanswerable: bool = False
+) -> int:
     """Return the optimiser steps of so many epochs, at so many questions a step and process.
+
+    Args:
+        sources: the data files.
+        epochs: how often all of their questions are gone through.
+        questions: of a step, in each process.
+        unanswerable: whether questions without an answer count.
 
     Raises:
         DataError: the data cannot be used.
     """
-    total = sum(len(data.read(source.path, "train")) for source in sources)
+    read = [data.read(source.path, "train", unanswerable=unanswerable) for source in sources]
+    total = sum(map(len, read))
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     return max(1, epochs * total // (questions * processes))
 

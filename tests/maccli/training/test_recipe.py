@@ -95,11 +95,23 @@ def test_the_recipe_is_what_trained_the_bundled_checkpoint(
     assert [len(run.sources) for run, _ in planned] == [12, 12, 48]
 
 
-def test_every_source_of_the_bundled_recipe_is_described() -> None:
+def test_every_source_of_the_bundled_recipes_is_described() -> None:
     known = recipe.read(checkpoint.DEFAULT)
     assert set(known.names()) == set(known.sources)
+    for other in recipe.known():
+        assert set(recipe.read(other).names()) <= set(known.sources)
     for name, source in known.sources.items():
         assert source.about and source.licence, name
+
+
+@pytest.mark.parametrize("own", [None, "gpt2"])
+def test_a_recipe_may_name_its_base_model(
+    mac: Mac, planned: list[Planned], data: Path, own: str | None
+) -> None:
+    options = ("--base", own) if own else ()
+    ran = mac("train", "--recipe", "gemma-3-270m", "--data-folder", "data", "--out", "m", *options)
+    assert ran.code == 0, ran.err
+    assert [run.base_lm for run, _ in planned] == [own or "gemma-3-270m"]
 
 
 def test_phases_are_chained(mac: Mac, planned: list[Planned], data: Path) -> None:
@@ -135,12 +147,27 @@ def test_own_options_go_first(mac: Mac, planned: list[Planned], work: Path, data
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--recipe", "smollm3"), "'smollm3' is neither a recipe (smollm2-135m) nor a TOML file."),
-        (("--recipe", "smollm2-135m", "--data", "a.jsonl"), "--data is decided by --recipe."),
-        (("--recipe", "smollm2-135m", "--from", "x"), "--from is decided by --recipe."),
-        (("--recipe", "smollm2-135m", "--stack", "paper"), "--stack is decided by --recipe."),
-        (("--recipe", "smollm2-135m", "--epochs", "2"), "--epochs is decided by --recipe."),
-        (("--recipe", "smollm2-135m", "--preset", "gpt2-xl"), "--preset is decided by --recipe."),
+        (("--recipe", "smollm3"), "'smollm3' is neither a recipe (gemma-3-270m, smollm2-135m) nor a TOML file."),
+        (
+            ("--recipe", "smollm2-135m", "--data", "a.jsonl"),
+            "--data comes from the recipe; leave it out.",
+        ),
+        (
+            ("--recipe", "smollm2-135m", "--from", "x"),
+            "--from comes from the recipe; leave it out.",
+        ),
+        (
+            ("--recipe", "smollm2-135m", "--stack", "paper"),
+            "--stack comes from the recipe; leave it out.",
+        ),
+        (
+            ("--recipe", "smollm2-135m", "--epochs", "2"),
+            "--epochs comes from the recipe; leave it out.",
+        ),
+        (
+            ("--recipe", "smollm2-135m", "--preset", "gpt2-xl"),
+            "--preset goes without --recipe.",
+        ),
         (("--recipe", "smollm2-135m", "--batch", "6"), "--batch 6 is not a multiple of"),
         (("--data", "a.jsonl", "--data-folder", "."), "--data-folder belongs to --recipe."),
         ((), "Missing option '--data' (or --recipe)."),
