@@ -55,7 +55,7 @@ def load(folder: Path, stack: nn.Module, optimiser: torch.optim.Optimizer) -> di
             run: dict[str, Any] = json.loads(stored.metadata()["run"])
             state = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         stack.load_state_dict(_below(state, "model."))
-    except (SafetensorError, KeyError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not fit this run: {error}", hint="train into another folder"
         ) from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from models.data.files import Example
 from models.errors import CheckpointError, DataError
@@ -24,6 +25,7 @@ from models.training.batches import Sampler
 from models.training.corpus import Corpus, build
 from models.training.loss import IGNORE, quantisation_step, supervised_rows
 from models.training.settings import TrainConfig
+from models.training.state import FILE
 from models.training.trainer import StepReport, Trainer
 
 NAMES = ["Ida", "Tomas", "Nadia", "Ines", "Otto", "Mara", "Jonas", "Vera"]
@@ -124,6 +126,17 @@ def test_another_run_s_state_is_not_resumed(make: MakeTrainer) -> None:
         _run(make(replace(SETTINGS, seed=4)), resume=True)
     with pytest.raises(CheckpointError, match="nothing to resume"):
         _run(make(out="elsewhere"), resume=True)
+
+
+@pytest.mark.parametrize("metadata", [None, {"run": "not JSON"}], ids=["none", "damaged"])
+def test_a_state_without_settings_is_not_resumed(
+    metadata: dict[str, str] | None, make: MakeTrainer
+) -> None:
+    trainer = make()
+    trainer.out.mkdir()
+    (trainer.out / FILE).write_bytes(save({"model.weight": torch.zeros(1)}, metadata))
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        trainer.run(lambda _: None, resume=True)
 
 
 def test_training_goes_on_from_a_checkpoint(make: MakeTrainer) -> None:
