@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+RESAMPLES = 2000
+"""How many means a bootstrap draws."""
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 
@@ -46,16 +48,13 @@ def f1(prediction: str, answers: Sequence[str]) -> float:
     return _best(_overlap, prediction, answers)
 
 
-def bootstrap_interval(
-    values: ArrayLike, seed: int, level: float = 0.95, resamples: int = 2000
-) -> tuple[float, float]:
+def bootstrap_interval(values: ArrayLike, seed: int, level: float = 0.95) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean.
 
     Args:
         values: a score for each question, [N].
         seed: random seed; the same seed and values give the same interval.
         level: the share of resampled means inside the interval, between 0 and 1.
-        resamples: how many means are drawn.
 
     Returns:
         The lower and the upper end.
@@ -69,8 +68,8 @@ def bootstrap_interval(
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     rng = np.random.default_rng(seed)
-    # One resample at a time: [resamples, N] at once would be gigabytes for a large benchmark.
-    means = [scores[rng.integers(scores.size, size=scores.size)].mean() for _ in range(resamples)]
+    # One resample at a time: [RESAMPLES, N] at once would be gigabytes for a large benchmark.
+    means = [scores[rng.integers(scores.size, size=scores.size)].mean() for _ in range(RESAMPLES)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from models.base.lm import Prefix
+from models.evaluation.metrics import RESAMPLES
 from models.latent.memory import LatentMemory
 from models.memory.modulation import Selected
 from models.text.chunking import CountTokens, sentences, split
@@ -108,15 +109,12 @@ def _nats(
     return float(F.cross_entropy(logits, ids[0, len(context) + 1 :], reduction="sum"))
 
 
-def perplexity(
-    nats: Sequence[float], tokens: Sequence[int], resamples: int = 2000
-) -> tuple[float, float, float]:
+def perplexity(nats: Sequence[float], tokens: Sequence[int]) -> tuple[float, float, float]:
     """Return the exponential of the mean surprise a token, and its bootstrap 95 % interval.
 
     Args:
         nats: the surprise of each text, [N].
         tokens: the tokens of each text, [N].
-        resamples: how many times N texts are drawn.
 
     Raises:
         ValueError: there are no texts.
@@ -126,7 +124,7 @@ def perplexity(
     surprises, counts = np.asarray(nats, np.float64), np.asarray(tokens, np.float64)
     rng = np.random.default_rng(0)
     rates = []
-    for _ in range(resamples):
+    for _ in range(RESAMPLES):
         drawn = rng.integers(len(counts), size=len(counts))
         rates.append(surprises[drawn].sum() / counts[drawn].sum())
     low, high = np.quantile(rates, [0.025, 0.975])

@@ -16,6 +16,11 @@ from models.latent.networks import LatentStack, pack
 from models.text.prompts import INSTRUCTION
 from models.training.loss import answer_loss
 
+SAMPLED_TOKENS = 20_000
+"""n; the features of as many tokens of SmolLM2-135M take 0.9 GB."""
+BATCH = 16
+"""The examples of one backward pass."""
+
 
 @torch.no_grad()
 def initialise(
@@ -24,7 +29,6 @@ def initialise(
     texts: Sequence[str],
     examples: Sequence[tuple[str, str, str]] = (),
     *,
-    max_tokens: int = 20_000,
     seed: int = 0,
 ) -> float:
     """Set mean, scales, both projections and the constant prefix tokens from a text corpus.
@@ -37,20 +41,20 @@ def initialise(
     Args:
         stack: initialised in place.
         lm: the base LM that the features come from.
-        texts: the corpus; only about `max_tokens` tokens of it are read.
+        texts: the corpus; only about n tokens of it are read.
         examples: text, question and answer of each, to learn what answers depend on; without any,
             all layers count the same.
-        max_tokens: n; 20,000 tokens of SmolLM2-135M take 0.9 GB.
         seed: of the randomised decomposition.
 
     Returns:
         The share of the normalised features' variance that the R components keep.
     """
     ids: list[list[int]] = []
+    left = SAMPLED_TOKENS
     for row in document_ids(lm, texts, stack.config.chunk_tokens):
         ids.append(row)
-        max_tokens -= len(row) - 1
-        if max_tokens <= 0:
+        left -= len(row) - 1
+        if left <= 0:
             break
     x = torch.cat(compute(lm, ids)).float()
     amortizer, head = stack.amortizer, stack.head
@@ -75,9 +79,7 @@ def initialise(
     return share
 
 
-def sensitivity(
-    stack: LatentStack, lm: BaseLM, examples: Sequence[tuple[str, str, str]], *, batch: int = 16
-) -> Tensor:
+def sensitivity(stack: LatentStack, lm: BaseLM, examples: Sequence[tuple[str, str, str]]) -> Tensor:
     """Return how much answers depend on each feature: the gradient's root mean square [X].
 
     Taken where the prefix is the text's own keys and values (so it is the diagonal of the empirical
@@ -87,14 +89,13 @@ def sensitivity(
         stack: with mean, scales and constant tokens set.
         lm: the base LM.
         examples: text, question and answer of each example.
-        batch: examples of one backward pass.
     """
     total = torch.zeros_like(stack.amortizer.mean)
     tokens = 0
     rows = document_ids(lm, [text for text, _, _ in examples], stack.config.chunk_tokens)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
+    for start in range(0, len(order), BATCH):
+        part = order[start : start + BATCH]
         x = [stack.amortizer.normalise(x.float()) for x in compute(lm, [rows[i] for i in part])]
         features, place, document = pack([[row] for row in x])
         with torch.enable_grad():

@@ -27,6 +27,8 @@ from models.text.prompts import context, following, in_context
 Kind = Literal["span", "yes", "no", "free", "none"]
 """An answer is words that stand in the document, yes, no, or other words; "none": it does not say.
 """
+QUESTIONS_PER_DOCUMENT = 6
+"""The most questions that are taken of a document, chosen at random."""
 _YES = frozenset(("yes", "true", "ja", "oui", "sí", "si"))
 _NO = frozenset(("no", "false", "nein", "non"))
 _WORD = re.compile(r"\w+")
@@ -131,7 +133,6 @@ def build(
     count_tokens: CountTokens,
     *,
     chunk_tokens: int,
-    questions_per_document: int = 6,
     limits: Sequence[int | None] = (),
     seed: int = 0,
 ) -> Corpus:
@@ -141,7 +142,6 @@ def build(
         sources: the examples of each data source.
         count_tokens: the base LM's token counter.
         chunk_tokens: the most tokens of a chunk.
-        questions_per_document: the most questions of a document, chosen at random.
         limits: the most documents of each source, chosen at random; None or left out: all.
         seed: random seed.
 
@@ -158,32 +158,39 @@ def build(
         rng.shuffle(names)
         for name in names[:limit]:
             group = documents[name]
-            first = len(corpus.chunks)
-            texts = [c.text for c in split(group[0].document, count_tokens, chunk_tokens)]
-            corpus.chunks += texts
-            corpus.contexts += [context(group[0].title, "", "")] * len(texts)
-            corpus.sources += [number] * len(texts)
-            corpus.of_chunk += [[] for _ in texts]
-            rng.shuffle(group)
-            for example in group[:questions_per_document]:
-                kind, place, span = _place(example, texts)
-                if place is None:
-                    continue
-                corpus.of_chunk[first + place].append(len(corpus.questions))
-                corpus.questions.append(
-                    Question(
-                        following(example.history, example.question),
-                        example.answers,
-                        first + place,
-                        number,
-                        example.standalone,
-                        kind,
-                        span,
-                    )
-                )
+            chunks = split(group[0].document, count_tokens, chunk_tokens)
+            _add_document(corpus, number, group, [chunk.text for chunk in chunks], rng)
     if all(question.kind == "free" for question in corpus.questions):
         raise DataError("no example has its answer in its document: nothing to train on")
     return corpus
+
+
+def _add_document(
+    corpus: Corpus, source: int, examples: list[Example], texts: list[str], rng: random.Random
+) -> None:
+    """Add the chunks of a document, and a few of its questions, which are shuffled in place."""
+    first = len(corpus.chunks)
+    corpus.chunks += texts
+    corpus.contexts += [context(examples[0].title, "", "")] * len(texts)
+    corpus.sources += [source] * len(texts)
+    corpus.of_chunk += [[] for _ in texts]
+    rng.shuffle(examples)
+    for example in examples[:QUESTIONS_PER_DOCUMENT]:
+        kind, place, span = _place(example, texts)
+        if place is None:
+            continue
+        corpus.of_chunk[first + place].append(len(corpus.questions))
+        corpus.questions.append(
+            Question(
+                following(example.history, example.question),
+                example.answers,
+                first + place,
+                source,
+                example.standalone,
+                kind,
+                span,
+            )
+        )
 
 
 def _place(
