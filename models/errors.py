@@ -58,3 +58,8 @@ def optional(package: str, extra: str) -> Any:
 def install_hint(extra: str) -> str:
     """Return how to install one of the extras of `maccli`."""
     return f"pip install 'maccli[{extra}]' (in a clone: pip install '.[{extra}]')"
+
+
+def first_line(error: object) -> str:
+    """Return the first line of an error's text, or its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

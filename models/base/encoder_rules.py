@@ -17,10 +17,11 @@ from models.errors import CheckpointError, WeightsError
 
 POOLINGS = ("mean", "cls", "lasttoken")
 """Whose states make the vector: all tokens', the first one's, the last one's."""
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+"""The names under which an encoder's files may have the prefix of documents."""
 _MODULES = ("Transformer", "Pooling", "Normalize")
 _OLD_MODE = "pooling_mode_"
 _OLD_MODES = {"cls_token": "cls", "mean_tokens": "mean"}
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 # Families whose model cards ask for prefixes that their files do not have: of questions, documents.
 _DOCUMENTED = {
     r"intfloat/(multilingual-)?e5-(small|base|large)(-v2|-unsupervised)?": ("query: ", "passage: "),
@@ -136,7 +137,7 @@ def _prefixes(folder: Path) -> tuple[str, str]:
     if not isinstance(prompts, dict) or not all(isinstance(p or "", str) for p in prompts.values()):
         raise _damaged(file, "prompts must be texts by their names")
     query = prompts.get("query") or ""
-    document = next(filter(None, map(prompts.get, _DOCUMENT_PROMPTS)), "")
+    document = next(filter(None, map(prompts.get, DOCUMENT_PROMPTS)), "")
     if query or document:
         return query, document
     if default := prompts.get(str(settings.get("default_prompt_name"))):

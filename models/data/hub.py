@@ -15,13 +15,13 @@ from importlib import import_module
 from pathlib import Path
 
 from models.data.converters import FORMATS, Row, lines
-from models.errors import DataError, optional
+from models.errors import DataError, first_line, optional
 from models.files import replace_file
 from models.weights.cache import models_folder
-from models.weights.carriers import Transfer, Unavailable, first_line, probe_hub
+from models.weights.carriers import Transfer, Unavailable, probe_hub
 
 VERSION = 1
-"""Of what the converters make; another number, and data sets are converted again."""
+"""Version of the converted lines; raise it and every data set is converted again."""
 _ELSEWHERE = (
     "connect to a network, or put files of these names into a folder and name it with --data-folder"
 )

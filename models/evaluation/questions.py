@@ -28,6 +28,7 @@ from models.text.prompts import (
     question_prompt,
     question_request,
 )
+from models.text.sentences import word_set
 
 METHOD = "span-question-roundtrip-1"
 """The name of these rules, filters and examples; a change of them changes the questions."""
@@ -53,16 +54,12 @@ its kind, gives its answer away, does not say what it is about, says what its se
 also written to another answer, or is answered otherwise."""
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 _STARTS: dict[Kind, re.Pattern[str]] = {
     "date": re.compile(r"(?:\w+ )?(?:When|when|[Ww]hat (?:year|date|month)|[Ww]hich year)\b"),
     "number": re.compile(r"How (?:many|much|long|high|far|old|large)\b|What percentage\b"),
     "name": re.compile(r"(?:\w+ )?(?:Who|Whom|Whose|Which|What|Where|[Ww]hom|[Ww]hich|[Ww]hat)\b"),
 }
-_CLAIMS = _words("not never no only first last most least largest highest other none without")
+_CLAIMS = word_set("not never no only first last most least largest highest other none without")
 _DANGLING = re.compile(
     r"\b(?:he|she|it|they|him|them|this|these|those|the (?:text|passage|article|author|sentence|"
     r"question|answer)|according to)\b",
@@ -73,7 +70,7 @@ _BEGINS_DANGLING = re.compile(
     r"(?:He|She|It|They|His|Her|Its|Their|This|These|Those|That|Such|However|There|Here)\b"
 )
 _WORDS = re.compile(r"[^\W_]{4,}")
-_COMMON = _words(
+_COMMON = word_set(
     "when what where which whom whose does have been were with from that this many much long into "
     "first year name date make made after before during about town city country person people "
     "place called named born become became come came take took number percentage number often "

@@ -11,11 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from models.text.sentences import word_set
+
 Kind = Literal["date", "number", "name"]
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 _MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
@@ -37,7 +35,7 @@ _NAME = re.compile(
     rf"(?:{_WORD}))*(?!\w)"
 )
 # Words that are capitalised for their place or kind, not because they name something.
-_NO_NAMES = _words(
+_NO_NAMES = word_set(
     "the a an this that these those he she it they we i you his her its their our my your in on at "
     "by for from with after before when while where as if but and so or nor yet however although "
     "though since because there here what who whom which why how one two three some many most all "

@@ -25,7 +25,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from models.base.lm import BaseLM
-from models.errors import CheckpointError
+from models.errors import CheckpointError, first_line
 from models.files import replace_file
 from models.memory.stack import Stack
 from models.rivals.adapter import Adapter, merged
@@ -121,7 +121,7 @@ def load(path: Path) -> Camels:
         network.load_state_dict(tensors)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} holds no weighting network: {str(error).splitlines()[0]}",
+            f"{path} holds no weighting network: {first_line(error)}",
             "train one with `mac train-rival camels`",
         ) from error
     return network.requires_grad_(False)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from models.base.encoder import SentenceEncoder
-from models.base.encoder_rules import EncoderRules, documented_prefixes
+from models.base.encoder_rules import DOCUMENT_PROMPTS, EncoderRules, documented_prefixes
 from models.base.tokens import readable
-from models.errors import WeightsError, optional
+from models.errors import WeightsError, first_line, optional
 from models.weights.identity import identity
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class ExternalEncoder:
             # Relevance is a product here; the library normalises only when it compares.
             self._normalise = settings.get("similarity_fn_name") == "cosine"
         except (OSError, ValueError, KeyError, AttributeError, TypeError, ImportError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise WeightsError(f"no readable sentence encoder in {folder}: {reason}") from error
+            raise WeightsError(
+                f"no readable sentence encoder in {folder}: {first_line(error)}"
+            ) from error
         self._documented = documented_prefixes(folder)
         self.size = self.encode_queries([""]).shape[1]
 
@@ -75,8 +76,8 @@ class ExternalEncoder:
 
     def encode_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings [B, E] of documents; relevance is the product with a query."""
-        names = ("document", "passage", "corpus")
-        return self._encode(self._model.encode_document, texts, names, self._documented[1])
+        encode = self._model.encode_document
+        return self._encode(encode, texts, DOCUMENT_PROMPTS, self._documented[1])
 
     def _encode(
         self, encode: Any, texts: Sequence[str], names: Sequence[str], documented: str

@@ -6,27 +6,28 @@ from __future__ import annotations
 import re
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """Return the words that stand in a text with spaces between them."""
     return frozenset(text.split())
 
 
 # Never the last word of a sentence (compared in lower case, without the final dot).
-_TITLES = _words(
+_TITLES = word_set(
     "mr mrs ms mx messrs mme mlle dr prof rev hon gen col maj capt lt sgt cpl adm cmdr gov sen "
     "rep pres supt st mt ft sr sra srta hr fr e.g i.e cf vs viz approx ca al resp incl excl esp "
     "bzw z.b d.h u.a vgl"
 )
 # Not the last word where a number follows: "No. 5", "Jan. 3", "pp. 12-15".
-_BEFORE_NUMBER = _words(
+_BEFORE_NUMBER = word_set(
     "no nos nr p pp vol vols fig figs eq eqs sec sect ch art par para tab pt op ed eds est c "
     "circa abs bd jan feb mar apr jun jul aug sep sept oct nov dec"
 )
 # May be the last word: they end a sentence when a word follows that usually begins one.
-_EITHER = _words(
+_EITHER = word_set(
     "inc ltd co corp llc jr sr bros dept univ etc a.m p.m ave blvd rd assn jan feb mar apr jun "
     "jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri sat sun"
 )
-_STARTERS = _words(
+_STARTERS = word_set(
     "the a an this that these those he she it they we i you his her its their our my in on at "
     "by for from with after before when while where as if but and so however although though "
     "since because there here what who why how one some many most all no both each other "

@@ -26,6 +26,7 @@ from typing import Any
 
 from tqdm.std import tqdm
 
+from models.errors import first_line as first_line
 from models.files import file_sha256
 from models.weights.pinned import Pinned, PinnedFile
 
@@ -162,11 +163,6 @@ def probe_hub() -> None:
         # The client may know certificates that this probe does not.
         if not isinstance(reason, ssl.SSLError):
             raise Unavailable(f"not reachable ({first_line(reason)})") from error
-
-
-def first_line(error: object) -> str:
-    """Return the first line of an error's text, or its class where it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _checked(model: Pinned, paths: Mapping[str, Path]) -> dict[str, Path]:

@@ -170,10 +170,20 @@ def test_long_documents_are_weighed_in_pieces(lm: BaseLM) -> None:
     assert weigh(text).shape == (len(lm.tokenize([text])[0]),)
 
 
-def test_files_that_cannot_be_used(lm: BaseLM, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used(
+    lm: BaseLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(CheckpointError, match="holds no weighting network") as caught:
         camels.load(tmp_path)
     assert caught.value.hint is not None
+
+    def silent(*_: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("safetensors.safe_open", silent)
+        with pytest.raises(CheckpointError, match="holds no weighting network: OSError"):
+            camels.load(tmp_path)
     (tmp_path / camels.FILE).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="holds no weighting network"):
         camels.load(tmp_path / camels.FILE)
