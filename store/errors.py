@@ -40,11 +40,11 @@ class StoreBusyError(StoreError):
 
 
 class ChunksGoneError(StoreError):
-    """The document changed meanwhile: chunks to keep, or a part to go on from, are gone."""
+    """Chunks that a write relies on are gone, because the document changed meanwhile."""
 
 
 class DamagedRowError(Exception):
-    """A row of the database is not what was written; the message says which, as in `corrupt`."""
+    """A row of the database is damaged; the message says which one and has no full stop."""
 
 
 class ExportFormatError(StoreError):

@@ -128,7 +128,7 @@ def entries(
 
     Args:
         store: the store.
-        limit: at most that many.
+        limit: return at most N entries.
         match: only those with this in the question or the answer, in upper or lower case.
         before: only those that were asked before the one with this id.
 

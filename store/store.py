@@ -175,7 +175,7 @@ class Store:
         """Yield documents in the order of their sources.
 
         Args:
-            limit: at most that many.
+            limit: yield at most N documents.
             match: with `*` or `?` a pattern for the whole source, else a part of source or title,
                 in upper or lower case.
             within: only documents with these tags and dates.
@@ -261,7 +261,7 @@ class Store:
         remove meanwhile.
 
         Args:
-            block: at most that many keys at a time, which bounds the memory.
+            block: yield at most N keys at a time, which bounds the memory.
             within: only chunks of documents with these tags and dates. Costs 8 bytes for each.
 
         Raises:
@@ -286,7 +286,7 @@ class Store:
 
         Args:
             query: a question or some words.
-            limit: at most that many.
+            limit: return at most N chunks.
             within: only chunks of documents with these tags and dates. Their scores stay those
                 that they have among all chunks.
         """
@@ -301,7 +301,7 @@ class Store:
         Args:
             ids: chunks.
             within: only chunks of documents with these tags and dates.
-            limit: at most that many for each.
+            limit: return at most N for each.
         """
         with translated(self.path), reading(self.connection):
             return {i: chunks.copies(self.connection, int(i), within, limit) for i in ids}

@@ -34,7 +34,7 @@ Angles = tuple[Tensor, Tensor] | None
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of a base LM decides the shape of its modulations."""
+    """The sizes of a base LM that fix the shape of its modulations."""
 
     layers: int
     kv_heads: int

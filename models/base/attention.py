@@ -159,6 +159,8 @@ def attend(
 ) -> Tensor:
     """Attend to the sequence itself and, with a bias, to its group's prefix.
 
+    With keys K_p and values V_p of the prefix: softmax([q K_p^T + bias, q k^T + mask]) [V_p; v].
+
     The queries of all sequences of a group are laid side by side, so that the prefix is neither
     copied nor rotated once a sequence.
 

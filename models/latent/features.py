@@ -24,7 +24,7 @@ from models.base.batching import batch_tokens, length_batches
 from models.base.lm import BaseLM
 
 CONTEXT_TOKENS = 64
-"""Of a longer context only the last tokens, those nearest to the text, are read."""
+"""Only the last N tokens of a longer context are read: those nearest to the text."""
 
 
 def document_ids(lm: BaseLM, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -61,7 +61,7 @@ def compute(
 
 
 def _fitting(lm: BaseLM, context: Sequence[int], taken: int) -> Sequence[int]:
-    """Return the last tokens of a context that fit before a document of so many tokens."""
+    """Return the last tokens of a context that fit before a document of `taken` tokens."""
     positions = lm.architecture.positions
     most = CONTEXT_TOKENS if positions is None else min(CONTEXT_TOKENS, positions - taken)
     return context[max(0, len(context) - max(0, most)) :]

@@ -22,7 +22,7 @@ class Confidence:
     """A logistic regression, fitted to questions whose answers are known (`benchmarks.confidence`).
 
     Attributes:
-        weights: of what is known of an answer, by name.
+        weights: the weight of each number that is known of an answer, by its name.
         above: an answer that is less likely right is not given.
     """
 
@@ -49,7 +49,7 @@ def features(
         answer: its answer.
         surprise: -log p of each token of the answer, in nats, its end included.
         support: see `maccli.service.selection.support`.
-        scores: of the documents that it was drawn from, in nats, the best first.
+        scores: the scores of the documents that the answer was drawn from, in nats, best first.
     """
     return {
         "bias": 1.0,

@@ -167,6 +167,8 @@ def judged(
 ) -> list[Candidate]:
     """Return the k most relevant after a judge has read all of them with the question.
 
+    The new score of a document is s' = unjudged * s + judged * log_odds.
+
     Args:
         candidates: any number, at least one.
         log_odds: of each holding the answer, in nats.

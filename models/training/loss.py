@@ -36,7 +36,10 @@ class Loss:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised. The first two share only the relevance weights: neither outweighs."""
+        """The loss that is minimised.
+
+        Answer and relevance have only the relevance weights in common, so no factor balances them.
+        """
         return self.answer + self.relevance + self.continuation
 
 

@@ -7,14 +7,14 @@ appendix), whose average is taken element by element. Two ways:
 shorter one the others are averaged alone.
 
 `merge` puts the tokens of all into one set and joins the two that are nearest, again and again,
-until so many are left as are wanted. Nearest by Ward's criterion: joining i and j, which stand for
+until the wanted number is left. Nearest by Ward's criterion: joining i and j, which stand for
 n_i and n_j tokens, adds n_i n_j / (n_i + n_j) |z_i - z_j|^2 to the squared error over all tokens.
 
-`fit` makes of that what costs least for its bytes. Tokens of different texts are far apart: half as
-many tokens cost more than all of them in steps a few times as wide (the wider the steps, the fewer
-values there are, and the fewer bits they take). So it tries several numbers of tokens, for
-each the finest steps that fit, and keeps what has the least squared error. Twins are joined, what
-is unlike stays apart and gets coarser.
+`fit` loses as little as it can for a given number of bytes. Tokens of different texts are far
+apart: half as many tokens cost more than all of them in steps a few times as wide (the wider the
+steps, the fewer values there are, and the fewer bits they take). So it tries several numbers of
+tokens, for each the finest steps that fit, and keeps the set with the least squared error. Tokens
+that are alike are joined; the others stay apart, in coarser steps.
 
 In both, a token that stands for several is their mean, each original token counting once, however
 often modulations are merged again. What comes out does not depend on the order of what goes in.
