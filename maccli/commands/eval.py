@@ -67,7 +67,6 @@ def _report(ctx: click.Context, parameter: click.Parameter, path: Path | None) -
         suffixes = (".html", *plots.FORMATS)
         if path.suffix.lower() not in suffixes:
             raise click.BadParameter(f"{path}: its name must end in {', '.join(suffixes)}.")
-        plots.require()
     return _out(ctx, parameter, path)
 
 
@@ -210,14 +209,16 @@ def plan_of(given: dict[str, Any], kind: str, default: tuple[str, ...] = ("mac",
     Raises:
         UsageError: a method needs a file that was not given, or a picture is asked for where
             there is nothing to draw.
+        ModuleNotFoundError: matplotlib is not installed, and there is something to draw.
     """
     from maccli.evaluation.plan import Plan
     from maccli.evaluation.report import plots
 
     report = given["report"]
-    if report and report.suffix.lower() in plots.FORMATS and kind not in plots.drawn_kinds():
+    if report and kind in plots.drawn_kinds():
+        plots.require()
+    elif report and report.suffix.lower() in plots.FORMATS:
         raise click.UsageError(f"There is no picture of {kind}; write a page: --report FILE.html.")
-
     methods = given.get("methods") or parse_all(default)
     files = given.get("files", {})
     for method in methods:

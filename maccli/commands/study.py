@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -24,9 +22,6 @@ from maccli.commands.eval import (
 )
 from maccli.commands.groups import LazyGroup
 from maccli.evaluation.methods import ALL, DEFAULT_METHODS
-
-if TYPE_CHECKING:
-    from maccli.evaluation.evaluation import Evaluation
 
 METHOD = method_options("see `mac eval -h`")
 limit_articles_option = options.number(
@@ -258,10 +253,7 @@ def own_documents(
       mac study own-documents notes --questions 100 --keep questions.jsonl
       mac study own-documents notes --data questions.jsonl --method mac --method rag-hybrid
     """
-    from maccli.evaluation import compare
-    from maccli.evaluation.evaluation import Evaluation
-    from maccli.evaluation.studies.own_documents import OwnFiles, prepare
-    from models.files import replace_file
+    from maccli.evaluation.studies import own_documents as study
 
     if (wanted is None) == (not given["data"]):
         raise click.UsageError(
@@ -273,15 +265,6 @@ def own_documents(
         if keep.exists() and not given["resume"]:
             raise click.UsageError(f"There is a file {keep} already.")
     plan = plan_of(given, "own-documents", DEFAULT_METHODS)
-    documents = OwnFiles.read(paths)
-
-    def measure(whole: Evaluation) -> None:
-        session, checkpoint, shared = whole.session, whole.checkpoint, whole.shared
-        with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
-            ready = prepare(shared, session, documents, Path(folder), wanted)
-            if keep is not None:
-                replace_file(keep, ready.data[0].read_bytes())
-            with Evaluation(session, checkpoint, replace(shared, plan=ready)) as evaluation:
-                compare.run(evaluation)
-
-    finish(ctx, given, plan, measure, documents.settings(wanted))
+    documents = study.OwnFiles.read(paths)
+    settings = documents.settings(wanted)
+    finish(ctx, given, plan, lambda whole: study.run(whole, documents, wanted, keep), settings)

@@ -111,10 +111,14 @@ def answer(
         if k == ALL:
             answered = _from_all(store, questions, best, progress)
         else:
-            answered = _from_selected(store, questions, chosen, best, progress)
-            if readers.judge is not None:
-                triples = zip(questions, chosen, answered.predictions, strict=True)
-                answered.predictions = [store.weighed_answer(readers.judge, *t) for t in triples]
+            wordings, judge = questions, readers.judge
+            if judge is not None:
+                pairs = zip(questions, chosen, strict=True)
+                wordings = [judge.respelled(question, store.texts(c)) for question, c in pairs]
+            answered = _from_selected(store, wordings, chosen, best, progress)
+            if judge is not None:
+                of_each = zip(questions, wordings, chosen, answered.predictions, strict=True)
+                answered.predictions = [store.weighed_answer(judge, *each) for each in of_each]
     answered.hits = hits
     # Amortizing is adaptation, not answering, whenever it is done.
     answered.seconds = time.perf_counter() - begun - (_lazy_seconds(store) - amortized)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from models.weights.carriers import Transfer
 
 
+_ANSWERING = checkpoint.ANSWERING - {"training", "documents"}
+"""Settings that the fingerprint leaves out and that change answers; `documents` is a row's k."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One of the checkpoints that are compared.
@@ -48,13 +52,25 @@ class Checkpoint:
         return stacks.reads_whole_store(self.config)
 
     def settings(self) -> dict[str, Any]:
-        """Return what a file of results must have in common with this checkpoint."""
+        """Return what a file of results must have in common with this checkpoint.
+
+        Raises:
+            CheckpointError: there is no such judge.
+        """
         return {
             "model": [self.name, self.fingerprint] if self.name else self.fingerprint,
-            "lexical": self.config.get("lexical_weight", 0.0),
-            "likelihood": self.config.get("likelihood_weight", 0.0),
-            "group": self.config.get("group") if self.reads_whole_store else None,
+            "precision": self.choice.precision,
+            **{name: self.config.get(name) for name in sorted(_ANSWERING)},
+            "judge_fingerprint": self._judge_fingerprint,
         }
+
+    @property
+    def _judge_fingerprint(self) -> str | None:
+        """What tells the judge's weights from others; None where there is no judge."""
+        from models.judge import judge
+
+        name = self.config.get("judge")
+        return checkpoint.fingerprint(judge.find(name)) if name else None
 
 
 def line_up(

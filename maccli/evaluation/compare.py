@@ -166,12 +166,15 @@ def _store_costs(evaluation: Evaluation, method: Method) -> dict[str, float | No
     """Return what the store cost, as far as this method needs it.
 
     What is read as text need not be amortized, only stored, and embedded where it is found by its
-    embedding; unless `hybrid` takes a second look, which goes by the modulations. The peak memory
-    was measured for all of it together. Of a store that was there before, neither is known.
+    embedding; unless `hybrid` takes a second look, which goes by the modulations and which no judge
+    takes the place of. The peak memory was measured for all of it together. Of a store that was
+    there before, neither is known.
     """
     ingest = evaluation.ingest
     seconds, memory, device = ingest["seconds"], ingest["memory"], ingest["device_memory"]
-    looks = method.retriever == "hybrid" and evaluation.weights.likelihood > 0
+    weights = evaluation.weights
+    judged = weights.judged and evaluation.judge(method) is not None
+    looks = method.retriever == "hybrid" and weights.likelihood > 0 and not judged
     stored = 0
     if method.uses_modulations or looks:
         sizes = ["modulation_bytes", "key_bytes"]

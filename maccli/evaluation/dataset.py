@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from maccli.output import count
 from models.data import files as data
 from models.data.files import Example
 from models.errors import DataError
@@ -43,11 +44,11 @@ class Dataset:
     def explain(self, note: Callable[[str], None]) -> None:
         """Tell the user what was left out, and what looks wrong."""
         if self.dependent:
-            note(
-                f"Left out: {self.dependent:,} questions that make sense only with their document."
-            )
-        for reason, number in self.skipped.items():
-            note(f"Left out: {number:,} questions ({_REASONS.get(reason, reason)}).")
+            verb = "makes" if self.dependent == 1 else "make"
+            number = count(self.dependent, "question")
+            note(f"Left out: {number} that {verb} sense only with their document.")
+        for reason, skipped in self.skipped.items():
+            note(f"Left out: {count(skipped, 'question')} ({_REASONS.get(reason, reason)}).")
         if self.unsupported:
             first = next(e for e in self.examples if e.id == self.unsupported[0])
             place = f" ({first.where})" if first.where else ""

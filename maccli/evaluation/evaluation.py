@@ -172,7 +172,7 @@ class Evaluation:
 
     @cached_property
     def rivals(self) -> Rivals:
-        """The methods that learn."""
+        """The methods that train first."""
         return Rivals(self.model, self.plan.files, self.note)
 
     def readers(self, method: Method) -> Readers:

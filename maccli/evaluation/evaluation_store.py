@@ -229,26 +229,37 @@ class EvaluationStore:
         return next(iter(proposed(self._readings(judge, question, candidates), weights)), "")
 
     def weighed_answer(
-        self, judge: Judge, question: str, candidates: Sequence[Candidate], generated: str
+        self,
+        judge: Judge,
+        question: str,
+        wording: str,
+        candidates: Sequence[Candidate],
+        generated: str,
     ) -> str:
         """Return the likeliest of the LM's answer and the judge's, as `mac ask` would.
 
         What is too unlikely for `mac ask` to be given is an answer like any other here.
+
+        Args:
+            judge: reads the chunks.
+            question: what selected them.
+            wording: the question with misspelled words as the chunks have them.
+            candidates: the chunks.
+            generated: the LM's answer.
         """
         model = self.model
         confidence = read(model.config.judge_confidence, NAMES)
         if confidence is None:
             return generated
         selected = self.selected(candidates)
-        asked = judge.respelled(question, self.texts(candidates))
         return choose(
             confidence,
-            asked,
+            wording,
             generated,
-            judge.read_closely(question, self._readings(judge, question, candidates)),
+            judge.read_closely(wording, self._readings(judge, question, candidates)),
             candidates,
             support(self.store, question, candidates, model.relevance),
-            lambda answers: model.answer_likelihoods(asked, answers, selected),
+            lambda answers: model.answer_likelihoods(wording, answers, selected),
         ).text
 
     def _readings(

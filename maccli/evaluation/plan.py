@@ -48,6 +48,7 @@ class Plan:
 
         Raises:
             DataError: a file cannot be read.
+            CheckpointError: the judge of a checkpoint cannot be read.
             MacError: no checkpoint can do what the plan says.
         """
         self._check(checkpoints)

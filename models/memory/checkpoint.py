@@ -100,7 +100,7 @@ def fingerprint(path: Path) -> str:
         CheckpointError: a file of the checkpoint is missing, or the encoder's rules are not known.
     """
     config = read_config(path)
-    relevant = {k: v for k, v in config.items() if k not in _ANSWERING}
+    relevant = {k: v for k, v in config.items() if k not in ANSWERING}
     if relevant.get("base_quantization") is None:
         relevant.pop("base_quantization", None)
     if rules_of(relevant.get("encoder_rules", {})) == EncoderRules():
@@ -113,7 +113,7 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-_ANSWERING = frozenset(
+ANSWERING = frozenset(
     {
         "training",
         "documents",
@@ -129,6 +129,7 @@ _ANSWERING = frozenset(
         "judge_confidence",
     }
 )
+"""Settings of config.json that change no modulation, and so no fingerprint."""
 
 
 def load(path: Path, expected: Mapping[str, Tensor], int8: Mapping[str, int]) -> dict[str, Tensor]:

@@ -218,7 +218,8 @@ _FORMS = {
         _Form(
             "Abstention",
             "Percent of {questions:,} questions that mac refuses: with their document in the store "
-            "(wrongly), and with it left out (rightly).",
+            "(wrongly), and with it left out (rightly). Answers that it is not sure of are not "
+            "counted.",
             (
                 *(_METHOD, _K, _cost("threshold", "threshold", "{:g}")),
                 *(*_figure("wrongly", "wrongly"), *_figure("rightly", "rightly")),

@@ -17,8 +17,8 @@ def run(evaluation: Evaluation) -> None:
     """Ask every question with its document in the store, and without it, at every k.
 
     A question is refused where the support of what it selects is below the checkpoint's threshold,
-    as in `mac ask`. Another document may hold the answer too, so not every question should be
-    refused without its document.
+    as in `mac ask`; that `mac ask` is not sure of an answer is not counted. Another document may
+    hold the answer too, so not every question should be refused without its document.
 
     Raises:
         MacError: the checkpoint has no threshold.
@@ -38,6 +38,7 @@ def run(evaluation: Evaluation) -> None:
 
 def _measured(evaluation: Evaluation, row: Row, k: int, threshold: float) -> Row:
     store, questions = evaluation.store, evaluation.questions
+    judge = evaluation.judge(METHODS["mac"])
     wrongly: list[float] = []
     rightly: list[float] = []
     with evaluation.bars(len(questions), "question", "abstention") as progress:
@@ -45,7 +46,7 @@ def _measured(evaluation: Evaluation, row: Row, k: int, threshold: float) -> Row
             right = store.chunks_of[example.document_id]
             for refused, without in ((wrongly, ()), (rightly, right)):
                 selected = store.candidates(
-                    example.question, k, "hybrid", evaluation.weights, without
+                    example.question, k, "hybrid", evaluation.weights, without, judge
                 )
                 supported = support(store.store, example.question, selected, evaluation.weights)
                 refused.append(float(supported < threshold))

@@ -1,8 +1,9 @@
 """`mac study own-documents`: a user's own files, with questions that the LM makes from them.
 
-Files are read and cut as `mac ingest` does; a passage is a document of the data and goes by its
-file and place. Made questions are kept in the results passage by passage, so that an interrupted
-run goes on, and are marked as machine-made in the data, in every table and on the page.
+Files are read and cut as `mac ingest` does; a passage is a document of the data, without the title
+and the headings that it stands under, and goes by its file and place. Made questions are kept in
+the results passage by passage, so that an interrupted run goes on, and are marked as machine-made
+in the data, in every table and on the page.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +19,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from maccli import config
 from maccli.errors import MacError
-from maccli.evaluation.evaluation import Shared
+from maccli.evaluation import compare
+from maccli.evaluation.evaluation import Evaluation, Shared
 from maccli.evaluation.plan import Plan
 from maccli.reading import files, loaders
 from maccli.reading.items import why_not
-from maccli.service.document import content_hash
+from maccli.reading.loaders import Loaded
+from maccli.service.document import content_hash, part_starts
 from models.evaluation.questions import METHOD, SOURCE, QuestionMaker
+from models.files import replace_file
 from models.text.chunking import split
 
 if TYPE_CHECKING:
@@ -32,9 +37,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OwnFiles:
-    """The texts of files, by name, and what was left out."""
+    """What is in files, by name, and what was left out."""
 
-    texts: dict[str, str]
+    loaded: dict[str, Loaded]
     skipped: list[str]
 
     @classmethod
@@ -44,7 +49,7 @@ class OwnFiles:
         Raises:
             MacError: none of them can be read.
         """
-        texts: dict[str, str] = {}
+        loaded: dict[str, Loaded] = {}
         skipped: list[str] = []
         for item in files.find(folders, config.patterns("exclude")):
             if isinstance(item, files.Unusable):
@@ -52,23 +57,47 @@ class OwnFiles:
                 continue
             name = files.displayed(item.source)
             try:
-                texts[name] = loaders.load(item.path).text
+                loaded[name] = loaders.load(item.path)
             except Exception as error:  # whatever it is, the others are read all the same
                 skipped.append(f"{name}: {why_not(error)[0]}")
-        if not texts:
+        if not loaded:
             raise MacError(
                 f"There is nothing to read in {', '.join(folders)}.",
                 skipped[0] if skipped else None,
             )
-        return cls(texts, skipped)
+        return cls(loaded, skipped)
 
     def settings(self, wanted: int | None) -> dict[str, Any]:
         """Return what the results must have in common: which files, how questions are made."""
         documents = [
-            {"file": name, "sha256": content_hash(text)} for name, text in self.texts.items()
+            {"file": name, "sha256": content_hash(read.text, marks=read.marks)}
+            for name, read in self.loaded.items()
         ]
         by = {} if wanted is None else {"made": wanted, "made_by": METHOD}
         return {"documents": documents, **by}
+
+
+def run(whole: Evaluation, sources: OwnFiles, wanted: int | None, keep: Path | None) -> None:
+    """Measure the plan's rows on the passages of files that the results do not have yet.
+
+    Args:
+        whole: one checkpoint, with a plan that has no data if questions are made.
+        sources: the files.
+        wanted: how many questions to make; None makes none.
+        keep: gets the questions that were made; None keeps them in the results only.
+
+    Raises:
+        MacError: not one question could be made.
+        OSError: `keep` cannot be written.
+        DataError, CheckpointError, StoreError, WeightsError: as `maccli.evaluation.compare.run`.
+    """
+    session, checkpoint, shared = whole.session, whole.checkpoint, whole.shared
+    with tempfile.TemporaryDirectory(prefix="mac-eval-") as folder:
+        plan = prepare(shared, session, sources, Path(folder), wanted)
+        if keep is not None:
+            replace_file(keep, plan.data[0].read_bytes())
+        with Evaluation(session, checkpoint, replace(shared, plan=plan)) as evaluation:
+            compare.run(evaluation)
 
 
 def prepare(
@@ -92,8 +121,13 @@ def prepare(
         shared.note(f"Left out: {line}")
     passages = {
         f"{name}[{chunk.start}:{chunk.end}]": chunk.text
-        for name, text in sources.texts.items()
-        for chunk in split(text, model.count_tokens, model.config.chunk_tokens)
+        for name, read in sources.loaded.items()
+        for chunk in split(
+            read.text,
+            model.count_tokens,
+            model.config.chunk_tokens,
+            breaks=part_starts(read.marks),
+        )
     }
     documents = [{"doc_id": name, "text": text} for name, text in passages.items()]
     file = _write(folder / "documents.jsonl", documents)

@@ -87,8 +87,9 @@ def _measured(evaluation: Evaluation, row: Row, title: str) -> Row:
             pruned = replace(whole, store=store)
             if row.method == "usage":
                 k = evaluation.selecting[0] if row.k == ALL or row.k is None else row.k
+                weights, judge = evaluation.weights, evaluation.judge(METHODS["mac"])
                 for question in asked_before:
-                    selected = pruned.candidates(question, k, "hybrid", evaluation.weights)
+                    selected = pruned.candidates(question, k, "hybrid", weights, judge=judge)
                     store.record_use({c.id: c.weight for c in selected})
             begun = time.perf_counter()
             if row.method != _WHOLE:

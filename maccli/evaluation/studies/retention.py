@@ -76,6 +76,8 @@ def _grow(
             stored = end
             for method, step in steps:
                 row = replace(step, at=end)
+                if evaluation.results.find(row) is not None:
+                    continue
                 title = f"{row.title}, first {end:,} documents"
                 _keep(
                     evaluation,
@@ -94,7 +96,9 @@ def _tune(
         part, title = documents[start:end], f"{row.title}, first {end:,} documents"
         with evaluation.bars(len(part), "doc", f"{title}: learns") as progress:
             tuner.learn(part, progress)
-        yield compare.measure_tuned(evaluation, tuner, questions, replace(row, at=end), title)
+        measured = replace(row, at=end)
+        if evaluation.results.find(measured) is None:
+            yield compare.measure_tuned(evaluation, tuner, questions, measured, title)
 
 
 def _keep(evaluation: Evaluation, row: Row) -> None:

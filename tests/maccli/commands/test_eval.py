@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from maccli.evaluation import answering
+from maccli.evaluation import answering, compare
 from maccli.evaluation.methods import METHODS
 from models.evaluation.metrics import exact_match, f1
+from models.memory.relevance import RelevanceWeights
 from models.rivals.text_prefix import TENSOR
 
-from ..conftest import Ran
+from ..conftest import Ran, make_checkpoint
 from ..evaluation.facts import DOCUMENTS, QUESTIONS, rows, write
 
 Mac = Callable[..., Ran]
@@ -107,6 +109,37 @@ def test_a_second_look_costs_text_its_modulations(mac: Mac, data: Path, tiny: An
     seconds = result["ingest"]["store"]["seconds"]
     assert costs["mac"]["adaptation_seconds"] == seconds
     assert costs["rag-hybrid"]["adaptation_seconds"] >= seconds
+
+
+@pytest.mark.parametrize("judge", [None, object()])
+def test_where_a_judge_reads_there_is_no_second_look(judge: object) -> None:
+    ingest = {"seconds": 9.0, "amortize_seconds": 8.0, "embed_seconds": 1.0, "memory": 5}
+    ingest |= {"device_memory": None, "chunks": 1, "documents": 1}
+    ingest |= {"modulation_bytes": 100, "key_bytes": 10, "text_bytes": 1}
+    weights = RelevanceWeights(likelihood=0.5, judged=1.0)
+    evaluation: Any = SimpleNamespace(ingest=ingest, weights=weights, judge=lambda method: judge)
+    costs = compare._store_costs(evaluation, METHODS["rag-extractive"])
+    expected = (9.0, 111) if judge is None else (2.0, 11)
+    assert (costs["adaptation_seconds"], costs["bytes_a_document"]) == expected
+
+
+def test_other_ways_of_answering_are_another_run(
+    mac: Mac, data: Path, tiny: Any, work: Path
+) -> None:
+    options = ("eval", "--data", str(data), "--method", "closed-book", "--limit", "1")
+    assert mac(*options, "--out", "first.json").code == 0
+    file = work / "made" / "config.json"
+    written = json.loads(file.read_text())
+    judge = make_checkpoint(work / "judge")
+    changes: dict[str, Any] = {"confidence": {"bias": 1.0}, "abstain_below": 0.5}
+    for name, value in {**changes, "judge": str(judge)}.items():
+        file.write_text(json.dumps({**written, name: value}))
+        ran = mac(*options, "--out", "first.json", "--resume")
+        assert ran.code == 2 and f"of other settings: {name}" in ran.err
+    assert mac(*options, "--out", "second.json").code == 0
+    (judge / "model.safetensors").write_bytes(b"trained further")
+    ran = mac(*options, "--out", "second.json", "--resume")
+    assert ran.code == 2 and "of other settings: judge_fingerprint" in ran.err
 
 
 def test_a_drawn_part_of_the_questions(mac: Mac, data: Path, tiny: Any) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from maccli.evaluation import answering
+from maccli.evaluation import answering, compare
+from maccli.evaluation.evaluation import Evaluation
+from maccli.evaluation.evaluation_store import EvaluationStore
+from maccli.evaluation.plan import Plan
+from maccli.evaluation.studies.own_documents import OwnFiles, prepare
+from maccli.reading.loaders import Loaded
 from models.evaluation import perplexity, questions
 from models.evaluation.questions import WrittenQuestion
+from store.marks import Mark
 
-from ..conftest import Ran
+from ..conftest import FakeMemory, Ran
 from ..evaluation.facts import rows, write
 
 Mac = Callable[..., Ran]
@@ -86,6 +96,18 @@ def test_a_picture_of_what_has_none_is_refused_before_anything_is_measured(
     assert f"There is no picture of {kind}; write a page: --report FILE.html." in ran.err
 
 
+def test_a_page_without_pictures_needs_no_matplotlib(
+    mac: Mac, data: str, tiny: Any, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    tiny.config = replace(tiny.config, abstain_below=1e9)
+    ran = mac("study", "abstention", "--data", data, "-k", "2", "--report", "page.html")
+    assert ran.code == 0, ran.err
+    assert "Answers that it is not sure of are not counted." in (work / "page.html").read_text()
+    ran = mac("study", "retention", "--data", data, "--first", "2", "--report", "page.html")
+    assert ran.code == 1 and "matplotlib is not installed" in ran.err
+
+
 def test_language_modelling(mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     news = [{"doc_id": f"n{n}", "title": "T", "text": f"{n} towns. {ARTICLE}"} for n in range(4)]
     write(work / "news.jsonl", [*news, {"doc_id": "short", "text": "One sentence."}])
@@ -129,7 +151,9 @@ def test_language_modelling(mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatc
     assert empty.code == 1 and "no articles" in empty.err
 
 
-def test_retention_at_several_moments(mac: Mac, work: Path, data: str) -> None:
+def test_retention_at_several_moments(
+    mac: Mac, work: Path, data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = ["study", "retention", "--data", data, "--out", "kept.json", "-k", "2"]
     options += ["--method", "mac", "--method", "uniform", "--first", "2"]
     ran = mac(*options)
@@ -146,6 +170,18 @@ def test_retention_at_several_moments(mac: Mac, work: Path, data: str) -> None:
     (first,) = [row for row in kept if (row["method"], row["at"]) == ("mac", 2)]
     assert first["costs"]["found"] == 100
     assert "after more and more documents" in ran.out
+    asked: list[int] = []
+    real = compare.measure, compare.measure_tuned
+    monkeypatch.setattr(compare, "measure", lambda *a: (asked.append(a[4].at), real[0](*a))[1])
+    monkeypatch.setattr(
+        compare, "measure_tuned", lambda *a: (asked.append(a[3].at), real[1](*a))[1]
+    )
+    assert mac(*options, "--moments", "2", "--resume").code == 0 and not asked
+    saved = json.loads((work / "kept.json").read_text())
+    saved["rows"] = [row for row in saved["rows"] if row["at"] != 4]
+    (work / "kept.json").write_text(json.dumps(saved))
+    assert mac(*options, "--moments", "3", "--resume").code == 0
+    assert asked == [4, 4]
     again = (work / "kept.json").read_bytes()
     assert mac(*options, "--moments", "3", "--resume").code == 0
     assert (work / "kept.json").read_bytes() == again
@@ -191,8 +227,6 @@ def test_ever_larger_stores(mac: Mac, data: str, work: Path) -> None:
 
 
 def test_abstention(mac: Mac, data: str, tiny: Any) -> None:
-    from dataclasses import replace
-
     options = ("study", "abstention", "--data", data, "-k", "2")
     refused = mac(*options)
     assert refused.code == 1 and "has no threshold" in refused.err
@@ -202,6 +236,34 @@ def test_abstention(mac: Mac, data: str, tiny: Any) -> None:
     tiny.config = replace(tiny.config, abstain_below=-1e9)
     none = mac(*options).out
     assert "| 0.0-0.0 " in none and "Percent of 6 questions" in none
+
+
+class FakeJudge:
+    def respelled(self, question: str, texts: list[str]) -> str:
+        return question
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("abstention",), ("prune-curve", "--strategy", "usage", "--percent", "50")],
+)
+def test_the_judge_reads_as_in_mac_ask(
+    mac: Mac, data: str, tiny: Any, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    judge, judges = FakeJudge(), []
+    candidates = EvaluationStore.candidates
+
+    def spied(store: Any, question: str, k: int, how: Any, *args: Any, **more: Any) -> Any:
+        found = inspect.signature(candidates).bind(store, question, k, how, *args, **more)
+        judges.append(found.arguments.pop("judge"))
+        return candidates(*found.args, **found.kwargs)
+
+    monkeypatch.setattr(EvaluationStore, "candidates", spied)
+    monkeypatch.setattr(Evaluation, "judge", lambda _, method: judge if method.judged else None)
+    tiny.config = replace(tiny.config, abstain_below=1e9)
+    ran = mac("study", *options, "--data", data, "-k", "2")
+    assert ran.code == 0, ran.err
+    assert judges and set(judges) == {judge}
 
 
 def test_the_prune_curve(mac: Mac, data: str, work: Path) -> None:
@@ -249,6 +311,17 @@ def notes(work: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(questions.QuestionMaker, "make", make)
     return made
+
+
+def test_passages_end_where_parts_of_a_file_do(work: Path, memory: FakeMemory) -> None:
+    first, second = "The town opened a bridge today.", "Rain closed the road. " * 4
+    marks = (Mark(0, place="slide 1"), Mark(len(first) + 1, place="slide 2"))
+    slides = Loaded(f"{first} {second}", None, "text/plain", "utf-8", marks=marks)
+    shared: Any = SimpleNamespace(plan=Plan(), note=print)
+    session: Any = SimpleNamespace(model=memory)
+    plan = prepare(shared, session, OwnFiles({"a.pptx": slides}, []), work, None)
+    lines = plan.distractors[0].read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [first, second.strip()]
 
 
 def test_made_questions_are_kept_and_called_so(mac: Mac, work: Path, notes: list[str]) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from maccli.evaluation.dataset import draw, read_dataset
+from maccli.evaluation import answering, evaluation_store
+from maccli.evaluation.dataset import Dataset, draw, read_dataset
 from maccli.evaluation.evaluation_store import EvaluationStore
+from maccli.evaluation.methods import METHODS
 from maccli.evaluation.peak_memory import peak_memory
+from maccli.output import NoProgress
 from models.data.files import Example
 from models.errors import DataError
 from models.memory.relevance import RelevanceWeights
@@ -76,6 +82,64 @@ def test_a_second_look_leaves_out_what_is_left_out(filled: EvaluationStore) -> N
     gone = {candidate.id for candidate in chosen}
     rest = filled.candidates(question, 3, "hybrid", weights, gone)
     assert len(rest) == 3 and gone.isdisjoint(candidate.id for candidate in rest)
+
+
+class FakeJudge:
+    """Knows one misspelled word; remembers what it was told to read closely."""
+
+    def __init__(self) -> None:
+        self.respelling, self.read_questions = 0, list[str]()
+
+    def respelled(self, question: str, texts: list[str]) -> str:
+        self.respelling += 1
+        return question.replace("tonw", "town")
+
+    def read(self, question: str, texts: list[str], contexts: list[str]) -> list[Any]:
+        return []
+
+    def read_closely(self, question: str, readings: list[Any]) -> list[Any]:
+        self.read_questions.append(question)
+        return readings
+
+
+def test_a_judged_question_is_answered_as_the_chunks_spell_it(
+    filled: EvaluationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, read = FakeJudge(), list[str]()
+    readers: Any = answering.Readers(judge=judge)  # type: ignore[arg-type]
+    question = "Who opened the tonw?"
+    example = replace(EXAMPLES[0], question=question)
+
+    def generate(_: Any, questions: list[str], *args: Any, **more: Any) -> list[str]:
+        read.extend(questions)
+        return ["snow"] * len(questions)
+
+    monkeypatch.setattr(answering, "answer_many", generate)
+    monkeypatch.setattr(evaluation_store, "read", lambda *_: "a rule")
+    monkeypatch.setattr(
+        evaluation_store, "choose", lambda _, asked, *args: SimpleNamespace(text=asked)
+    )
+    answered = answering.answer(
+        filled,
+        [example],
+        METHODS["mac"],
+        2,
+        lambda example, k: filled.candidates(example.question, k, "hybrid", WEIGHTS),
+        readers,
+        NoProgress(),
+    )
+    spelled = "Who opened the town?"
+    assert read == judge.read_questions == answered.predictions == [spelled]
+    assert judge.respelling == 1
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_was_left_out_is_counted_in_words(number: int) -> None:
+    told: list[str] = []
+    Dataset({}, [], number, [], Counter({"impossible": number})).explain(told.append)
+    words = "1 question that makes" if number == 1 else "2 questions that make"
+    assert told[0] == f"Left out: {words} sense only with their document."
+    assert told[1].startswith(f"Left out: {words.split(' that')[0]} (without an answer")
 
 
 def test_the_right_document_is_its_own(filled: EvaluationStore) -> None:
