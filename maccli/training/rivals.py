@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from models.training.settings import TrainConfig
 
 Name = Literal["rag-lora", "qa", "camels"]
-NAMES: tuple[Name, ...] = ("rag-lora", "qa", "camels")
 _TASKS: dict[str, Task] = {"rag-lora": "text", "qa": "closed-book"}
 
 

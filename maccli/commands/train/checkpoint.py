@@ -147,37 +147,57 @@ def train(
       mac train --data squad.json --preset gpt2-xl --gradient-checkpointing --out gpt2-xl-mac
       mac train --recipe smollm2-135m --base Qwen/Qwen3-0.6B --out qwen3-mac
     """
-    from maccli.training import phases, settings
-    from maccli.training import train as training
+    from maccli.training.train import is_main_process
 
-    default = click.core.ParameterSource.DEFAULT_MAP
     taken = ctx.meta.get(TAKEN, {"preset": (), "file": ()})
     preset = set(taken["preset"]) - set(taken["file"])
     if chosen is not None:
         if preset:
-            raise click.UsageError("--preset is decided by --recipe.")
-        planned = _planned(ctx, chosen, data_folder, quiet, given)
-        steps = sum(config.steps for _, config in planned)
-        folder = watched(
-            ctx, quiet, steps, given["out"], lambda callbacks: phases.train(planned, callbacks)
-        )
+            raise click.UsageError("--preset goes without --recipe.")
+        folder = _train_recipe(ctx, chosen, data_folder, quiet, given)
     else:
         if data_folder is not None:
             raise click.UsageError("--data-folder belongs to --recipe.")
-        if not given["sources"]:
-            raise click.UsageError("Missing option '--data' (or --recipe).")
-        settings.settle(given, {n for n in preset if ctx.get_parameter_source(n) is default})
-        run, config = settings.understand(given)
-        folder = watched(
-            ctx,
-            quiet,
-            config.steps,
-            run.out,
-            lambda callbacks: training.train(run, config, callbacks),
-        )
-    Output(quiet=quiet or not training.is_main_process()).note(
+        folder = _train_data(ctx, preset, quiet, given)
+    Output(quiet=quiet or not is_main_process()).note(
         f"Make it yours: mac model default {folder}. "
         f"Then give it your store: mac store rebuild -m {folder}"
+    )
+
+
+def _train_recipe(
+    ctx: click.Context,
+    chosen: recipe.Recipe,
+    data_folder: Path | None,
+    quiet: bool,
+    given: dict[str, Any],
+) -> Path:
+    """Train as a recipe says, and return the checkpoint's folder."""
+    from maccli.training import phases
+
+    planned = _planned(ctx, chosen, data_folder, quiet, given)
+    steps = sum(config.steps for _, config in planned)
+    return watched(
+        ctx, quiet, steps, given["out"], lambda callbacks: phases.train(planned, callbacks)
+    )
+
+
+def _train_data(ctx: click.Context, preset: set[str], quiet: bool, given: dict[str, Any]) -> Path:
+    """Train on --data with the options, some of them a preset's; return the checkpoint's folder."""
+    from maccli.training import settings
+    from maccli.training import train as training
+
+    if not given["sources"]:
+        raise click.UsageError("Missing option '--data' (or --recipe).")
+    default = click.core.ParameterSource.DEFAULT_MAP
+    settings.settle(given, {n for n in preset if ctx.get_parameter_source(n) is default})
+    run, config = settings.understand(given)
+    return watched(
+        ctx,
+        quiet,
+        config.steps,
+        run.out,
+        lambda callbacks: training.train(run, config, callbacks),
     )
 
 

@@ -17,7 +17,7 @@ from maccli.output import Output
     "--from",
     "start",
     metavar="JUDGE",
-    help="Train this judge further, the one in the box (minilm) or a folder; it decides the "
+    help="Train this judge further, the bundled one (minilm) or a folder; it decides the "
     "sentence encoder. The result is the mean of its weights before and after.",
 )
 @options.apply(*MODELS)
@@ -40,9 +40,9 @@ def train_judge(ctx: click.Context, /, quiet: bool, **given: Any) -> None:
     from maccli.training.train import is_main_process
 
     if given["start"] is not None and given["encoder"] is not None:
-        raise click.UsageError("--encoder is decided by the judge to start --from.")
+        raise click.UsageError("--encoder comes from the judge named with --from; leave it out.")
     run = settings.run_of(given, start=given["start"])
-    config = settings.settings_of(given, run, judges.learning_rate())
+    config = settings.settings_of(given, run, judges.learning_rate(), unanswerable=True)
     folder = watched(
         ctx,
         quiet,

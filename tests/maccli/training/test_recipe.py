@@ -147,7 +147,10 @@ def test_own_options_go_first(mac: Mac, planned: list[Planned], work: Path, data
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--recipe", "smollm3"), "'smollm3' is neither a recipe (gemma-3-270m, smollm2-135m) nor a TOML file."),
+        (
+            ("--recipe", "smollm3"),
+            "'smollm3' is neither a recipe (gemma-3-270m, smollm2-135m) nor a TOML file.",
+        ),
         (
             ("--recipe", "smollm2-135m", "--data", "a.jsonl"),
             "--data comes from the recipe; leave it out.",
