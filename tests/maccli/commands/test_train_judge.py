@@ -86,6 +86,12 @@ def test_it_goes_on_where_it_stopped(train: Callable[..., Ran]) -> None:
     assert Path("judge/model.safetensors").read_bytes() == whole
 
 
+def test_epochs_count_questions_without_an_answer(train: Callable[..., Ran]) -> None:
+    assert train("--epochs", "4").code == 0
+    # Eight questions, one of them without an answer; four a step.
+    assert len(Path("judge/log.jsonl").read_text().splitlines()) == 8
+
+
 def test_one_that_is_trained_further_ends_halfway(
     mac: Mac, train: Callable[..., Ran], data: str, tiny_llama: Path
 ) -> None:
@@ -111,7 +117,7 @@ def test_one_that_is_trained_further_ends_halfway(
     assert Path("further/model.safetensors").read_bytes() == whole
 
     ran = mac(*further, "--out", "third", "--encoder", "all-minilm-l6-v2")
-    assert ran.code == 2 and "--encoder is decided by the judge" in ran.err
+    assert ran.code == 2 and "--encoder comes from the judge named with --from" in ran.err
     ran = mac("train-judge", "--data", data, "--from", "nowhere", "--out", "fourth")
     assert ran.code == 1 and "nowhere" in ran.err
 

@@ -119,7 +119,7 @@ def test_4_bits_without_a_gpu(
         assert len(ran.err.splitlines()) <= 2
     ran = train("--from", "made", "--quantize", "4bit")
     assert ran.code == 2
-    assert "--quantize is decided by the checkpoint to start --from." in ran.err
+    assert "--quantize comes from the checkpoint named with --from; leave it out." in ran.err
 
 
 def test_each_base_model_has_a_cache_of_its_own(

@@ -156,7 +156,7 @@ def test_it_is_measured_without_selection(train: Callable[..., Ran], mac: Mac) -
         ),
         (
             ("--from", "x", "--stack", "paper"),
-            "--stack is decided by the checkpoint to start --from.",
+            "--stack comes from the checkpoint named with --from; leave it out.",
         ),
     ],
 )

@@ -131,6 +131,7 @@ def test_what_does_not_go_together_is_refused(mac: Mac, facts: Path) -> None:
     for options, message in (
         (("--preset", "gpt2-xl", "--stack", "latent"), "--preset is for the paper stack"),
         (("--steps", "3", "--epochs", "2"), "--steps and --epochs exclude each other."),
+        (("--epochs", "2", "--limit", "3"), "--epochs goes through all questions, so it goes"),
         (("--preset", "gpt3"), "'gpt3' is not one of"),
         (
             ("--preset", "gpt2-xl", "--amortizer", "encoder", "--question-model", "x"),
