@@ -207,8 +207,7 @@ def plan_of(given: dict[str, Any], kind: str, default: tuple[str, ...] = ("mac",
         default: the methods, where none are named.
 
     Raises:
-        UsageError: a method needs a file that was not given, or a picture is asked for where
-            there is nothing to draw.
+        UsageError: a method needs a file that was not given, or there is nothing to draw.
         ModuleNotFoundError: matplotlib is not installed, and there is something to draw.
     """
     from maccli.evaluation.plan import Plan
