@@ -23,7 +23,7 @@ from torch import nn
 
 from models.base.lm import BaseLM
 from models.base.lora import linear_layers, sizes, transposed
-from models.errors import CheckpointError, ModelError, first_line, optional
+from models.errors import CheckpointError, ModelError, optional
 from models.files import replace_file
 from models.memory.card import repository
 from models.memory.stack import Stack
@@ -166,9 +166,8 @@ def load(folder: Path, lm: BaseLM) -> Adapter:
         adapter = Adapter(config, lm, settings)
         result = peft.set_peft_model_state_dict(adapter.model, tensors)
     except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"no adapter can be read in {folder}: {first_line(error)}", _HINT
-        ) from error
+        reason = str(error).strip().replace("\n", " ")  # which tensor, a second line says
+        raise CheckpointError(f"no adapter can be read in {folder}: {reason}", _HINT) from error
     missing = [name for name in result.missing_keys if ".lora_" in name]
     if odd := [*missing, *result.unexpected_keys]:
         raise CheckpointError(f"{folder / WEIGHTS} is no LoRA adapter: tensor {odd[0]}", _HINT)
