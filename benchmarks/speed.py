@@ -11,7 +11,6 @@ table; `--out` writes the same figures as JSON.
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import os
@@ -32,7 +31,6 @@ from benchmarks.tools.questions import store_documents
 from maccli.evaluation.evaluation_store import EvaluationStore
 from models.base.batching import batch_tokens, length_batches
 from models.base.decode import decode_stream
-from models.base.lm import BaseLM
 from models.data.files import Example
 from models.latent.features import document_ids
 from models.latent.memory import LatentMemory
@@ -117,45 +115,48 @@ class Run:
 
 
 def decode(run: Run) -> Iterator[Figure]:
-    """Tokens a second of our decoding over those of transformers' generate, for the same tokens."""
-    # In float32, since two ways to compute the same may round to different tokens in bfloat16.
-    lm = BaseLM(copy.deepcopy(run.memory.lm.full_model).float(), run.memory.lm.tokenizer)
+    """Tokens a second of our decoding over those of transformers' generate, each as it is used.
+
+    Ours has 4 bits a weight where `mac ask` has, transformers' the weights as they are loaded. Two
+    ways to compute the same may round to different tokens: how many agree is printed, too.
+    """
+    lm, full = run.memory.generating_lm, run.memory.lm
     tokens = 96
-    counts: list[int] = []
+    agreed = compared = 0
     pairs: list[tuple[float, float]] = []
     for _ in range(run.repeats):
         for chat in CHATS:
             prompt = run.memory.chat_prompt(chat)
-            ids = torch.tensor([prompt], device=lm.device)
+            ids = torch.tensor([prompt], device=full.device)
 
             def theirs(ids: torch.Tensor = ids) -> list[int]:
-                row: list[int] = lm.full_model.generate(
+                row: list[int] = full.full_model.generate(
                     ids,
                     attention_mask=torch.ones_like(ids),
                     do_sample=False,
                     max_new_tokens=tokens,
-                    pad_token_id=lm.eos_id,
-                    eos_token_id=lm.eos_id,
+                    pad_token_id=full.eos_id,
+                    eos_token_id=full.eos_id,
                 )[0, ids.shape[1] :].tolist()
-                return [token for token in row if token != lm.eos_id]
+                return [token for token in row if token != full.eos_id]
 
             def ours(prompt: list[int] = prompt) -> list[int]:
                 return list(decode_stream(lm, prompt, None, tokens))
 
             rival, expected = _timed(theirs)
             mine, answer = _timed(ours)
-            if answer != expected:
-                raise SystemExit(f"not the same tokens for {chat!r}")
-            counts.append(len(answer))
-            pairs.append((len(answer) / rival, len(answer) / mine))
+            same = [a == b for a, b in zip(answer, expected, strict=False)]
+            agreed += [*same, False].index(False)
+            compared += len(expected)
+            pairs.append((len(expected) / rival, len(answer) / mine))
     rival, mine = (statistics.median(side) for side in zip(*pairs, strict=True))
     yield Figure(
-        f"decoding, answers of {min(counts)}-{max(counts)} tokens",
+        f"decoding up to {tokens} tokens, {100 * agreed // compared} % of them the same in a row",
         f"{mine:.1f} tokens/s",
         f"{rival:.1f} tokens/s, generate()",
         mine / rival,
-        "> 1",
-        mine > rival,
+        ">= 2",
+        mine >= 2 * rival,
     )
 
 

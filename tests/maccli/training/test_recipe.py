@@ -95,6 +95,20 @@ def test_the_recipe_is_what_trained_the_bundled_checkpoint(
     assert [len(run.sources) for run, _ in planned] == [12, 12, 48]
 
 
+def test_the_recipe_for_gemma_is_what_trained_its_checkpoint() -> None:
+    name = "gemma-3-270m"
+    known = recipe.read(name)
+    [phase] = known.phases
+    config = checkpoint.read_config(checkpoint.find(name))
+    made = config["training"]
+    assert (config["base_lm"], config["latent_size"]) == (known.base, known.rank)
+    assert made["data"] == " ".join(f"{name}:{weight:g}" for name, weight in phase.data.items())
+    assert made["groups"] * made["documents"] == phase.batch
+    assert made["learning_rate"] == phase.lr
+    for setting in ("steps", "limit", "continuation"):
+        assert made[setting] == getattr(phase, setting), setting
+
+
 def test_every_source_of_the_bundled_recipes_is_described() -> None:
     known = recipe.read(checkpoint.DEFAULT)
     assert set(known.names()) == set(known.sources)
