@@ -84,8 +84,7 @@ class Engine:
             ModelError: the model cannot be used.
         """
         model = self._loaded.model
-        model.count_tokens([""])  # loads the language model
-        model.encode_question("")  # loads the sentence encoder
+        model.load()
         _ = self._loaded.judge
         self.questions.start()
         self.ingests.start()

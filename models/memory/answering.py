@@ -82,6 +82,10 @@ class Answerer(LoadedModel, ABC):
         """
         return self.lm
 
+    def load(self) -> None:
+        """See `LoadedModel.load`."""
+        _ = self.generating_lm, self._base.key_encoder
+
     @cached_property
     def text(self) -> TextTokenizer:
         """Reads texts with the base LM's tokenizer, which needs no weights."""

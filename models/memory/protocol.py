@@ -172,6 +172,15 @@ class LoadedModel(Protocol):
         """How many tokens, padding included, `amortize` runs through the base LM at a time."""
 
     @abstractmethod
+    def load(self) -> None:
+        """Load what answering takes, so that no question waits for it.
+
+        Raises:
+            WeightsError: base weights cannot be downloaded or read.
+            CheckpointError: the checkpoint was trained on other ones.
+        """
+
+    @abstractmethod
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, in the base LM's vocabulary."""
 

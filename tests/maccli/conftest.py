@@ -112,6 +112,9 @@ class FakeMemory:
         self.calls.append(("likelihoods", len(answers)))
         return [-float(len(answer)) for answer in answers]
 
+    def load(self) -> None:
+        pass
+
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         return [match.span() for match in _words(text)]
 

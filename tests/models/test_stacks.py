@@ -32,8 +32,9 @@ def test_a_question_is_encoded_without_the_base_lm(
     model: LoadedModel = load_model(saved, device="cpu", tell=said.append)
     assert isinstance(model, LatentMemory)
     assert model.encode_question("Who won?").shape == (model.config.key_size,)
+    assert model.count_tokens(["Who won?"]) > [0]
     with pytest.raises(AssertionError, match="the base LM is loaded"):
-        model.count_tokens(["Who won?"])
+        model.load()
     assert said == ["loading the sentence encoder", "loading the model"]
 
 

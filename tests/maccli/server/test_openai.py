@@ -236,11 +236,14 @@ def test_what_fails_at_once_has_its_own_status_in_a_stream(client: TestClient) -
 def test_what_fails_later_is_an_event(
     filled: TestClient, memory: FakeMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import time
+
     from maccli.server.openai import completions
     from store.errors import StoreBusyError
 
     def answer(*_: Any, **__: Any) -> Any:
         yield "It"
+        time.sleep(0.2)  # the stream has begun by then
         raise StoreBusyError("/tmp/x is busy")
 
     class Stream:
