@@ -1,9 +1,9 @@
 """The linear maps of a language model in the 4 bits of the GGUF file that they came from.
 
 A file of kind Q4_1 holds a weight as scale * n + minimum: n from 0 to 15, scale and minimum in
-float16 for each group of 32. What is kept of it here is float32, a folder of any other model's
-shape; the three numbers are found again in it, without loss, and written beside it for torch's
-4-bit matrix product on CPUs. That reads a seventh of the bytes for each token that is generated.
+float16 for each group of 32. The cache of base models keeps the weights as float32. Here the three
+numbers are found again in them, without loss, and written beside them for torch's 4-bit matrix
+product on CPUs, which reads a sixth of the bytes for each token that is generated.
 
 Letters: M rows of input, N outputs, K inputs.
 """
@@ -25,7 +25,7 @@ FILE = "four-bits.safetensors"
 GROUP = 32
 PROCESSORS = ("AVX2", "AVX512")  # that torch has a fast product for
 ROWS = 16
-"""The matrix product wants a multiple of so many outputs."""
+"""The matrix product wants a multiple of this many outputs."""
 
 
 class FourBitLinear(nn.Module):
@@ -88,7 +88,7 @@ def read(folder: Path, names: list[str]) -> dict[str, FourBitLinear] | None:
         weights never had 4 bits, or if nothing can be written beside them.
     """
     processor = torch.backends.cpu.get_cpu_capability()
-    if processor not in PROCESSORS:
+    if processor not in PROCESSORS or not hasattr(torch.ops.aten, _PRODUCT):
         return None
     try:
         status = (folder / WEIGHTS).stat()
@@ -108,6 +108,7 @@ def read(folder: Path, names: list[str]) -> dict[str, FourBitLinear] | None:
 
 
 _PARTS = ("weights", "scales")
+_PRODUCT = "_weight_int4pack_mm_for_cpu"  # not every version of torch has it
 
 
 def _made_for(file: Path) -> str | None:
