@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maccli.training.train import Callbacks, Run, fit, load_base, read_data
+from maccli.training.train import Callbacks, Run, fit, load_base, read_data, with_own_cache
 
 if TYPE_CHECKING:
     from models.training.settings import TrainConfig
@@ -43,6 +43,7 @@ def train_judge(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     judge = checked_config(start, JudgeConfig) if start is not None else JudgeConfig(run.encoder)
     run = replace(run, encoder=judge.encoder, encoder_sha256=judge.encoder_sha256)
     base = load_base(run, config, callbacks.transfer)
+    run = with_own_cache(run, base)
     before = {"from": judge.training} if start is not None else {}
     judge = replace(
         judge,
@@ -52,10 +53,10 @@ def train_judge(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     )
     method = JudgeMethod(config, judge, base.lm, base.encoder)
     if start is None:
-        return fit(run, method, base, examples, dev, callbacks)
+        return fit(run, method, base.encoder, examples, dev, callbacks)
     method.stack.restore(start)
     began = method.stack.own_weights()
-    folder = fit(run, method, base, examples, dev, callbacks)
+    folder = fit(run, method, base.encoder, examples, dev, callbacks)
     method.stack.average(began)
     method.stack.save(folder)
     return folder

@@ -127,8 +127,8 @@ def read(name: str) -> Recipe:
     try:
         whole = tomllib.loads(path.read_text("utf-8"))
         _check(whole, _TOP, ("phases",))
-        sources = {**tomllib.loads(_SOURCES.read_text("utf-8"))["sources"]}
-        sources |= whole.get("sources", {})
+        ours = tomllib.loads(_SOURCES.read_text("utf-8"))["sources"]
+        sources = {**ours, **whole.get("sources", {})}
         return Recipe(
             name if name in known() else path.name,
             path,

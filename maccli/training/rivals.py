@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from maccli.errors import USAGE, MacError
-from maccli.training.train import Callbacks, Run, fit, load_base, read_data
+from maccli.training.train import Callbacks, Run, fit, load_base, read_data, with_own_cache
 
 if TYPE_CHECKING:
     from models.base.lm import BaseLM
@@ -57,8 +57,9 @@ def train_rival(run: Run, config: TrainConfig, rival: Rival, callbacks: Callback
     if rival.name != "camels" and run.resume:
         _check_task(rival, run.out)
     base = load_base(run, config, callbacks.transfer)
+    run = with_own_cache(run, base)
     method = _method(run, config, rival, base)
-    return fit(run, method, base, examples, dev, callbacks)
+    return fit(run, method, base.encoder, examples, dev, callbacks)
 
 
 def _check_task(rival: Rival, folder: Path) -> None:

@@ -16,6 +16,7 @@ from models.data import files as data
 from models.memory import checkpoint
 
 if TYPE_CHECKING:
+    from models.base.encoder import SentenceEncoder
     from models.data.files import Example
     from models.memory.base_models import BaseModels
     from models.stacks import PaperOptions
@@ -149,9 +150,9 @@ def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
         run = replace(run, **{name: getattr(model, name) for name in _OF_BASE})
         base = load_base(run, config, callbacks.transfer)
         start.check(base.lm)
-    cache = cache_folder(run, base)
-    method = stacks.method(config, model, base, start=start, options=run.paper, cache=cache)
-    return fit(run, method, base, examples, dev, callbacks)
+    run = with_own_cache(run, base)
+    method = stacks.method(config, model, base, start=start, options=run.paper, cache=run.cache)
+    return fit(run, method, base.encoder, examples, dev, callbacks)
 
 
 def read_data(
@@ -213,23 +214,24 @@ def load_base(run: Run, config: TrainConfig, transfer: Transfer | None) -> BaseM
     return BaseModels(run, device=run.device, progress=transfer, precision=config.precision)
 
 
-def cache_folder(run: Run, base: BaseModels) -> Path | None:
-    """Return the part of a run's cache that belongs to its base models, as they are loaded.
+def with_own_cache(run: Run, base: BaseModels) -> Run:
+    """Return the run with the part of its cache that belongs to its base models, as loaded.
 
     What another base LM or encoder computed of the same text must not be taken for theirs.
     """
     if run.cache is None:
-        return None
+        return run
     names = base.identities()
     lm = [names["base_sha256"], run.base_quantization, str(base.lm.dtype)]
     encoder = [names["encoder_sha256"], names["encoder_rules"]]
-    return run.cache / hashlib.sha256(json.dumps([*lm, *encoder]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([*lm, *encoder]).encode()).hexdigest()
+    return replace(run, cache=run.cache / digest[:16])
 
 
 def fit(
     run: Run,
     method: TrainingMethod,
-    base: BaseModels,
+    encoder: SentenceEncoder,
     examples: Sequence[Sequence[Example]],
     dev: Sequence[Sequence[Example]],
     callbacks: Callbacks,
@@ -251,9 +253,8 @@ def fit(
             callbacks.report(step)
 
         weighed = [source.weight for source in run.sources]
-        cache = cache_folder(run, base)
         trainer = Trainer(
-            method, base.encoder, examples, weighed, run.out, cache, dev, callbacks.note
+            method, encoder, examples, weighed, run.out, run.cache, dev, callbacks.note
         )
         trainer.run(keep, resume=run.resume)
     return run.out

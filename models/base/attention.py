@@ -9,7 +9,6 @@ places in a cache, L layers, H key/value heads, A attention heads, C head size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -127,18 +126,13 @@ class Cache:
             sequences: B.
             tokens: the most tokens that each of them gets.
         """
-        forked = copy(self)
         layers, _, heads, _, size = self.keys.shape
-        places = self.length + tokens
-        forked.keys = self.keys.new_empty(layers, sequences, heads, places, size)
-        forked.values = torch.empty_like(forked.keys)
+        forked = Cache(layers, heads, size, None, sequences, self.length + tokens, self.keys)
+        forked.prefix, forked.length = self.prefix, self.length
         for new, old in ((forked.keys, self.keys), (forked.values, self.values)):
             new[:, :, :, : self.length] = old[:, :, :, : self.length]
-        forked._bias = self._bias.new_zeros(sequences, places)
-        forked._bias[:, : self.length] = self._bias[:, : self.length]
-        forked._places = torch.arange(places, device=self.keys.device)
-        forked._positions = self._positions.new_zeros(sequences, places)
-        forked._positions[:, : self.length] = self._positions[:, : self.length]
+        for new, old in ((forked._bias, self._bias), (forked._positions, self._positions)):
+            new[:, : self.length] = old[:, : self.length]
         forked._next = self._next.expand(sequences)
         return forked
 

@@ -52,9 +52,7 @@ class LatentMemory(Answerer):
         Raises:
             CheckpointError: the checkpoint was not made for a base LM of these sizes.
         """
-        lm = self._base.generating_lm
-        self.stack.check(lm)
-        return lm
+        return self._checked(self._base.generating_lm)
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return the character offsets (start, end) of each of a chunk's T tokens."""

@@ -69,7 +69,9 @@ class Answerer(LoadedModel, ABC):
         Raises:
             CheckpointError: the checkpoint was not made for a base LM of these sizes.
         """
-        lm = self._base.lm
+        return self._checked(self._base.lm)
+
+    def _checked(self, lm: BaseLM) -> BaseLM:
         self._networks.check(lm)
         return lm
 

@@ -164,7 +164,7 @@ class BaseModels:
         plain = self._precision is None and self._config.base_quantization is None
         if self.device.type == "cpu" and plain and converted_by_us:
             self._tell("loading the model")
-            model = LlamaLM.load(folder, choose_dtype(self.device), self.device, bits=4)
+            model = LlamaLM.load(folder, choose_dtype(self.device), self.device, in_four_bits=True)
             if model is not None:
                 return BaseLM(model, self.tokenizer)
         return self.lm

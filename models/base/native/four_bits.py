@@ -5,7 +5,7 @@ float16 for each group of 32. The cache of base models keeps the weights as floa
 numbers are found again in them, without loss, and written beside them for torch's 4-bit matrix
 product on CPUs, which reads a sixth of the bytes for each token that is generated.
 
-Letters: M rows of input, N outputs, K inputs.
+Letters: N outputs, K inputs.
 """
 
 from __future__ import annotations

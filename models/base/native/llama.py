@@ -113,7 +113,7 @@ class LlamaLM(nn.Module):
 
     @classmethod
     def load(
-        cls, folder: Path, dtype: torch.dtype, device: torch.device, *, bits: int = 16
+        cls, folder: Path, dtype: torch.dtype, device: torch.device, *, in_four_bits: bool = False
     ) -> LlamaLM | None:
         """Read a folder; None if it holds anything but this network, then transformers may know it.
 
@@ -121,8 +121,8 @@ class LlamaLM(nn.Module):
             folder: as transformers writes one.
             dtype: of the weights.
             device: where they go.
-            bits: 4 for the linear maps of the layers in the 4 bits that they came in, see
-                `models.base.native.four_bits`; None is returned where that does not go.
+            in_four_bits: take the layers' linear maps in the 4 bits that they came in; None is
+                returned where that is not possible, see `models.base.native.four_bits`.
         """
         config = read_config(folder)
         plain = {
@@ -139,7 +139,7 @@ class LlamaLM(nn.Module):
                 return None
             if hasattr(config, "quantization_config") or config.head_dim is None:
                 return None
-            maps = four_bits.read(folder, _linear_maps(config)) if bits == 4 else {}
+            maps = four_bits.read(folder, _linear_maps(config)) if in_four_bits else {}
             if maps is None:
                 return None
 

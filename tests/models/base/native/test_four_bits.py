@@ -76,7 +76,7 @@ def folder(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def load(folder: Path) -> LlamaLM | None:
-    return LlamaLM.load(folder, torch.bfloat16, CPU, bits=4)
+    return LlamaLM.load(folder, torch.bfloat16, CPU, in_four_bits=True)
 
 
 def test_the_numbers_are_found_without_loss() -> None:
@@ -111,7 +111,7 @@ def test_the_product_is_that_of_the_weights(rows: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_model_says_the_same_with_them(folder: Path, dtype: torch.dtype) -> None:
-    network = LlamaLM.load(folder, dtype, CPU, bits=4)
+    network = LlamaLM.load(folder, dtype, CPU, in_four_bits=True)
     assert network is not None
     few = BaseLM(network, load_tokenizer(folder))
     all_bits = BaseLM.load(folder, device=CPU, dtype=dtype)
