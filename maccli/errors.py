@@ -159,18 +159,20 @@ def explain(error: BaseException) -> MacError | None:
 
 def bug(error: BaseException) -> str:
     """Return what to say of an error that `explain` does not know."""
-    return f"bug in mac: {type(error).__name__}: {_first_line(error)}"
+    return f"bug in mac: {type(error).__name__}: {models.errors.first_line(error)}"
 
 
 def _explained(error: BaseException, explanation: _Explanation, hint: str | None) -> MacError:
     return MacError(
-        explanation.message or _first_line(error), hint or explanation.hint, explanation.exit_code
+        explanation.message or models.errors.first_line(error),
+        hint or explanation.hint,
+        explanation.exit_code,
     )
 
 
 def _explain_os_error(error: OSError, hint: str | None) -> MacError:
     if error.errno is None:
-        return MacError(_first_line(error), hint)
+        return MacError(models.errors.first_line(error), hint)
     where = error.filename
     reason = error.strerror or os.strerror(error.errno)
     if where is None and isinstance(error, FileNotFoundError):  # only getcwd() names no file
@@ -180,11 +182,6 @@ def _explain_os_error(error: OSError, hint: str | None) -> MacError:
     if isinstance(error, PermissionError):
         hint = hint or "Check who owns it and its permissions."
     return MacError(f"{os.fsdecode(where) if isinstance(where, bytes) else where}: {reason}", hint)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _is_ours(error: ValueError) -> bool:

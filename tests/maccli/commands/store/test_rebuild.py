@@ -86,12 +86,17 @@ def test_a_rebuild_that_was_interrupted_goes_on(
     assert mac("store", "verify").code == 0
 
 
-def test_a_rebuild_begun_for_a_third_checkpoint_is_begun_again(
-    mac: Mac, stored: Path, memory: FakeMemory, tmp_path: Path, folder: Path
-) -> None:
+def begin_rebuild(folder: Path) -> None:
+    """What a rebuild by a third model has left beside the store."""
     Store.open(
         folder / "rebuild", fingerprint="third", key_size=9, latent_size=9, create=True
     ).close()
+
+
+def test_a_rebuild_begun_for_a_third_checkpoint_is_begun_again(
+    mac: Mac, stored: Path, memory: FakeMemory, tmp_path: Path, folder: Path
+) -> None:
+    begin_rebuild(folder)
     model = ["-m", str(other_checkpoint(tmp_path, memory))]
     assert mac("store", "rebuild", *model).out.startswith("2 documents, 2 amortized now")
 
@@ -99,9 +104,7 @@ def test_a_rebuild_begun_for_a_third_checkpoint_is_begun_again(
 def test_an_unfinished_rebuild_by_another_model_is_kept(
     mac: Mac, stored: Path, memory: FakeMemory, tmp_path: Path, folder: Path
 ) -> None:
-    Store.open(
-        folder / "rebuild", fingerprint="third", key_size=9, latent_size=9, create=True
-    ).close()
+    begin_rebuild(folder)
     ran = mac("store", "rebuild")
     assert ran.code == 0 and "another model's rebuild has done so far is kept" in ran.err
     assert (folder / "rebuild" / "index.db").exists()
