@@ -64,6 +64,7 @@ class Mac(Bank):
         store: str | Path | None = None,
         model: str | Path | None = None,
         *,
+        also: Sequence[str | Path] = (),
         device: str | None = None,
         tell: Tell | None = None,
         transfer: Transfer | None = None,
@@ -73,6 +74,7 @@ class Mac(Bank):
         Args:
             store: the store's folder; it need not exist yet.
             model: a checkpoint, by its name or its folder.
+            also: folders of further stores, that are asked with it as if all were one.
             device: "auto", "cpu", "cuda" or "mps".
             tell: called with a few words about what takes a while, such as "loading the model".
             transfer: called while weights are downloaded: label, bytes so far, bytes in all.
@@ -85,6 +87,7 @@ class Mac(Bank):
         if model is not None:
             checkpoint.find(str(model))  # a wrong name is refused at once
         self._model = None if model is None else str(model)
+        self._also = [config.folder("store", folder) for folder in also]
         self._device = device
         self._tell = tell
         self._transfer = transfer
@@ -109,6 +112,7 @@ class Mac(Bank):
             device=config.text("device", self._device),
             encoder=config.optional_text("encoder"),
             precision=config.optional_text("precision"),
+            also=self._also,
             transfer=self._transfer,
         )
         return Session(choice, transfer=self._transfer, tell=self._tell)

@@ -29,6 +29,7 @@ import numpy as np
 from store.errors import StoreError, corrupt, forbidden, translated
 from store.index import keys, live_keys
 from store.index.connection import NEAR_NAME, reading, require_space, sync_folder, writing
+from store.joined import AnyStore, JoinedStores
 from store.records import Indexed
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ _VIEWS: WeakKeyDictionary[Store, tuple[_Cache, Any]] = WeakKeyDictionary()
 
 
 def near_keys(
-    store: Store, query: NDArray[np.float32], wanted: int, extra_ids: Iterable[int] = ()
+    store: AnyStore, query: NDArray[np.float32], wanted: int, extra_ids: Iterable[int] = ()
 ) -> Iterator[Block] | None:
     """Return the keys among which those with the largest product with a query very likely are.
 
     Args:
-        store: the store.
+        store: the store, or joined ones, each of which may have a cache.
         query: float32 [E].
         wanted: how many the graph is to propose; a few times what is needed.
         extra_ids: other chunks whose keys are wanted.
@@ -86,6 +87,12 @@ def near_keys(
     Raises:
         StoreCorruptError: some of the keys are damaged.
     """
+    if isinstance(store, JoinedStores):
+        own = store.split(list(extra_ids))
+        near = [
+            near_keys(part, query, wanted, ids) for part, ids in zip(store.parts, own, strict=True)
+        ]
+        return store.moved(near) if any(near) else None
     with translated(store.path), reading(store.connection):
         cache = _open(store)
         graph = _view(cache, store) if cache else None

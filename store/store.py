@@ -303,8 +303,13 @@ class Store:
             within: only chunks of documents with these tags and dates.
             limit: return at most N for each.
         """
+        wanted = [int(chunk_id) for chunk_id in ids]
         with translated(self.path), reading(self.connection):
-            return {i: chunks.copies(self.connection, int(i), within, limit) for i in ids}
+            found: dict[int, list[int]] = {i: [] for i in wanted}
+            for i, row in chunks.by_ids(self.connection, wanted).items():
+                same = chunks.with_text(self.connection, row.text, within, limit + 1)
+                found[i] = [other for other in same if other != i][:limit]
+        return found
 
     def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
         """Return the share of the content words of `query` that each chunk has: 0 to 1.
@@ -312,7 +317,7 @@ class Store:
         See `store.index.search.coverage`.
         """
         with translated(self.path), reading(self.connection):
-            return search.coverage(self.connection, query, ids)
+            return search.coverage([(self.connection, ids)], query)[0]
 
     def stats(self) -> Stats:
         """Return how much is in the store, and its sizes on disk."""

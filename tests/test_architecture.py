@@ -40,6 +40,7 @@ FLOORS = {
         ("modulations",),
         ("index",),
         ("store",),
+        ("joined",),
         ("log", "near", "pruning"),
         ("care", "moving"),
     ),

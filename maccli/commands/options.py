@@ -6,7 +6,7 @@ Options for settings take their value from the flag, the environment, config.tom
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -51,7 +51,8 @@ def _store_to_complete(ctx: click.Context) -> Store | None:
     from store.store import Store
 
     try:
-        return Store.open(config.folder("store", ctx.params.get("store")))
+        stores = ctx.params.get("stores") or [ctx.params.get("store")]
+        return Store.open(config.folder("store", stores[0]))
     except (MacError, StoreError, OSError):
         return None
 
@@ -98,6 +99,14 @@ def _absolute(_: click.Context, __: click.Parameter, value: str | None) -> Path 
     if value == "":
         raise click.BadParameter("the path of a folder must not be empty.")
     return None if value is None else Path(value).expanduser().absolute()
+
+
+def _all_absolute(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[Path, ...]:
+    """Return folders as absolute paths, each once; see `_absolute`."""
+    folders = (_absolute(ctx, parameter, value) for value in values)
+    return tuple(dict.fromkeys(folder for folder in folders if folder))
 
 
 def _tags(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -148,6 +157,15 @@ store_option = setting(
     metavar="DIR",
     callback=_absolute,
     help="The store to use.  [default: see mac config show]",
+)
+stores_option = click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    callback=_all_absolute,
+    help="The store to ask; repeat it to ask several as one.  [default: see mac config show]",
 )
 model_option = setting(
     "model",
@@ -231,11 +249,17 @@ until_option = click.option(
 
 only_options = apply(only_tag_option, since_option, until_option)
 where_options = apply(store_option, model_option, device_option)
+asking_options = apply(stores_option, model_option, device_option)
 
 
 @contextmanager
 def open_mac(
-    out: Output, store: Path | None, model: str | None = None, device: str | None = None
+    out: Output,
+    store: Path | None,
+    model: str | None = None,
+    device: str | None = None,
+    *,
+    also: Sequence[Path] = (),
 ) -> Iterator[Mac]:
     """Provide the `Mac` that flags and settings mean; downloads and waiting are shown by `out`.
 
@@ -246,7 +270,7 @@ def open_mac(
 
     with (
         out.transfers() as transfer,
-        Mac(store, model, device=device, tell=out.tell, transfer=transfer) as mac,
+        Mac(store, model, also=also, device=device, tell=out.tell, transfer=transfer) as mac,
     ):
         yield mac
 
@@ -254,7 +278,7 @@ def open_mac(
 @contextmanager
 def open_served_mac(
     out: Output,
-    store: Path | None,
+    stores: Sequence[Path],
     model: str | None,
     device: str | None,
     *,
@@ -265,7 +289,7 @@ def open_served_mac(
 
     Args:
         out: shows what takes a while.
-        store: the store's folder.
+        stores: folders of stores, asked as one; several are not asked of a server.
         model: the checkpoint.
         device: where to compute; with --device no server is asked.
         local: ask no server.
@@ -278,6 +302,7 @@ def open_served_mac(
 
     ctx = click.get_current_context()
     here = local or ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
-    with open_mac(out, store, model, device) as mac:
+    first = stores[0] if stores else None
+    with open_mac(out, first, model, device, also=stores[1:]) as mac:
         told = partial(out.note, "Answered by the running mac serve.") if verbose else None
-        yield mac if here else ServedMac(mac, told)
+        yield mac if here or stores[1:] else ServedMac(mac, told)

@@ -29,6 +29,13 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> Sha
     return Share(int(found[1]), int(found[2]))
 
 
+share_option = click.option(
+    "--shard",
+    "share",
+    metavar="I/N",
+    callback=_share,
+    help="Only a part of the shards, such as 1/8.",
+)
 shard_options = options.apply(
     click.option(
         "--out",
@@ -52,13 +59,7 @@ shard_options = options.apply(
         type=click.FloatRange(min=0, min_open=True),
         help="Cut the files into shards of so many megabytes, with --out.  [default: 1]",
     ),
-    click.option(
-        "--shard",
-        "share",
-        metavar="I/N",
-        callback=_share,
-        help="Only a part of the shards, such as 1/8.",
-    ),
+    share_option,
 )
 
 

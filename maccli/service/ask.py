@@ -205,9 +205,9 @@ def answer(
     if outcome == "answer":
         if on_text and rule and not options.free:
             on_text(text)
-        if evidence.matches and session.store is not None:
+        if evidence.matches and session.asked is not None:
             weights = {match.row.id: match.candidate.weight for match in evidence.matches}
-            session.store.record_use({i: w for i, w in weights.items() if w >= COUNTS})
+            session.asked.record_use({i: w for i, w in weights.items() if w >= COUNTS})
     if not sources:
         sources = cite(evidence, stream if options.mode == "mac" else None, model, text)
     said = any(source.marked for source in sources) or text.strip(".").lower() in ("yes", "no")
@@ -238,8 +238,8 @@ def _possible(
     if evidence.documents and not is_relevant(evidence, session.model.config.abstain_below):
         outcome = "nothing relevant"
     sources: list[Source] = []
-    if request == "summary" and session.store is not None:
-        sources = outline(session.store, evidence, options.within, relevant=outcome == "answer")
+    if request == "summary" and session.asked is not None:
+        sources = outline(session.asked, evidence, options.within, relevant=outcome == "answer")
         request = request if sources else None
     if sources or (request == "comparison" and outcome == "answer"):
         outcome = "not sure"

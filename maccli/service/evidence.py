@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from models.memory.modulation import Selected
     from models.memory.relevance import Candidate, Retriever
     from models.text.prompts import History
+    from store.joined import AnyStore
     from store.records import ChunkRow, StoredModulation
-    from store.store import Store
 
 MAX_QUESTION_TOKENS = 1024
 MAX_QUESTION_CHARACTERS = 16 * MAX_QUESTION_TOKENS
@@ -178,7 +178,9 @@ def retrieve(
         )
 
 
-def _matches(store: Store, selection: Selection, within: Within, *, latents: bool) -> list[Match]:
+def _matches(
+    store: AnyStore, selection: Selection, within: Within, *, latents: bool
+) -> list[Match]:
     """Read the selected chunks and their copies from the store, and modulations with `latents`."""
     modulations, readings = dict(selection.modulations), selection.readings
     ids = [candidate.id for candidate in selection.candidates]
@@ -192,14 +194,14 @@ def _matches(store: Store, selection: Selection, within: Within, *, latents: boo
     ]
 
 
-def _sharing(store: Store, candidates: Sequence[Candidate]) -> list[ChunkRow]:
+def _sharing(store: AnyStore, candidates: Sequence[Candidate]) -> list[ChunkRow]:
     """Return chunks that share a merged modulation with a candidate that counts, and are none."""
     counting = [candidate.id for candidate in candidates if candidate.weight >= COUNTS]
     selected = {candidate.id for candidate in candidates}
     return [row for row in store.sharing(counting, _SHARING) if row.id not in selected]
 
 
-def _copies(store: Store, ids: Sequence[int], within: Within) -> dict[int, list[ChunkRow]]:
+def _copies(store: AnyStore, ids: Sequence[int], within: Within) -> dict[int, list[ChunkRow]]:
     """Return the other chunks of the same text, as far as they may be drawn from."""
     copies = store.copies(ids, within=within)
     others = sorted({other for found in copies.values() for other in found})

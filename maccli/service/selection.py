@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from models.memory.protocol import LoadedModel
     from models.memory.relevance import Candidate, RelevanceWeights, Retriever
     from models.text.prompts import History
+    from store.joined import AnyStore
     from store.records import ChunkRow, StoredModulation
-    from store.store import Store
 
     ReadModulations = Callable[[Sequence[int]], Sequence[StoredModulation]]
 
@@ -51,7 +51,7 @@ class Selection:
 
 def search_store(
     model: LoadedModel,
-    store: Store,
+    store: AnyStore,
     question: str,
     k: int,
     *,
@@ -111,7 +111,7 @@ def search_store(
 
 
 def _lexical(
-    store: Store, question: str, within: Within, without: Collection[int]
+    store: AnyStore, question: str, within: Within, without: Collection[int]
 ) -> dict[int, float]:
     """Return, by id, the BM25 scores of the best chunks."""
     scores = store.search(question, _LEXICAL_CANDIDATES + len(without), within=within)
@@ -121,7 +121,7 @@ def _lexical(
 
 def _judged(
     judge: Judge,
-    store: Store,
+    store: AnyStore,
     question: str,
     candidates: Sequence[Candidate],
     k: int,
@@ -202,7 +202,7 @@ def _context(row: ChunkRow) -> str:
 
 
 def _keys(
-    store: Store,
+    store: AnyStore,
     query: NDArray[np.float32],
     number: int,
     lexical: Mapping[int, float],
@@ -227,7 +227,7 @@ def _keys(
 
 
 def _distinct(
-    store: Store, select: Callable[[int], list[Candidate]], wanted: int
+    store: AnyStore, select: Callable[[int], list[Candidate]], wanted: int
 ) -> list[Candidate]:
     """Return at least `wanted` candidates of different texts, if there are so many.
 
@@ -249,7 +249,7 @@ def _distinct(
 
 
 def support(
-    store: Store, question: str, candidates: Sequence[Candidate], weights: RelevanceWeights
+    store: AnyStore, question: str, candidates: Sequence[Candidate], weights: RelevanceWeights
 ) -> float:
     """Return how well the best of the candidates answers for the question; -inf without any.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from maccli.errors import NOTHING_FOUND, no_documents
 from models.memory import checkpoint
 from store.errors import StoreNotFoundError
+from store.joined import JoinedStores
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from models.memory.chosen_encoder import ChosenEncoder
     from models.memory.protocol import LoadedModel
     from models.weights.carriers import Transfer
+    from store.joined import AnyStore
 
 Tell = Callable[[str], None]
 """Told in a few words what takes a while."""
@@ -36,6 +38,7 @@ class StoreAndModel:
         device: "auto", "cpu", "cuda" or "mps".
         encoder: the sentence encoder of keys and queries; None for the checkpoint's own.
         precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
+        also: the folders of further stores that are asked together with it.
     """
 
     store: Path
@@ -44,6 +47,7 @@ class StoreAndModel:
     device: str = "auto"
     encoder: ChosenEncoder | None = None
     precision: str | None = None
+    also: tuple[Path, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -64,6 +68,7 @@ def store_and_model(
     device: str = "auto",
     encoder: str | None = None,
     precision: str | None = None,
+    also: Sequence[Path] = (),
     transfer: Transfer | None = None,
 ) -> StoreAndModel:
     """Return a store with the checkpoint, and the sentence encoder, that names or folders mean.
@@ -74,6 +79,7 @@ def store_and_model(
         device: "auto", "cpu", "cuda" or "mps".
         encoder: in place of the checkpoint's own, downloaded if need be; None takes its own.
         precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
+        also: the folders of further stores that are asked together with it.
         transfer: told about downloads.
 
     Raises:
@@ -86,7 +92,7 @@ def store_and_model(
         from models.memory.chosen_encoder import choose_encoder
 
         chosen = choose_encoder(encoder, checkpoint.read_config(folder), transfer)
-    return StoreAndModel(store, folder, model, device, chosen, precision)
+    return StoreAndModel(store, folder, model, device, chosen, precision, tuple(also))
 
 
 class Session:
@@ -111,6 +117,7 @@ class Session:
         self._model: LoadedModel | None = None
         self._judge: Judge | None = None
         self._store: Store | None = None
+        self._joined: JoinedStores | None = None
 
     def __enter__(self) -> Session:
         return self
@@ -119,10 +126,12 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Close the store. It is opened again if it is needed once more."""
-        if self._store is not None:
+        """Close the stores. They are opened again if they are needed once more."""
+        if self._joined is not None:
+            self._joined.close()
+        elif self._store is not None:
             self._store.close()
-            self._store = None
+        self._store = self._joined = None
 
     def beside(self, store: Path) -> Session:
         """Return a session with another store and the model of this one, which is loaded once.
@@ -174,31 +183,45 @@ class Session:
 
     @property
     def store(self) -> Store | None:
-        """The store; None as long as there is none.
+        """The store that is written to; None as long as there is none.
 
         Raises:
             StoreError: it cannot be used, or another checkpoint wrote it.
         """
         if self._store is None:
             try:
-                self._store = Store.open(
-                    self.choice.store,
-                    fingerprint=self.fingerprint,
-                    model=self.choice.name,
-                    timeout=self.patience,
-                )
+                self._store = self._open(self.choice.store)
             except StoreNotFoundError:
                 return None
         return self._store
 
-    def require_store(self) -> Store:
+    @property
+    def asked(self) -> AnyStore | None:
+        """The store that is asked, joined with those that are asked with it; None without any.
+
+        Raises:
+            StoreError: one of them cannot be used, or another checkpoint wrote it.
+        """
+        store = self.store
+        if store is None or not self.choice.also:
+            return store
+        if self._joined is None:
+            self._joined = JoinedStores([store, *map(self._open, self.choice.also)])
+        return self._joined
+
+    def _open(self, folder: Path) -> Store:
+        return Store.open(
+            folder, fingerprint=self.fingerprint, model=self.choice.name, timeout=self.patience
+        )
+
+    def require_store(self) -> AnyStore:
         """Return a store that documents can be found in. Loads no model.
 
         Raises:
             MacError: there is no store, or it is empty.
             StoreError: it cannot be used, or another checkpoint wrote it.
         """
-        store = self.store
+        store = self.asked
         if store is not None and any(store.documents(limit=1)):
             return store
         raise no_documents(self.choice.store, exists=store is not None, exit_code=NOTHING_FOUND)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from maccli.service.evidence import Evidence
     from models.judge.judge import Reading
     from models.memory.protocol import AnswerStream, LoadedModel
+    from store.joined import AnyStore
     from store.records import ChunkRow, Document
-    from store.store import Store
 
 SECTIONS = 12
 """The most sentences that an outline has."""
@@ -240,7 +240,7 @@ def _nearest(text: str, spans: Sequence[Span], question: str) -> Span:
 
 
 def outline(
-    store: Store, evidence: Evidence, within: Within = EVERYTHING, *, relevant: bool = True
+    store: AnyStore, evidence: Evidence, within: Within = EVERYTHING, *, relevant: bool = True
 ) -> list[Source]:
     """Return the first sentence of each paragraph of the document that a summary is asked of.
 
@@ -274,7 +274,7 @@ def outline(
     return [sentence_source(row, span) for row, span in found]
 
 
-def _named(store: Store, question: str, within: Within) -> Document | None:
+def _named(store: AnyStore, question: str, within: Within) -> Document | None:
     """Return the document whose file name a question says, if there is exactly one."""
     for name in map(str.casefold, _FILE.findall(question)):
         near = store.documents(match=name, within=within)

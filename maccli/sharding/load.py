@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maccli.errors import MacError
+from maccli.errors import USAGE, MacError
 from maccli.service import moving
 from maccli.sharding.places import Folder, is_remote
 from maccli.sharding.plan import FORMAT, MANIFEST
+from maccli.sharding.run import Share
 from maccli.sharding.work import ShardRecord
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def load(
     policy: Policy,
     advance: Callable[[int], None],
     on_size: Callable[[int], None],
+    share: Share | None = None,
 ) -> Imported:
     """Take documents that were exported into the store in `folder`, which is made if need be.
 
@@ -38,18 +40,22 @@ def load(
         policy: see `store.moving.load.load`.
         advance: called with a number of bytes; they add up to the whole size.
         on_size: called with the whole size before the rest, if it is known.
+        share: of the shards that are to be taken in; None for all.
 
     Raises:
-        MacError: there is no manifest, or a shard is not the one that it names.
+        MacError: there is no manifest, or a shard is not the one that it names; or it is one file,
+            of which there is no part.
         StoreError: the store cannot be used, or is of another checkpoint.
         ExportFormatError: the file is no export, or is damaged.
         OSError: it cannot be read.
     """
     if file == "-" or not (is_remote(file) or Path(file).is_dir()):
+        if share is not None:
+            raise MacError("--shard goes with a folder of shards.", exit_code=USAGE)
         if file != "-":
             on_size(Path(file).expanduser().stat().st_size)
         return moving.load(folder, file, policy, advance)
-    shards = _shards(file)
+    shards = (share or Share()).of(_shards(file))
     on_size(sum(shard.bytes for shard in shards))
     return _load_shards(folder, file, shards, policy, advance)
 

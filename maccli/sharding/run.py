@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from maccli.errors import USAGE, MacError, install_hint
 from maccli.service.session import Session
@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 Engine = Literal["local", "ray"]
 
 
+Item = TypeVar("Item")
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """A part of the shards: the `number`th of `parts` workers that know nothing of each other."""
 
     number: int = 1
     parts: int = 1
+
+    def of(self, shards: Sequence[Item]) -> Sequence[Item]:
+        """Return this part of some shards."""
+        return shards[self.number - 1 :: self.parts]
 
 
 def run(
@@ -64,7 +71,7 @@ def run(
         raise MacError("There is no file to ingest.")
     out = Folder(job.out)
     share = share or Share()
-    mine = plan.shards[share.number - 1 :: share.parts]
+    mine = share.of(plan.shards)
     there = {shard.id: done for shard in mine if (done := finished(shard, out)) is not None}
     todo = [shard for shard in mine if shard.id not in there]
     sizes = {shard.id: shard.size for shard in mine}

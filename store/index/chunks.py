@@ -70,16 +70,16 @@ def _chunk(row: tuple[Any, ...]) -> ChunkRow:
     return ChunkRow(*values)
 
 
-def copies(connection: sqlite3.Connection, chunk_id: int, within: Within, limit: int) -> list[int]:
-    """Return other chunks, at most `limit`, that have the same text as this one."""
+def with_text(connection: sqlite3.Connection, text: str, within: Within, limit: int) -> list[int]:
+    """Return the chunks, at most `limit`, that have exactly this text."""
     condition, values = within.condition()
     query = (
-        "SELECT other.id FROM chunks AS mine JOIN chunks AS other "
-        "ON other.text_hash = mine.text_hash AND other.text = mine.text AND other.id <> mine.id "
-        "JOIN documents ON documents.id = other.document_id "
-        f"WHERE mine.id = ? AND other.pruned IS NULL AND {condition} ORDER BY other.id LIMIT ?"
+        "SELECT chunks.id FROM chunks JOIN documents ON documents.id = document_id "
+        f"WHERE text_hash = ? AND text = ? AND pruned IS NULL AND {condition} "
+        "ORDER BY chunks.id LIMIT ?"
     )
-    return [row[0] for row in connection.execute(query, (chunk_id, *values, limit))]
+    rows = connection.execute(query, (text_hash(text), text, *values, limit))
+    return [row[0] for row in rows]
 
 
 def sharers(connection: sqlite3.Connection, ids: Sequence[int], limit: int) -> list[int]:

@@ -6,8 +6,8 @@ import math
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
+from itertools import chain, product
 
 from store.index import spelling
 from store.index.chunks import any_dropped
@@ -88,33 +88,30 @@ def _composed(word: str) -> str:
     return unicodedata.normalize("NFC", word)
 
 
-def match_expression(connection: sqlite3.Connection, text: str) -> str | None:
-    """Return an FTS5 expression that matches any of the content words of `text`; None without any.
+def phrases(connections: Sequence[sqlite3.Connection], text: str) -> list[list[str]]:
+    """Return for each content word of a text the phrases that stand for it in some indexes.
 
-    Every word is quoted, so none of them can be taken for FTS5 syntax.
+    They are the word's spellings; for one that no index has, the words that are nearly spelled like
+    it. Each is quoted, so none of them can be taken for FTS5 syntax.
     """
-    return " OR ".join(_expressions(connection, text)) or None
-
-
-def _expressions(connection: sqlite3.Connection, text: str) -> list[str]:
-    """Return for each content word of a text an FTS5 expression that matches it.
-
-    A word that the index does not have stands for those that are nearly spelled like it.
-    """
-    expressions = []
+    found = []
     for term in terms(text):
-        expression = _matching(spellings(term))
-        known = connection.execute(
-            "SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT 1", (expression,)
-        ).fetchone()
-        near = [] if known else spelling.near(connection, term)
-        expressions.append(_matching(near) if near else expression)
-    return expressions
+        words = spellings(term)
+        if not any(
+            spelling.has(connection, any_of(map(_quoted, words))) for connection in connections
+        ):
+            words = spelling.near(connections, term) or words
+        found.append(list(map(_quoted, words)))
+    return found
 
 
-def _matching(words: Sequence[str]) -> str:
-    """Return an FTS5 expression that matches any of some words."""
-    return " OR ".join(f'"{word}"' for word in words)
+def _quoted(word: str) -> str:
+    return f'"{word}"'
+
+
+def any_of(phrases: Iterable[str]) -> str:
+    """Return an FTS5 expression that matches any of some phrases."""
+    return " OR ".join(phrases)
 
 
 def best(
@@ -124,8 +121,14 @@ def best(
 
     Larger scores are better; chunks of the same score come in the order of their ids.
     """
-    expression = match_expression(connection, text)
-    if expression is None or limit < 1:
+    return matching(connection, any_of(chain(*phrases([connection], text))), limit, within)
+
+
+def matching(
+    connection: sqlite3.Connection, expression: str, limit: int, within: Within
+) -> list[tuple[int, float]]:
+    """Return what `best` does, for an FTS5 expression; nothing matches an empty one."""
+    if not expression or limit < 1:
         return []
     chosen, values = "", list[str]()
     if within or any_dropped(connection):
@@ -142,29 +145,47 @@ def best(
     ).fetchall()
 
 
-def coverage(connection: sqlite3.Connection, text: str, ids: Sequence[int]) -> list[float]:
+def coverage(
+    parts: Sequence[tuple[sqlite3.Connection, Sequence[int]]], text: str
+) -> list[list[float]]:
     """Return the share of a question's content words that each chunk has, from 0 to 1.
 
     A word counts by the square of its inverse document frequency, as in the cosine of tf-idf: a
     missing name says more than a missing verb. Words are compared as full-text search does.
+
+    Args:
+        parts: indexes that count as one, each with chunks of it; the shares come in the same order.
+        text: the question.
     """
-    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
-    sampled = "rowid > ?1 - ?2"
-    (chunks,) = connection.execute(
-        "SELECT count(*) FROM chunks WHERE id > ? - ?", (newest, SAMPLE)
-    ).fetchone()
-    covered, total = dict.fromkeys(ids, 0.0), 0.0
-    places = ",".join(map(str, map(int, ids)))
-    for word in _expressions(connection, text):
-        (having,) = connection.execute(
-            f"SELECT count(*) FROM chunks_fts WHERE {sampled} AND chunks_fts MATCH ?3",
-            (newest, SAMPLE, word),
-        ).fetchone()
+    covered = [dict.fromkeys(ids, 0.0) for _, ids in parts]
+    samples = [_sample(connection) for connection, _ in parts]
+    chunks, total = sum(size for _, size in samples), 0.0
+    for alternatives in phrases([connection for connection, _ in parts], text):
+        word = any_of(alternatives)
+        having = sum(
+            connection.execute(
+                "SELECT count(*) FROM chunks_fts WHERE rowid > ? AND chunks_fts MATCH ?",
+                (before, word),
+            ).fetchone()[0]
+            for (connection, _), (before, _) in zip(parts, samples, strict=True)
+        )
         weight = math.log((chunks + 1) / (having + 0.5)) ** 2
         total += weight
-        for (chunk_id,) in connection.execute(
-            f"SELECT rowid FROM chunks_fts WHERE rowid IN ({places}) AND chunks_fts MATCH ?",
-            (word,),
-        ):
-            covered[chunk_id] += weight
-    return [covered[chunk_id] / total if total else 0.0 for chunk_id in ids]
+        for (connection, ids), shares in zip(parts, covered, strict=True):
+            places = ",".join(map(str, map(int, ids)))
+            for (chunk_id,) in connection.execute(
+                f"SELECT rowid FROM chunks_fts WHERE rowid IN ({places}) AND chunks_fts MATCH ?",
+                (word,),
+            ):
+                shares[chunk_id] += weight
+    return [
+        [shares[chunk_id] / total if total else 0.0 for chunk_id in ids]
+        for (_, ids), shares in zip(parts, covered, strict=True)
+    ]
+
+
+def _sample(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Return before which id the newest chunks of an index begin, and how many they are."""
+    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
+    query = "SELECT count(*) FROM chunks WHERE id > ?"
+    return newest - SAMPLE, connection.execute(query, (newest - SAMPLE,)).fetchone()[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterable, Sequence
 
 MOST = 3
 """The most words that a misspelled one is taken for."""
@@ -23,48 +24,57 @@ _VOCABULARY = (
 )
 
 
-def near(connection: sqlite3.Connection, word: str) -> list[str]:
-    """Return the words of the index that differ from one by a letter or two, the nearest first.
+def near(connections: Sequence[sqlite3.Connection], word: str) -> list[str]:
+    """Return the words of some indexes that differ from one by a letter or two, the nearest first.
 
     Whether a letter is doubled makes no difference. Only words with the same first letter are
     looked at: typing errors are rare there.
 
     Args:
-        connection: an open index.
-        word: in lower case, one that the index does not have.
+        connections: to open indexes.
+        word: in lower case, one that none of them has.
     """
     if len(word) < _LEAST_LETTERS or not word.isalpha():
         return []
-    connection.execute(_VOCABULARY)
     typed = _single(word)
     most = 1 if len(typed) < _LONG else 2
     letters = set(typed)
-    found = []
-    for (term,) in connection.execute(
+    found = set()
+    shortest, longest = max(_LEAST_LETTERS, len(typed) - _ENDING - most), len(typed) + 2 * most
+    for connection in connections:
+        for term in _indexed(connection, word[0], shortest, longest):
+            if len(letters.symmetric_difference(term)) <= 2 * most + _ENDING:
+                apart = _distance(_single(term), typed, most)
+                if apart <= most:
+                    found.add((apart, abs(len(term) - len(word)), term))
+    nearest = [match for match in sorted(found) if match[0] == min(found)[0]]
+    return [_searchable(connections, term) for _, _, term in nearest[:MOST]]
+
+
+def _indexed(
+    connection: sqlite3.Connection, first: str, shortest: int, longest: int
+) -> Iterable[str]:
+    """Return the words of an index with this first letter and so many letters."""
+    connection.execute(_VOCABULARY)
+    query = (
         "SELECT term FROM temp.indexed_words "
-        "WHERE term >= ?1 AND term < ?2 AND length(term) BETWEEN ?3 AND ?4",
-        (
-            word[0],
-            chr(ord(word[0]) + 1),
-            max(_LEAST_LETTERS, len(typed) - _ENDING - most),
-            len(typed) + 2 * most,
-        ),
-    ):
-        if len(letters.symmetric_difference(term)) <= 2 * most + _ENDING:
-            apart = _distance(_single(term), typed, most)
-            if apart <= most:
-                found.append((apart, abs(len(term) - len(word)), term))
-    found = [match for match in sorted(found) if match[0] == min(found)[0]]
-    return [_searchable(connection, term) for _, _, term in found[:MOST]]
+        "WHERE term >= ?1 AND term < ?2 AND length(term) BETWEEN ?3 AND ?4"
+    )
+    rows = connection.execute(query, (first, chr(ord(first) + 1), shortest, longest))
+    return (term for (term,) in rows)
 
 
-def _searchable(connection: sqlite3.Connection, stem: str) -> str:
+def has(connection: sqlite3.Connection, expression: str) -> bool:
+    """Return whether anything in an index matches a full-text expression."""
+    query = "SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT 1"
+    return connection.execute(query, (expression,)).fetchone() is not None
+
+
+def _searchable(connections: Sequence[sqlite3.Connection], stem: str) -> str:
     """Return a word that full-text search takes for a stem: of some it would take another stem."""
     for ending in ("", "e", "s"):
         word = stem + ending
-        if connection.execute(
-            "SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT 1", (f'"{word}"',)
-        ).fetchone():
+        if any(has(connection, f'"{word}"') for connection in connections):
             return word
     return stem
 

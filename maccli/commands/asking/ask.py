@@ -57,7 +57,7 @@ _LINE_ENDS = re.compile(r"\n+")
     metavar="N",
     help="The longest answer, in tokens.  [default: 32]",
 )
-@options.where_options
+@options.asking_options
 @options.apply(options.local_option, options.json_option, options.nl_option)
 @click.option("--strict", is_flag=True, help="Exit with 3, too, if the answer is not sure.")
 @click.option("-q", "--quiet", is_flag=True, help="Write the answer only, without sources.")
@@ -69,7 +69,7 @@ def ask(
     ctx: click.Context,
     /,
     question: tuple[str, ...],
-    store: Path | None,
+    stores: tuple[Path, ...],
     model: str | None,
     device: str | None,
     local: bool,
@@ -96,7 +96,7 @@ def ask(
       mac ask - --nl < questions.txt
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    with options.open_served_mac(out, store, model, device, local=local, verbose=verbose) as mac:
+    with options.open_served_mac(out, stores, model, device, local=local, verbose=verbose) as mac:
         asker = Asker(out, partial(mac.ask, **how), strict=strict, verbose=verbose)
         if question == ("-",):
             code = asker.ask_many(questions())

@@ -22,7 +22,7 @@ _HELP = "/new forgets what was asked, /quit or Ctrl-D ends."
 @click.command()
 @options.apply(options.k_option, options.retriever_option, options.fast_option)
 @options.only_options
-@options.where_options
+@options.asking_options
 @options.local_option
 @options.apply(options.json_option, options.nl_option)
 @click.option("-q", "--quiet", is_flag=True, help="Write the answers only, without sources.")
@@ -33,7 +33,7 @@ _HELP = "/new forgets what was asked, /quit or Ctrl-D ends."
 def chat(
     ctx: click.Context,
     /,
-    store: Path | None,
+    stores: tuple[Path, ...],
     model: str | None,
     device: str | None,
     local: bool,
@@ -56,7 +56,7 @@ def chat(
       printf 'Who repaired the roof?\\nAnd how much was it?\\n' | mac chat -q
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
-    with options.open_served_mac(out, store, model, device, local=local, verbose=verbose) as mac:
+    with options.open_served_mac(out, stores, model, device, local=local, verbose=verbose) as mac:
         conversation = _Conversation(out, partial(mac.ask, **how))
         asker = Asker(out, conversation.ask, strict=False, verbose=verbose)
         code = asker.ask_many(conversation.questions())

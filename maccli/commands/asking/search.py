@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.argument("question", nargs=-1, required=True)
 @options.apply(options.k_option, options.retriever_option, options.fast_option)
 @options.only_options
-@options.where_options
+@options.asking_options
 @options.apply(options.local_option, options.json_option, options.nl_option)
 @click.option(
     "--color/--no-color",
@@ -39,7 +39,7 @@ def search(
     ctx: click.Context,
     /,
     question: tuple[str, ...],
-    store: Path | None,
+    stores: tuple[Path, ...],
     model: str | None,
     device: str | None,
     local: bool,
@@ -65,7 +65,7 @@ def search(
     """
     out = Output(json=as_json, nl=as_nl, quiet=quiet)
     many = question == ("-",)
-    with options.open_served_mac(out, store, model, device, local=local) as mac:
+    with options.open_served_mac(out, stores, model, device, local=local) as mac:
         writer = _Writer(out, output.marks(color), many=many)
         wanted = questions() if many else iter([" ".join(question)])
         code = _search(partial(mac.search, **how), wanted, writer)

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from maccli import config
 from maccli.commands import options
+from maccli.commands.shards import share_option
 from maccli.output import Output, count, size
+
+if TYPE_CHECKING:
+    from maccli.sharding.run import Share
 
 
 @click.command()
@@ -49,10 +53,12 @@ def export(file: str, force: bool, with_log: bool, store: Path | None, quiet: bo
     show_default=True,
     help="What to do with documents that the store has in another version.",
 )
+@share_option
 @options.apply(options.store_option, options.json_option, options.quiet_option)
 def import_(
     file: str,
     existing: Literal["replace", "skip"],
+    share: Share | None,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -67,13 +73,14 @@ def import_(
     Examples:
       mac store import notes.mac
       mac store import notes.mac --store ./work --existing skip
+      mac store import s3://archive/bank --shard 1/4
     """
     from maccli.sharding.load import load
 
     out = Output(json=as_json, quiet=quiet)
     folder = config.folder("store", store)
     with out.progress(None, "B", "import") as progress:
-        done = load(folder, file, existing, progress.advance, progress.expect)
+        done = load(folder, file, existing, progress.advance, progress.expect, share)
     numbers = {name: getattr(done, name) for name in ("added", "updated", "unchanged", "skipped")}
     if out.json:
         out.record(numbers)

@@ -134,6 +134,27 @@ def test_parts_on_several_machines(mac: Mac, docs: Path, work: Path) -> None:
     assert mac("store", "import", "bank").out == "3 documents: 3 added.\n"
 
 
+def test_a_store_of_each_part_of_the_shards(mac: Mac, docs: Path) -> None:
+    assert mac("ingest", "docs", "--out", "bank", *SMALL).code == 0
+    assert mac("store", "import", "bank", "--store", "whole").code == 0
+    for part, number in (("1/2", 2), ("2/2", 1)):
+        ran = mac("store", "import", "bank", "--store", f"part{part[0]}", "--shard", part)
+        assert (ran.code, ran.out[0]) == (0, str(number))
+    for command in (("search", "-k", "3"), ("ask", "-k", "2")):
+        ask = (*command, "What happened in year 2?", "--json")
+        expected = mac(*ask, "--store", "whole")
+        found = mac(*ask, "--store", "part1", "--store", "part2")
+        assert found.code == expected.code == 0
+        assert same(found.json) == same(expected.json)
+    ran = mac("store", "import", "docs/a.txt", "--shard", "1/2")
+    assert ran.code == 2 and "a folder of shards" in ran.err
+
+
+def same(answer: Any) -> Any:
+    """What does not depend on the clock."""
+    return answer if isinstance(answer, list) else {**answer, "timings": None}
+
+
 def test_other_inputs_need_another_folder(mac: Mac, docs: Path) -> None:
     assert mac("ingest", "docs", "--out", "bank").code == 0
     (docs / "a.txt").write_text("Something else.")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from store.index.search import MAX_TERMS, match_expression, spellings, terms
+from store.index.search import MAX_TERMS, phrases, spellings, terms
 from tests.store.samples import chunk
 
 TEXTS = [
@@ -167,13 +167,9 @@ def test_a_book_for_a_question_is_cut(searched):
     assert searched.search("ibori" * 2_000_000) == []
 
 
-def searched_expression(searched, text):
-    return match_expression(searched.connection, text)
-
-
-def test_no_words_no_expression(searched):
-    assert searched_expression(searched, "...") is None
-    assert searched_expression(searched, "a b") == '"b"'
+def test_no_words_no_phrases(searched):
+    assert phrases([searched.connection], "...") == []
+    assert phrases([searched.connection], "a b") == [['"b"']]
 
 
 HOSTILE = ['"', "'; DROP TABLE documents; --", "%_\\", "[a-z]", "a*", "NEAR(a b)", "\x00", "\ud800"]

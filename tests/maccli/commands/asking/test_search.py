@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ...conftest import FakeMemory, Ran, pipe
+from ...conftest import FakeMemory, Ran, make_checkpoint, pipe
 
 Mac = Callable[..., Ran]
 QUESTION = "Who opened the bridge?"
@@ -115,3 +115,24 @@ def test_no_language_model_is_asked(mac: Mac, stored: Path, memory: FakeMemory) 
     memory.calls.clear()
     assert mac("search", QUESTION).code == 0
     assert {name for name, _ in memory.calls} <= {"load"}
+
+
+def test_several_stores_are_searched_as_one(mac: Mac, stored: Path) -> None:
+    assert mac("ingest", "bridge.txt", "--store", "bridges").code == 0
+    (stored / "elm.txt").write_text("The bridge over the Elm is long.")
+    assert mac("ingest", "elm.txt", "--store", "rivers").code == 0
+    both = ("--store", "bridges", "--store", "rivers", "--store", "bridges")
+    found = mac("search", QUESTION, "--json", *both).json
+    assert [passage["source"].split("/")[-1] for passage in found] == ["bridge.txt", "elm.txt"]
+    ran = mac("search", QUESTION, "--store", "bridges", "--store", "none")
+    assert ran.code == 1 and "none" in ran.err
+
+
+def test_stores_of_another_checkpoint_are_not_searched_with_it(
+    mac: Mac, stored: Path, tmp_path: Path
+) -> None:
+    other = make_checkpoint(tmp_path / "other", base_lm="another")
+    assert mac("ingest", "prize.md", "--store", "prizes", "-m", str(other)).code == 0
+    assert mac("ingest", "bridge.txt", "--store", "bridges").code == 0
+    ran = mac("search", QUESTION, "--store", "bridges", "--store", "prizes")
+    assert ran.code == 1 and "prizes was written with checkpoint" in ran.err

@@ -1,0 +1,192 @@
+"""Several stores, read as if they were one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from store.errors import translated
+from store.index import bm25, search
+from store.index.chunks import with_text
+from store.labels import EVERYTHING, Within
+from store.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from store.records import ChunkRow, Document, StoredModulation
+
+_LOCAL = 40
+"""The bits of an id that are its number in its own store; those above are the store's place."""
+_MASK = (1 << _LOCAL) - 1
+
+Value = TypeVar("Value")
+
+
+class JoinedStores:
+    """What a `Store` is to those who ask it, for several stores of the same checkpoint.
+
+    A chunk's or a document's id tells its store. Where scores depend on the rest of a store, as in
+    BM25, the rest is all stores. For methods that are not explained here see `Store`.
+
+    Attributes:
+        parts: the stores.
+    """
+
+    def __init__(self, parts: Sequence[Store]) -> None:
+        self.parts = tuple(parts)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for part in self.parts:
+            part.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let everything read in this block be of one state of each store."""
+        with ExitStack() as stack:
+            for part in self.parts:
+                stack.enter_context(part.snapshot())
+            yield
+
+    def documents(
+        self, *, limit: int | None = None, match: str | None = None, within: Within = EVERYTHING
+    ) -> Iterator[Document]:
+        """See `Store.documents`. A source that is in several stores comes several times."""
+        each = (
+            _moved(place, part.documents(limit=limit, match=match, within=within))
+            for place, part in enumerate(self.parts)
+        )
+        return islice(merge(*each, key=lambda document: document.source), limit)
+
+    def count(self, within: Within = EVERYTHING) -> int:
+        """See `Store.count`."""
+        return sum(part.count(within) for part in self.parts)
+
+    def chunks(self, document_id: int) -> list[ChunkRow]:
+        """See `Store.chunks`."""
+        place, own = _split(document_id)
+        return [_row(place, row) for row in self.parts[place].chunks(own)]
+
+    def chunk_rows(self, ids: Sequence[int]) -> list[ChunkRow]:
+        """See `Store.chunk_rows`."""
+        return self._each(
+            ids, lambda place, own: [_row(place, row) for row in self.parts[place].chunk_rows(own)]
+        )
+
+    def modulations(self, ids: Sequence[int]) -> list[StoredModulation]:
+        """See `Store.modulations`."""
+        return self._each(ids, lambda place, own: self.parts[place].modulations(own))
+
+    def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
+        """See `Store.sharing`."""
+        rows = (
+            _row(place, row)
+            for place, own in _by_store(ids).items()
+            for row in self.parts[place].sharing(own, limit)
+        )
+        return list(islice(rows, limit))
+
+    def copies(
+        self, ids: Sequence[int], *, within: Within = EVERYTHING, limit: int = 20
+    ) -> dict[int, list[int]]:
+        """See `Store.copies`; those in other stores are copies, too."""
+        found: dict[int, list[int]] = {}
+        for row in self.chunk_rows(ids):
+            same: list[int] = []
+            for place, part in enumerate(self.parts):
+                with translated(part.path):
+                    own = with_text(part.connection, row.text, within, limit + 1)
+                same += [_joined(place, other) for other in own]
+            found[row.id] = [other for other in same if other != row.id][:limit]
+        return found
+
+    def keys(
+        self, block: int = 4096, *, within: Within = EVERYTHING
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """See `Store.keys`."""
+        return self.moved([part.keys(block, within=within) for part in self.parts])
+
+    def search(
+        self, query: str, limit: int = 100, *, within: Within = EVERYTHING
+    ) -> list[tuple[int, float]]:
+        """See `Store.search` and `store.index.bm25.best`."""
+        with self.snapshot(), translated(self.parts[0].path):
+            connections = [part.connection for part in self.parts]
+            found = bm25.best(connections, query, limit, within)
+        return [(_joined(place, own), score) for place, own, score in found]
+
+    def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
+        """See `Store.coverage`."""
+        own = _by_store(ids)
+        with self.snapshot(), translated(self.parts[0].path):
+            parts = [(part.connection, own.get(n, [])) for n, part in enumerate(self.parts)]
+            shares = search.coverage(parts, query)
+        return self._each(ids, lambda place, _: shares[place])
+
+    def record_use(self, weights: Mapping[int, float]) -> None:
+        """See `Store.record_use`."""
+        for place, own in _by_store(list(weights)).items():
+            self.parts[place].record_use({i: weights[_joined(place, i)] for i in own})
+
+    def split(self, ids: Sequence[int]) -> list[list[int]]:
+        """Return the ids of chunks in each of the stores."""
+        own = _by_store(ids)
+        return [own.get(place, []) for place in range(len(self.parts))]
+
+    def moved(
+        self, blocks: Sequence[Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]] | None]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
+        """Yield blocks of keys of each store, with the ids that their chunks have here.
+
+        Of a store without blocks (None) it is all of its keys.
+        """
+        for place, own in enumerate(blocks):
+            for ids, keys in own or self.parts[place].keys():
+                yield ids + (place << _LOCAL), keys
+
+    def _each(
+        self, ids: Sequence[int], read: Callable[[int, list[int]], Sequence[Value]]
+    ) -> list[Value]:
+        """Read something of chunks in each of their stores, and return it in the order of `ids`."""
+        found: dict[int, Value] = {}
+        for place, own in _by_store(ids).items():
+            found.update(zip((_joined(place, i) for i in own), read(place, own), strict=True))
+        return [found[int(i)] for i in ids]
+
+
+AnyStore = Store | JoinedStores
+"""What can be asked."""
+
+
+def _split(joined: int) -> tuple[int, int]:
+    """Return the place of an id's store, and the id there."""
+    return int(joined) >> _LOCAL, int(joined) & _MASK
+
+
+def _joined(place: int, own: int) -> int:
+    return place << _LOCAL | own
+
+
+def _by_store(ids: Sequence[int]) -> dict[int, list[int]]:
+    """Return the ids that chunks have in their stores, by the place of the store."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for joined in ids:
+        place, own = _split(joined)
+        found[place].append(own)
+    return dict(found)
+
+
+def _moved(place: int, documents: Iterator[Document]) -> Iterator[Document]:
+    for document in documents:
+        yield replace(document, id=_joined(place, document.id))
+
+
+def _row(place: int, row: ChunkRow) -> ChunkRow:
+    return replace(row, id=_joined(place, row.id), document_id=_joined(place, row.document_id))
