@@ -26,7 +26,7 @@ class CheckpointError(ModelError):
 
 
 class UnsupportedModelError(ModelError):
-    """A base model has an architecture that this package cannot address."""
+    """A base model has an architecture, or is wanted on a device, that cannot be used here."""
 
 
 class DataError(HintedError, ValueError):

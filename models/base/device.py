@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from models.errors import ModelError
+from models.errors import ModelError, UnsupportedModelError
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -23,7 +23,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if name not in ("cpu", "cuda", "mps"):
         raise ModelError(f"unknown device {name!r}", hint="use auto, cpu, cuda or mps")
     if (name == "cuda" and not cuda) or (name == "mps" and not mps):
-        raise ModelError(f"the device {name!r} is not available", hint="use --device cpu")
+        raise UnsupportedModelError(
+            f"the device {name!r} is not available", hint="use --device cpu"
+        )
     if name == "cuda":
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device(name)

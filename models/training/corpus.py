@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -29,6 +30,10 @@ Kind = Literal["span", "yes", "no", "free", "none"]
 """
 QUESTIONS_PER_DOCUMENT = 6
 """The most questions that are taken of a document, chosen at random."""
+_BLOCK = 2048
+"""The number of texts that are embedded at a time."""
+_PATIENCE = 30.0
+"""Seconds without a word."""
 _YES = frozenset(("yes", "true", "ja", "oui", "sí", "si"))
 _NO = frozenset(("no", "false", "nein", "non"))
 _WORD = re.compile(r"\w+")
@@ -94,8 +99,9 @@ class Corpus:
             self.keys, self.queries = stored
             return
         note(f"embedding {len(self.chunks)} documents and {len(self.questions)} questions")
-        self.keys = encoder.encode_documents(texts[: len(self.chunks)]).cpu()
-        self.queries = encoder.encode_queries(texts[len(self.chunks) :]).cpu()
+        number = len(self.chunks)
+        self.keys = _in_blocks(encoder.encode_documents, texts[:number], note)
+        self.queries = _in_blocks(encoder.encode_queries, texts[number:], note)
         if cache is not None:
             cache.parent.mkdir(parents=True, exist_ok=True)
             tensors = {"keys": self.keys.contiguous(), "queries": self.queries.contiguous()}
@@ -113,6 +119,19 @@ class Corpus:
             return chunk == asked.chunk
         text = self.chunks[chunk].lower()
         return any(answer.lower() in text for answer in asked.answers)
+
+
+def _in_blocks(
+    encode: Callable[[list[str]], Tensor], texts: list[str], note: Callable[[str], None]
+) -> Tensor:
+    """Return the embeddings of texts [N, E]; how far it is, is told every half minute."""
+    parts, told = [], time.monotonic()
+    for start in range(0, max(len(texts), 1), _BLOCK):
+        parts.append(encode(texts[start : start + _BLOCK]).cpu())
+        if time.monotonic() - told > _PATIENCE:
+            note(f"embedded {min(start + _BLOCK, len(texts)):,} of {len(texts):,}")
+            told = time.monotonic()
+    return torch.cat(parts)
 
 
 def _embeddings(cache: Path, digest: str) -> tuple[Tensor, Tensor] | None:

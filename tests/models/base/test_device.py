@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.base.device import choose_device, choose_dtype
-from models.errors import ModelError
+from models.errors import ModelError, UnsupportedModelError
 
 
 def test_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +18,7 @@ def test_auto_is_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelError, match="'cuda' is not available"):
+    with pytest.raises(UnsupportedModelError, match="'cuda' is not available"):
         choose_device("cuda")
     with pytest.raises(ModelError, match="unknown device 'tpu'"):
         choose_device("tpu")
