@@ -24,10 +24,14 @@ from models.latent.memory import LatentMemory
 from models.memory.modulation import Selected
 from models.text.chunking import CountTokens, sentences, split
 
-Context = Literal["none", "constant", "mac", "text"]
-CONTEXTS: tuple[Context, ...] = ("none", "constant", "mac", "text")
+Context = Literal["none", "constant", "mac", "faint", "text"]
+CONTEXTS: tuple[Context, ...] = ("none", "constant", "mac", "faint", "text")
 """The forms: nothing; the constant prefix tokens alone; they and the modulations of all chunks of
-the earlier half; the earlier half itself, as text."""
+the earlier half; the same with `FAINT` added to their log weights; the earlier half itself, as
+text."""
+FAINT = -3.0
+"""In nats. Modulations were made for questions; for going on with a text they draw too much
+attention at their usual weight."""
 MAX_TOKENS = 2048
 """The most tokens of a text; the sentences after them are left out."""
 
@@ -82,18 +86,24 @@ def surprise(memory: LatentMemory, before: str, after: str) -> Surprise | None:
     chunks = split(before, memory.count_tokens, memory.config.chunk_tokens)
     weight = -math.log(len(chunks))
     modulations = memory.amortize([chunk.text for chunk in chunks])
-    modulation = memory.prefix([[Selected(m.latents, m.scales, weight) for m in modulations]])
+
+    def prefix(log_weight: float) -> Prefix:
+        return memory.prefix([[Selected(m.latents, m.scales, log_weight) for m in modulations]])
+
+    modulation = prefix(weight)
     constant = memory.stack.constant_prefix(lm)
     nats: dict[Context, float] = {
         "none": _nats(memory, [lm.bos_id], later),
         "constant": _nats(memory, [], later, constant),
         "mac": _nats(memory, [], later, modulation),
+        "faint": _nats(memory, [], later, prefix(weight + FAINT)),
         "text": _nats(memory, [lm.bos_id, *earlier], later),
     }
     context: dict[Context, int] = {
         "none": 0,
         "constant": constant.bias.shape[1],
         "mac": modulation.bias.shape[1],
+        "faint": modulation.bias.shape[1],
         "text": len(earlier),
     }
     return Surprise(nats, len(later) - 1, context, len(chunks))

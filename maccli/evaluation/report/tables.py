@@ -14,6 +14,7 @@ _CONTEXTS = {
     "none": "no context",
     "constant": "constant tokens only",
     "mac": "mac: its modulations",
+    "faint": "mac: the same, a twentieth of their weight",
     "text": "full context: its text",
 }
 

@@ -1,8 +1,8 @@
 """`mac study language-modelling`: perplexity of the later halves of articles.
 
-The earlier half is given as nothing, as the constant prefix tokens alone, as modulations or as
-text; see `models.evaluation.perplexity`. Every article is a row a context, kept when it was read;
-the rows without `at` sum them up.
+The earlier half is given as nothing, as the constant prefix tokens alone, as modulations, as faint
+ones, or as text; see `models.evaluation.perplexity`. Every article is a row a context, kept when it
+was read; the rows without `at` sum them up.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def test_language_modelling(mac: Mac, work: Path, monkeypatch: pytest.MonkeyPatc
     articles = [row["at"] for row in measured if row["method"] == "mac" and row["at"]]
     assert articles == ["n0", "n1", "n2", "n3"]
     whole = [row for row in measured if row["at"] is None]
-    assert [row["method"] for row in whole] == ["none", "constant", "mac", "text"]
+    assert [row["method"] for row in whole] == ["none", "constant", "mac", "faint", "text"]
     for row in whole:
         value, low, high = row["figures"]["perplexity"]
         assert 1 < low <= value <= high
