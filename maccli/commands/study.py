@@ -200,7 +200,7 @@ def language_modelling(ctx: click.Context, /, file: Path, **given: Any) -> None:
 
     The later halves of articles are predicted from the earlier ones. FILE holds JSON lines with
     text, and doc_id where there is one. The earlier half is given as nothing, as constant tokens,
-    as modulations and as text.
+    as modulations, as faint ones and as text.
 
     \b
     Example:

@@ -242,7 +242,7 @@ _FORMS = {
         _Form(
             "Language modelling",
             "Perplexity of the later halves of {questions:,} articles ({tokens:,.0f} tokens), with "
-            "bootstrap 95% intervals over articles, given the earlier half in four forms. Gain: "
+            "bootstrap 95% intervals over articles, given the earlier half in five forms. Gain: "
             "nats a token over no context. The constant tokens were trained to answer questions "
             "briefly, not to continue a text.",
             (
