@@ -137,7 +137,7 @@ def print_table(counts: Mapping[str, Mapping[str, int]], methods: list[str]) -> 
         row = counts[kind]
         shares = [_share(row, name) for name in methods]
         missing = _share(row, f"mac {NOT_GIVEN}")
-        shares += [100 - _share(row, "mac") - missing, missing]
+        shares += [max(100 - _share(row, "mac") - missing, 0), missing]
         print(f"| {kind} | {row[ASKED]} | {' | '.join(f'{share:.0f}' for share in shares)} |")
 
 

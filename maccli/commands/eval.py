@@ -179,8 +179,7 @@ def evaluate(ctx: click.Context, /, **given: Any) -> None:
       mac                               the chunks' modulations and the judge, as mac ask
       mac-fast, mac-bm25, mac-dense     the modulations alone; mac-fast is hybrid
       mac+text                          those, and the text of the best chunk
-      oracle, rag-prefix-oracle, rag-lora-oracle, mac-oracle, mac-fast-oracle
-                                        the right document
+      oracle; mac-, mac-fast-, rag-prefix-, rag-lora-oracle   the right document
       uniform, salient-spans, camels    the question; the model is tuned on the documents
       qa-base                           the question; the model that tuning starts from
       rag@ENCODER, uniform@1e-4         another encoder (folder or Hub id); a learning rate
