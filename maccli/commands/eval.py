@@ -166,8 +166,8 @@ RESULTS = (
 def evaluate(ctx: click.Context, /, **given: Any) -> None:
     """Measure how well each method answers your questions.
 
-    The documents are stored in their order, in a temporary store or that of --store; then the
-    questions that make sense without their document are asked, all of the same frozen model.
+    The documents are stored in their order, in a temporary store or that of --store; then those
+    questions are asked that make sense without their document, all of the same frozen model.
 
     \b
     Methods, and what each answers from:
@@ -179,7 +179,8 @@ def evaluate(ctx: click.Context, /, **given: Any) -> None:
       mac                               the chunks' modulations and the judge, as mac ask
       mac-fast, mac-bm25, mac-dense     the modulations alone; mac-fast is hybrid
       mac+text                          those, and the text of the best chunk
-      oracle; mac-, mac-fast-, rag-prefix-, rag-lora-oracle   the right document
+      oracle, mac-oracle, mac-fast-oracle, rag-prefix-oracle, rag-lora-oracle
+                                        the right document
       uniform, salient-spans, camels    the question; the model is tuned on the documents
       qa-base                           the question; the model that tuning starts from
       rag@ENCODER, uniform@1e-4         another encoder (folder or Hub id); a learning rate
@@ -262,8 +263,7 @@ def finish(
         raise click.UsageError("--resume needs the file to go on with: --out FILE.")
     out = Output(json=given["as_json"], quiet=given["quiet"])
     models = given["models"]
-    if isinstance(models, str):
-        models = (models,)
+    models = (models,) if isinstance(models, str) else models
     try:
         with out.transfers() as transfer:
             results = run(
