@@ -139,7 +139,7 @@ def test_clients_that_come_at_once_and_that_go(start: Start, work: Path) -> None
     for connection in (*waiting, stream, first):
         connection.close()
     until(lambda: server.metric(WAITING) == 0, "their places are free")
-    assert server.metric("mac_cancelled_total") == 4
+    until(lambda: server.metric("mac_cancelled_total") == 4, "all are noticed")
     (work / "ask").unlink()
     until(lambda: not server.metric(RUNNING), "it ends")
     assert server.metric("mac_questions_total") == 4
