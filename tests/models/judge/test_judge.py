@@ -106,8 +106,14 @@ def test_any_answer_has_a_probability(judge: Judge) -> None:
     [reading] = judge.read(QUESTION, [TEXT])
     for answer in reading.answers:
         said = reading.log_probability(answer.text)
-        # The end may have been seen in a full stop, which is no part of the answer.
-        trimmed = answer.span is not None and not TEXT[answer.span[1] :][:1].isspace()
+        # Begin and end may have been seen in a full stop, which is no part of the answer.
+        start, end = answer.span or (0, 0)
+        trimmed = answer.span is not None and not (
+            TEXT[start].isalnum()
+            and TEXT[end - 1].isalnum()
+            and TEXT[end:][:1].isspace()
+            and (start == 0 or (TEXT[start - 1].isspace() and TEXT[start - 2].isalnum()))
+        )
         assert said <= answer.log_probability + 1e-4
         assert trimmed or said == pytest.approx(answer.log_probability)
     assert reading.log_probability("ida  brandt.") == reading.log_probability("Ida Brandt")
