@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from store.records import ChunkRow, Document, StoredModulation
 
-_LOCAL = 40
+_ID_BITS = 40
 """The bits of an id that are its number in its own store; those above are the store's place."""
-_MASK = (1 << _LOCAL) - 1
+_MASK = (1 << _ID_BITS) - 1
 
 Value = TypeVar("Value")
 
@@ -60,7 +60,7 @@ class JoinedStores:
     ) -> Iterator[Document]:
         """See `Store.documents`. A source that is in several stores comes several times."""
         each = (
-            _moved(place, part.documents(limit=limit, match=match, within=within))
+            _joined_documents(place, part.documents(limit=limit, match=match, within=within))
             for place, part in enumerate(self.parts)
         )
         return islice(merge(*each, key=lambda document: document.source), limit)
@@ -72,12 +72,15 @@ class JoinedStores:
     def chunks(self, document_id: int) -> list[ChunkRow]:
         """See `Store.chunks`."""
         place, own = _split(document_id)
-        return [_row(place, row) for row in self.parts[place].chunks(own)]
+        return [_joined_row(place, row) for row in self.parts[place].chunks(own)]
 
     def chunk_rows(self, ids: Sequence[int]) -> list[ChunkRow]:
         """See `Store.chunk_rows`."""
         return self._each(
-            ids, lambda place, own: [_row(place, row) for row in self.parts[place].chunk_rows(own)]
+            ids,
+            lambda place, own: [
+                _joined_row(place, row) for row in self.parts[place].chunk_rows(own)
+            ],
         )
 
     def modulations(self, ids: Sequence[int]) -> list[StoredModulation]:
@@ -87,7 +90,7 @@ class JoinedStores:
     def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
         """See `Store.sharing`."""
         rows = (
-            _row(place, row)
+            _joined_row(place, row)
             for place, own in _by_store(ids).items()
             for row in self.parts[place].sharing(own, limit)
         )
@@ -111,7 +114,7 @@ class JoinedStores:
         self, block: int = 4096, *, within: Within = EVERYTHING
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """See `Store.keys`."""
-        return self.moved([part.keys(block, within=within) for part in self.parts])
+        return self.joined_keys([part.keys(block, within=within) for part in self.parts])
 
     def search(
         self, query: str, limit: int = 100, *, within: Within = EVERYTHING
@@ -124,10 +127,9 @@ class JoinedStores:
 
     def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
         """See `Store.coverage`."""
-        own = _by_store(ids)
+        connections = [part.connection for part in self.parts]
         with self.snapshot(), translated(self.parts[0].path):
-            parts = [(part.connection, own.get(n, [])) for n, part in enumerate(self.parts)]
-            shares = search.coverage(parts, query)
+            shares = search.coverage(list(zip(connections, self.split(ids), strict=True)), query)
         return self._each(ids, lambda place, _: shares[place])
 
     def record_use(self, weights: Mapping[int, float]) -> None:
@@ -140,7 +142,7 @@ class JoinedStores:
         own = _by_store(ids)
         return [own.get(place, []) for place in range(len(self.parts))]
 
-    def moved(
+    def joined_keys(
         self, blocks: Sequence[Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]] | None]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
         """Yield blocks of keys of each store, with the ids that their chunks have here.
@@ -149,7 +151,7 @@ class JoinedStores:
         """
         for place, own in enumerate(blocks):
             for ids, keys in own or self.parts[place].keys():
-                yield ids + (place << _LOCAL), keys
+                yield ids + (place << _ID_BITS), keys
 
     def _each(
         self, ids: Sequence[int], read: Callable[[int, list[int]], Sequence[Value]]
@@ -167,11 +169,11 @@ AnyStore = Store | JoinedStores
 
 def _split(joined: int) -> tuple[int, int]:
     """Return the place of an id's store, and the id there."""
-    return int(joined) >> _LOCAL, int(joined) & _MASK
+    return int(joined) >> _ID_BITS, int(joined) & _MASK
 
 
 def _joined(place: int, own: int) -> int:
-    return place << _LOCAL | own
+    return place << _ID_BITS | own
 
 
 def _by_store(ids: Sequence[int]) -> dict[int, list[int]]:
@@ -183,10 +185,10 @@ def _by_store(ids: Sequence[int]) -> dict[int, list[int]]:
     return dict(found)
 
 
-def _moved(place: int, documents: Iterator[Document]) -> Iterator[Document]:
+def _joined_documents(place: int, documents: Iterator[Document]) -> Iterator[Document]:
     for document in documents:
         yield replace(document, id=_joined(place, document.id))
 
 
-def _row(place: int, row: ChunkRow) -> ChunkRow:
+def _joined_row(place: int, row: ChunkRow) -> ChunkRow:
     return replace(row, id=_joined(place, row.id), document_id=_joined(place, row.document_id))

@@ -92,7 +92,7 @@ def near_keys(
         near = [
             near_keys(part, query, wanted, ids) for part, ids in zip(store.parts, own, strict=True)
         ]
-        return store.moved(near) if any(near) else None
+        return store.joined_keys(near) if any(near) else None
     with translated(store.path), reading(store.connection):
         cache = _open(store)
         graph = _view(cache, store) if cache else None

@@ -139,7 +139,8 @@ class Session:
         Raises:
             CheckpointError, ModelError: as for `model`.
         """
-        other = Session(replace(self.choice, store=store), transfer=self._transfer, tell=self._tell)
+        choice = replace(self.choice, store=store, also=())
+        other = Session(choice, transfer=self._transfer, tell=self._tell)
         other._model = self.model
         return other
 
