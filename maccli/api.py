@@ -40,9 +40,8 @@ Paths = str | Path | Piped | Iterable[str | Path | Piped]
 class Mac(Bank):
     """A store of documents and the model that answers from it. A context manager.
 
-    What is not given is taken from the environment (`MAC_STORE`, `MAC_MODEL`, ...), else from
-    config.toml, else it has the default of the command line. Nothing is opened or loaded before it
-    is needed.
+    What is not given is taken from the environment (`MAC_STORE`, `MAC_MODEL`, ...), config.toml or
+    the defaults of the command line. Nothing is opened or loaded before it is needed.
 
         from maccli import Mac
 
@@ -56,7 +55,8 @@ class Mac(Bank):
     `search` and `export_adapter` need the model that wrote the store; all others work with any.
 
     Attributes:
-        folder: the store's folder; it need not exist yet.
+        folder: the store's folder, which need not exist yet; of addresses alone the default one.
+        asked: the folders and addresses of the stores that are asked.
     """
 
     def __init__(
@@ -72,9 +72,10 @@ class Mac(Bank):
         """Choose a store and a model.
 
         Args:
-            store: the store's folder; it need not exist yet.
+            store: the store's folder; it need not exist yet. The address of a `mac serve`, as
+                "http://nas:8642" or "http://nas:8642/NAME", can only be asked.
             model: a checkpoint, by its name or its folder.
-            also: folders of further stores, that are asked with it as if all were one.
+            also: further stores, that are asked with it as if all were one.
             device: "auto", "cpu", "cuda" or "mps".
             tell: called with a few words about what takes a while, such as "loading the model".
             transfer: called while weights are downloaded: label, bytes so far, bytes in all.
@@ -83,11 +84,11 @@ class Mac(Bank):
             CheckpointError: there is no such model.
             MacError: a setting is wrong.
         """
-        super().__init__(store)
+        written, self.asked = config.stores(store, also)
+        super().__init__(written)
         if model is not None:
             checkpoint.find(str(model))  # a wrong name is refused at once
         self._model = None if model is None else str(model)
-        self._also = [config.folder("store", folder) for folder in also]
         self._device = device
         self._tell = tell
         self._transfer = transfer
@@ -112,7 +113,7 @@ class Mac(Bank):
             device=config.text("device", self._device),
             encoder=config.optional_text("encoder"),
             precision=config.optional_text("precision"),
-            also=self._also,
+            asked=self.asked,
             transfer=self._transfer,
         )
         return Session(choice, transfer=self._transfer, tell=self._tell)

@@ -11,7 +11,7 @@ import codecs
 import os
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -237,10 +237,35 @@ def patterns(name: str) -> tuple[str, ...]:
     return value if isinstance(value, tuple) else ()
 
 
+def is_url(value: object) -> bool:
+    """Return whether a store is given by the address of a server."""
+    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+
+
 def folder(name: str, flag: str | Path | None = None) -> Path:
-    """Return the value of a setting that is a folder, absolute; it need not exist."""
+    """Return the value of a setting that is a folder, absolute; it need not exist.
+
+    Raises:
+        MacError: it is a server's address.
+    """
     value = text(name, None if flag is None else str(flag))
+    if is_url(value):
+        message = f"{value} is a server's address; this needs a folder."
+        raise MacError(message, "mac ask, mac search and mac chat take addresses.", USAGE)
     return Path(value).expanduser().absolute()
+
+
+def stores(flag: str | Path | None, also: Sequence[str | Path]) -> tuple[Path, list[Path | str]]:
+    """Return the folder that is written to, and all folders and addresses that are asked.
+
+    Args:
+        flag: a folder or an address; None for the setting `store`.
+        also: further ones.
+    """
+    given = [text("store", None if flag is None else str(flag)), *also]
+    asked = [str(each) if is_url(each) else folder("store", each) for each in given]
+    folders = [each for each in asked if isinstance(each, Path)]
+    return folders[0] if folders else home() / "store", asked
 
 
 def write(changes: Mapping[str, str]) -> None:

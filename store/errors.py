@@ -40,7 +40,7 @@ class StoreBusyError(StoreError):
 
 
 class ChunksGoneError(StoreError):
-    """Chunks that a write relies on are gone, because the document changed meanwhile."""
+    """Chunks that are read, or that a write relies on, are not in the store (any more)."""
 
 
 class DamagedRowError(Exception):

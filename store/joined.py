@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from store.errors import translated
-from store.index import bm25, search
-from store.index.chunks import with_text
+from store.index import search
+from store.index.text_index import of_each
 from store.labels import EVERYTHING, Within
+from store.remote.store import RemoteStore
 from store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from store.index.keys import Block
     from store.records import ChunkRow, Document, StoredModulation
 
 _ID_BITS = 40
@@ -39,7 +40,7 @@ class JoinedStores:
         parts: the stores.
     """
 
-    def __init__(self, parts: Sequence[Store]) -> None:
+    def __init__(self, parts: Sequence[Store | RemoteStore]) -> None:
         self.parts = tuple(parts)
 
     def close(self) -> None:
@@ -67,7 +68,7 @@ class JoinedStores:
 
     def count(self, within: Within = EVERYTHING) -> int:
         """See `Store.count`."""
-        return sum(part.count(within) for part in self.parts)
+        return sum(of_each(self.parts, lambda part, _: part.count(within)))
 
     def chunks(self, document_id: int) -> list[ChunkRow]:
         """See `Store.chunks`."""
@@ -102,69 +103,96 @@ class JoinedStores:
         """See `Store.copies`; those in other stores are copies, too."""
         found: dict[int, list[int]] = {}
         for row in self.chunk_rows(ids):
-            same: list[int] = []
-            for place, part in enumerate(self.parts):
-                with translated(part.path):
-                    own = with_text(part.connection, row.text, within, limit + 1)
-                same += [_joined(place, other) for other in own]
-            found[row.id] = [other for other in same if other != row.id][:limit]
+            each = self.same_text(row.text, within, limit + 1)
+            found[row.id] = [other for other in each if other != row.id][:limit]
         return found
 
-    def keys(
-        self, block: int = 4096, *, within: Within = EVERYTHING
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """See `Store.keys`."""
-        return self.joined_keys([part.keys(block, within=within) for part in self.parts])
+    def same_text(self, text: str, within: Within, limit: int) -> list[int]:
+        """See `Store.same_text`."""
+        each = of_each(self.parts, lambda part, _: part.same_text(text, within, limit))
+        return [_joined(place, own) for place, ids in enumerate(each) for own in ids]
 
     def search(
         self, query: str, limit: int = 100, *, within: Within = EVERYTHING
     ) -> list[tuple[int, float]]:
-        """See `Store.search` and `store.index.bm25.best`."""
-        with self.snapshot(), translated(self.parts[0].path):
-            connections = [part.connection for part in self.parts]
-            found = bm25.best(connections, query, limit, within)
+        """See `Store.search` and `store.index.search.best_of_all`."""
+        with self.snapshot():
+            indexes = [part.text_index for part in self.parts]
+            found = search.best_of_all(indexes, query, limit, within)
         return [(_joined(place, own), score) for place, own, score in found]
 
     def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
         """See `Store.coverage`."""
-        connections = [part.connection for part in self.parts]
-        with self.snapshot(), translated(self.parts[0].path):
-            shares = search.coverage(list(zip(connections, self.split(ids), strict=True)), query)
+        with self.snapshot():
+            own = self._split(ids)
+            parts = [(part.text_index, ids) for part, ids in zip(self.parts, own, strict=True)]
+            shares = search.coverage(parts, query)
         return self._each(ids, lambda place, _: shares[place])
+
+    def likely_keys(
+        self,
+        query: NDArray[np.float32],
+        number: int,
+        extra_ids: Iterable[int] = (),
+        within: Within = EVERYTHING,
+    ) -> Iterator[Block]:
+        """See `store.near.likely_keys`."""
+        from store import near
+
+        own = self._split(list(extra_ids))
+
+        def likely(part: Store | RemoteStore, place: int) -> Iterable[Block]:
+            if isinstance(part, Store):
+                return near.likely_keys(part, query, number, own[place], within)
+            return [part.nearest(query, number, own[place], within)]
+
+        for place, blocks in enumerate(of_each(self.parts, likely)):
+            for ids, keys in blocks:
+                yield ids + (place << _ID_BITS), keys
 
     def record_use(self, weights: Mapping[int, float]) -> None:
         """See `Store.record_use`."""
         for place, own in _by_store(list(weights)).items():
             self.parts[place].record_use({i: weights[_joined(place, i)] for i in own})
 
-    def split(self, ids: Sequence[int]) -> list[list[int]]:
+    def _split(self, ids: Sequence[int]) -> list[list[int]]:
         """Return the ids of chunks in each of the stores."""
         own = _by_store(ids)
         return [own.get(place, []) for place in range(len(self.parts))]
 
-    def joined_keys(
-        self, blocks: Sequence[Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]] | None]
-    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float16]]]:
-        """Yield blocks of keys of each store, with the ids that their chunks have here.
-
-        Of a store without blocks (None) it is all of its keys.
-        """
-        for place, own in enumerate(blocks):
-            for ids, keys in own or self.parts[place].keys():
-                yield ids + (place << _ID_BITS), keys
-
     def _each(
-        self, ids: Sequence[int], read: Callable[[int, list[int]], Sequence[Value]]
+        self,
+        ids: Sequence[int],
+        read: Callable[[int, list[int]], Sequence[Value]],
     ) -> list[Value]:
         """Read something of chunks in each of their stores, and return it in the order of `ids`."""
-        found: dict[int, Value] = {}
-        for place, own in _by_store(ids).items():
-            found.update(zip((_joined(place, i) for i in own), read(place, own), strict=True))
+        own = self._split(ids)
+        each = of_each(self.parts, lambda _, place: read(place, own[place]) if own[place] else [])
+        found = {
+            _joined(place, i): value
+            for place, values in enumerate(each)
+            for i, value in zip(own[place], values, strict=True)
+        }
         return [found[int(i)] for i in ids]
 
 
 AnyStore = Store | JoinedStores
 """What can be asked."""
+
+
+def likely_keys(
+    store: AnyStore,
+    query: NDArray[np.float32],
+    number: int,
+    extra_ids: Iterable[int] = (),
+    within: Within = EVERYTHING,
+) -> Iterator[Block]:
+    """Return what `store.near.likely_keys` does, for one store or joined ones."""
+    from store import near
+
+    if isinstance(store, JoinedStores):
+        return store.likely_keys(query, number, extra_ids, within)
+    return near.likely_keys(store, query, number, extra_ids, within)
 
 
 def _split(joined: int) -> tuple[int, int]:

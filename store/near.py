@@ -29,7 +29,7 @@ import numpy as np
 from store.errors import StoreError, corrupt, forbidden, translated
 from store.index import keys, live_keys
 from store.index.connection import NEAR_NAME, reading, require_space, sync_folder, writing
-from store.joined import AnyStore, JoinedStores
+from store.labels import EVERYTHING, Within
 from store.records import Indexed
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from store.records import Advance
     from store.store import Store
 
+PROPOSED = 4
+"""How many times as many chunks as are wanted the cache proposes: it is not exact."""
 _MAGIC = b"mac-near"
 _FIELDS = struct.Struct("<8s16sQQQ32s")
 _CHECKSUM = struct.Struct("<I")
@@ -68,13 +70,58 @@ class _Cache(NamedTuple):
 _VIEWS: WeakKeyDictionary[Store, tuple[_Cache, Any]] = WeakKeyDictionary()
 
 
+def likely_keys(
+    store: Store,
+    query: NDArray[np.float32],
+    number: int,
+    extra_ids: Iterable[int] = (),
+    within: Within = EVERYTHING,
+) -> Iterator[Block]:
+    """Return keys among which the `number` with the largest product with a query very likely are.
+
+    Where there is no cache, or not all documents may be drawn from, these are all keys.
+
+    Args:
+        store: the store.
+        query: float32 [E].
+        number: how many are wanted.
+        extra_ids: other chunks whose keys are wanted.
+        within: the documents that the keys may be of.
+    """
+    near = None if within else near_keys(store, query, PROPOSED * number, extra_ids)
+    return store.keys(within=within) if near is None else near
+
+
+def nearest(
+    store: Store,
+    query: NDArray[np.float32],
+    number: int,
+    extra_ids: Iterable[int] = (),
+    within: Within = EVERYTHING,
+) -> Block:
+    """Return the `number` keys with the largest product with a query, and those of `extra_ids`.
+
+    Arguments as for `likely_keys`. The first are exactly those, unless a cache proposes them.
+    """
+    extra = np.array(sorted(extra_ids), np.int64)
+    ids, vectors = np.empty(0, np.int64), np.empty((0, store.key_size), np.float16)
+    products = np.empty(0, np.float32)
+    for block_ids, block in likely_keys(store, query, number, extra.tolist(), within):
+        ids, vectors = np.concatenate((ids, block_ids)), np.concatenate((vectors, block))
+        products = np.concatenate((products, block.astype(np.float32) @ query))
+        kept = np.isin(ids, extra)
+        kept[np.lexsort((ids, -products))[:number]] = True
+        ids, vectors, products = ids[kept], vectors[kept], products[kept]
+    return ids, vectors
+
+
 def near_keys(
-    store: AnyStore, query: NDArray[np.float32], wanted: int, extra_ids: Iterable[int] = ()
+    store: Store, query: NDArray[np.float32], wanted: int, extra_ids: Iterable[int] = ()
 ) -> Iterator[Block] | None:
     """Return the keys among which those with the largest product with a query very likely are.
 
     Args:
-        store: the store, or joined ones, each of which may have a cache.
+        store: the store.
         query: float32 [E].
         wanted: how many the graph is to propose; a few times what is needed.
         extra_ids: other chunks whose keys are wanted.
@@ -87,12 +134,6 @@ def near_keys(
     Raises:
         StoreCorruptError: some of the keys are damaged.
     """
-    if isinstance(store, JoinedStores):
-        own = store.split(list(extra_ids))
-        near = [
-            near_keys(part, query, wanted, ids) for part, ids in zip(store.parts, own, strict=True)
-        ]
-        return store.joined_keys(near) if any(near) else None
     with translated(store.path), reading(store.connection):
         cache = _open(store)
         graph = _view(cache, store) if cache else None

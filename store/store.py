@@ -22,6 +22,7 @@ from store.index.chunks import any_taken
 from store.index.connection import pragma, reading, size_on_disk, synchronous, writing
 from store.index.incoming import check_positions, check_storable, encode, shown, storable
 from store.index.opening import ExpectedIdentity, Identity, check_unchanged, open_index
+from store.index.text_index import SqliteTextIndex
 from store.labels import EVERYTHING, NO_CHANGE, Labels, Within
 from store.records import ChunkRow, Document, KeptChunk, NewChunk, Stats, StoredModulation
 
@@ -48,6 +49,8 @@ class Store:
         connection: to the database, for the other modules of this package.
         identity: what the store is.
     """
+
+    remote = False
 
     def __init__(
         self, path: Path, connection: sqlite3.Connection, identity: Identity, *, writable: bool
@@ -220,7 +223,7 @@ class Store:
         """Return the chunks `ids`, in the same order.
 
         Raises:
-            StoreError: one of them is not in the store (any more; see `snapshot`).
+            ChunksGoneError: one of them is not in the store (any more; see `snapshot`).
         """
         wanted = [int(chunk_id) for chunk_id in ids]
         with translated(self.path):
@@ -232,7 +235,7 @@ class Store:
 
         Raises:
             StoreCorruptError: a modulation is damaged.
-            StoreError: one of the chunks is not in the store (any more; see `snapshot`).
+            ChunksGoneError: one of the chunks is not in the store (any more).
         """
         from store.index import blobs
         from store.modulations.codec import BlobError
@@ -290,8 +293,8 @@ class Store:
             within: only chunks of documents with these tags and dates. Their scores stay those
                 that they have among all chunks.
         """
-        with translated(self.path), reading(self.connection):
-            return search.best(self.connection, query, limit, within)
+        with reading(self.connection):
+            return search.best(self.text_index, query, limit, within)
 
     def copies(
         self, ids: Sequence[int], *, within: Within = EVERYTHING, limit: int = 20
@@ -303,21 +306,30 @@ class Store:
             within: only chunks of documents with these tags and dates.
             limit: return at most N for each.
         """
-        wanted = [int(chunk_id) for chunk_id in ids]
+        found: dict[int, list[int]] = {int(chunk_id): [] for chunk_id in ids}
         with translated(self.path), reading(self.connection):
-            found: dict[int, list[int]] = {i: [] for i in wanted}
-            for i, row in chunks.by_ids(self.connection, wanted).items():
-                same = chunks.with_text(self.connection, row.text, within, limit + 1)
+            for i, row in chunks.by_ids(self.connection, list(found)).items():
+                same = self.same_text(row.text, within, limit + 1)
                 found[i] = [other for other in same if other != i][:limit]
         return found
+
+    def same_text(self, text: str, within: Within, limit: int) -> list[int]:
+        """Return the chunks, at most `limit`, that have exactly this text, by id."""
+        with translated(self.path):
+            return chunks.with_text(self.connection, text, within, limit)
+
+    @cached_property
+    def text_index(self) -> SqliteTextIndex:
+        """What several stores that are searched as one ask of this one."""
+        return SqliteTextIndex(self.connection, self.path)
 
     def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
         """Return the share of the content words of `query` that each chunk has: 0 to 1.
 
         See `store.index.search.coverage`.
         """
-        with translated(self.path), reading(self.connection):
-            return search.coverage([(self.connection, ids)], query)[0]
+        with reading(self.connection):
+            return search.coverage([(self.text_index, ids)], query)[0]
 
     def stats(self) -> Stats:
         """Return how much is in the store, and its sizes on disk."""
@@ -592,7 +604,7 @@ class Store:
         return keys.worth_compacting(self.connection)
 
     def _raise_missing(self, chunk_id: int) -> Never:
-        raise StoreError(
+        raise ChunksGoneError(
             f"Chunk {chunk_id} is not in the store {self.path}",
             hint="It was removed or replaced meanwhile; run the same command again.",
         )

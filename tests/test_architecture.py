@@ -39,9 +39,9 @@ FLOORS = {
         ("records",),
         ("modulations",),
         ("index",),
-        ("store",),
-        ("joined",),
+        ("remote", "store"),
         ("log", "near", "pruning"),
+        ("joined",),
         ("care", "moving"),
     ),
     "maccli": (

@@ -98,15 +98,19 @@ def _absolute(_: click.Context, __: click.Parameter, value: str | None) -> Path 
     """Return a folder as an absolute path; an empty one is not the current folder."""
     if value == "":
         raise click.BadParameter("the path of a folder must not be empty.")
+    if config.is_url(value):
+        raise click.BadParameter(f"{value} is a server's address; this needs a folder.")
     return None if value is None else Path(value).expanduser().absolute()
 
 
 def _all_absolute(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[Path, ...]:
-    """Return folders as absolute paths, each once; see `_absolute`."""
-    folders = (_absolute(ctx, parameter, value) for value in values)
-    return tuple(dict.fromkeys(folder for folder in folders if folder))
+) -> tuple[Path | str, ...]:
+    """Return addresses as they are and folders as absolute paths, each once; see `_absolute`."""
+    stores = (
+        value if config.is_url(value) else _absolute(ctx, parameter, value) for value in values
+    )
+    return tuple(dict.fromkeys(store for store in stores if store))
 
 
 def _tags(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -163,9 +167,10 @@ stores_option = click.option(
     "stores",
     multiple=True,
     type=click.Path(file_okay=False),
-    metavar="DIR",
+    metavar="DIR|URL",
     callback=_all_absolute,
-    help="The store to ask; repeat it to ask several as one.  [default: see mac config show]",
+    help="The store to ask, or the address of the mac serve that has it; repeat it to ask several "
+    "as one.  [default: see mac config show]",
 )
 model_option = setting(
     "model",
@@ -255,11 +260,11 @@ asking_options = apply(stores_option, model_option, device_option)
 @contextmanager
 def open_mac(
     out: Output,
-    store: Path | None,
+    store: Path | str | None,
     model: str | None = None,
     device: str | None = None,
     *,
-    also: Sequence[Path] = (),
+    also: Sequence[Path | str] = (),
 ) -> Iterator[Mac]:
     """Provide the `Mac` that flags and settings mean; downloads and waiting are shown by `out`.
 
@@ -278,7 +283,7 @@ def open_mac(
 @contextmanager
 def open_served_mac(
     out: Output,
-    stores: Sequence[Path],
+    stores: Sequence[Path | str],
     model: str | None,
     device: str | None,
     *,
@@ -289,7 +294,8 @@ def open_served_mac(
 
     Args:
         out: shows what takes a while.
-        stores: folders of stores, asked as one; several are not asked of a server.
+        stores: folders of stores, and addresses, asked as one; only for a single folder a server
+            on this machine is asked.
         model: the checkpoint.
         device: where to compute; with --device no server is asked.
         local: ask no server.
@@ -305,4 +311,4 @@ def open_served_mac(
     first = stores[0] if stores else None
     with open_mac(out, first, model, device, also=stores[1:]) as mac:
         told = partial(out.note, "Answered by the running mac serve.") if verbose else None
-        yield mac if here or stores[1:] else ServedMac(mac, told)
+        yield mac if here or mac.asked != [mac.folder] else ServedMac(mac, told)

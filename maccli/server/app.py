@@ -17,6 +17,7 @@ from maccli.server import page, routes
 from maccli.server.engine import UPLOADS, Engine
 from maccli.server.metrics import Sample
 from maccli.server.openai import completions
+from maccli.server.parts import routes as parts
 from maccli.server.problems import Faults, of_http, of_validation
 from maccli.server.requests import ERRORS, TheEngine
 from maccli.server.responses import Json
@@ -58,7 +59,7 @@ def create_app(engine: Engine, access: Access) -> FastAPI:
     app.state.uploads = asyncio.Semaphore(UPLOADS + 1)
     # For the OpenAPI document; Guard checks the key.
     key = [] if access.key is None else [Security(HTTPBearer(auto_error=False))]
-    for guarded in (completions.router, routes.router, counters):
+    for guarded in (completions.router, routes.router, parts.router, counters):
         app.include_router(guarded, dependencies=key)
     app.include_router(router)
     app.include_router(page.router)

@@ -54,7 +54,7 @@ class SharedSession(Session):
     def __init__(self, loaded: Session, store: Path, turn: Turn) -> None:
         # Not made anew: a checkpoint that was changed on the disk since is not the one in memory.
         vars(self).update(vars(loaded))
-        self.choice = replace(loaded.choice, store=store)
+        self.choice = replace(loaded.choice, store=store, asked=())
         self._lent_model = cast("LoadedModel", _Lent(loaded.model, turn))
 
     @property

@@ -22,8 +22,8 @@ from maccli.server.engine import Engine
 from maccli.server.safety import LOCAL, Access
 from maccli.server.sockets import routes, tcp, unix
 from maccli.server.sockets.client import identity
+from maccli.service.session import KEY_VARIABLE
 
-KEY_VARIABLE = "MAC_SERVER_KEY"
 _LEAST_KEY = 16
 _REQUEST_SECONDS = 30
 """A connection must have sent its first request's head in so many seconds."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from models.text.prompts import following
 from models.text.requests import is_follow_up
+from store.joined import likely_keys
 from store.labels import EVERYTHING, Within
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     ReadModulations = Callable[[Sequence[int]], Sequence[StoredModulation]]
 
 _LEXICAL_CANDIDATES = 100
-_PROPOSED = 4
-"""How many times as many chunks as are wanted a cache of near keys proposes: it is not exact."""
 _FAR_BETTER = 5.0
 """Nats by which the wording that a question's words do not speak for must be answered better."""
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
@@ -212,13 +211,7 @@ def _keys(
     """Return the keys among which the `number` best are looked for."""
     import numpy as np
 
-    blocks = None
-    if not within and not without:
-        from store.near import near_keys
-
-        blocks = near_keys(store, query, _PROPOSED * number, lexical)
-    if blocks is None:
-        blocks = store.keys(within=within)
+    blocks = likely_keys(store, query, number + len(without), lexical, within)
     if not without:
         return blocks
     left_out = np.array(sorted(without))

@@ -6,14 +6,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maccli.errors import NOTHING_FOUND, no_documents
+from maccli.errors import NOTHING_FOUND, MacError, no_documents
 from models.memory import checkpoint
 from store.errors import StoreNotFoundError
 from store.joined import JoinedStores
+from store.remote.store import RemoteStore
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from models.weights.carriers import Transfer
     from store.joined import AnyStore
 
+KEY_VARIABLE = "MAC_SERVER_KEY"
+"""Holds the key that a server wants to see, here and where it serves."""
 Tell = Callable[[str], None]
 """Told in a few words what takes a while."""
 
@@ -38,7 +42,7 @@ class StoreAndModel:
         device: "auto", "cpu", "cuda" or "mps".
         encoder: the sentence encoder of keys and queries; None for the checkpoint's own.
         precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
-        also: the folders of further stores that are asked together with it.
+        asked: folders or servers' addresses of all stores that are asked as one; empty: `store`.
     """
 
     store: Path
@@ -47,7 +51,7 @@ class StoreAndModel:
     device: str = "auto"
     encoder: ChosenEncoder | None = None
     precision: str | None = None
-    also: tuple[Path, ...] = ()
+    asked: tuple[Path | str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -68,7 +72,7 @@ def store_and_model(
     device: str = "auto",
     encoder: str | None = None,
     precision: str | None = None,
-    also: Sequence[Path] = (),
+    asked: Sequence[Path | str] = (),
     transfer: Transfer | None = None,
 ) -> StoreAndModel:
     """Return a store with the checkpoint, and the sentence encoder, that names or folders mean.
@@ -79,7 +83,7 @@ def store_and_model(
         device: "auto", "cpu", "cuda" or "mps".
         encoder: in place of the checkpoint's own, downloaded if need be; None takes its own.
         precision: of the base LM, "bf16" or "fp32"; None for what is fastest.
-        also: the folders of further stores that are asked together with it.
+        asked: folders or servers' addresses of all stores that are asked as one; empty: `store`.
         transfer: told about downloads.
 
     Raises:
@@ -92,7 +96,7 @@ def store_and_model(
         from models.memory.chosen_encoder import choose_encoder
 
         chosen = choose_encoder(encoder, checkpoint.read_config(folder), transfer)
-    return StoreAndModel(store, folder, model, device, chosen, precision, tuple(also))
+    return StoreAndModel(store, folder, model, device, chosen, precision, tuple(asked))
 
 
 class Session:
@@ -127,10 +131,9 @@ class Session:
 
     def close(self) -> None:
         """Close the stores. They are opened again if they are needed once more."""
-        if self._joined is not None:
-            self._joined.close()
-        elif self._store is not None:
-            self._store.close()
+        for opened in (self._joined, self._store):
+            if opened is not None:
+                opened.close()
         self._store = self._joined = None
 
     def beside(self, store: Path) -> Session:
@@ -139,7 +142,7 @@ class Session:
         Raises:
             CheckpointError, ModelError: as for `model`.
         """
-        choice = replace(self.choice, store=store, also=())
+        choice = replace(self.choice, store=store, asked=())
         other = Session(choice, transfer=self._transfer, tell=self._tell)
         other._model = self.model
         return other
@@ -198,17 +201,27 @@ class Session:
 
     @property
     def asked(self) -> AnyStore | None:
-        """The store that is asked, joined with those that are asked with it; None without any.
+        """The store that is asked, or several of them joined; None if there is only one to be.
 
         Raises:
             StoreError: one of them cannot be used, or another checkpoint wrote it.
         """
-        store = self.store
-        if store is None or not self.choice.also:
-            return store
+        if self.choice.asked in ((), (self.choice.store,)):
+            return self.store
         if self._joined is None:
-            self._joined = JoinedStores([store, *map(self._open, self.choice.also)])
+            with ExitStack() as opened:
+                parts = [
+                    opened.enter_context(closing(self._part(store))) for store in self.choice.asked
+                ]
+                opened.pop_all()
+            self._joined = JoinedStores(parts)
         return self._joined
+
+    def _part(self, store: Path | str) -> Store | RemoteStore:
+        if isinstance(store, Path):
+            return self._open(store)
+        key = os.environ.get(KEY_VARIABLE, "").strip() or None
+        return RemoteStore(store, key=key, fingerprint=self.fingerprint)
 
     def _open(self, folder: Path) -> Store:
         return Store.open(
@@ -223,12 +236,21 @@ class Session:
             StoreError: it cannot be used, or another checkpoint wrote it.
         """
         store = self.asked
-        if store is not None and any(store.documents(limit=1)):
+        if store is not None and store.count():
             return store
         raise no_documents(self.choice.store, exists=store is not None, exit_code=NOTHING_FOUND)
 
     def create_store(self) -> Store:
-        """Return the store, created if there is none."""
+        """Return the store, created if there is none.
+
+        Raises:
+            MacError: only servers' stores were chosen, which are not written from here.
+        """
+        if self.choice.asked and self.choice.store not in self.choice.asked:
+            raise MacError(
+                "The store of a server can only be asked from here.",
+                "Choose a folder, or send documents to the server: POST /v1/documents.",
+            )
         if self._store is None:
             config = self.model.config
             self._store = Store.open(

@@ -8,14 +8,8 @@ again from the chunk's score for this word alone.
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-
-from store.index import search
-from store.index.connection import by_id
-from store.labels import Within
 
 PROPOSED = 4
 """How many times as many chunks as are wanted each index proposes, by its own BM25."""
@@ -24,94 +18,64 @@ _K1, _B, _LEAST = 1.2, 0.75, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class _Size:
-    """How many chunks an index has, and how many words they have in all."""
+class Matches:
+    """What BM25 needs of an index, for some words.
+
+    Attributes:
+        chunks: in the index.
+        words: of all of these chunks together.
+        having: for each word how many chunks have it, in any of its spellings.
+        lengths: by id, the number of words of each chunk that is proposed.
+        times: by id, how often each word stands in such a chunk.
+    """
 
     chunks: int
     words: int
-
-    def damping(self, words: int) -> float:
-        """Return what a chunk with so many words adds to a frequency before it divides it."""
-        return _K1 * (1 - _B + _B * words * self.chunks / max(self.words, 1))
-
-    def rarity(self, having: int) -> float:
-        """Return the inverse document frequency of a word that so many chunks have."""
-        return max(math.log((self.chunks - having + 0.5) / (having + 0.5)), _LEAST)
+    having: Sequence[int]
+    lengths: dict[int, int]
+    times: dict[int, list[int]]
 
 
-def best(
-    connections: Sequence[sqlite3.Connection], text: str, limit: int, within: Within
-) -> list[tuple[int, int, float]]:
-    """Return at most `limit` chunks that share words with a text, best first.
+def damping(length: int, chunks: int, words: int) -> float:
+    """Return what a chunk of `length` words adds to a frequency before it divides it.
 
-    The scores are those that the chunks would have in one index. Each index proposes `PROPOSED`
-    times as many as are wanted, so what it takes for hopeless is left out.
+    Args:
+        length: words of the chunk.
+        chunks: of all indexes.
+        words: of all of these chunks.
+    """
+    return _K1 * (1 - _B + _B * length * chunks / max(words, 1))
+
+
+def rarity(chunks: int, having: int) -> float:
+    """Return the inverse document frequency of a word that `having` of `chunks` chunks have."""
+    return max(math.log((chunks - having + 0.5) / (having + 0.5)), _LEAST)
+
+
+def times(score: float, rarity: float, damping: float) -> int:
+    """Return how often a word stands in a chunk that BM25 gives this score for the word alone."""
+    share = score / rarity / (_K1 + 1)
+    return round(share * damping / (1 - share))
+
+
+def merged(found: Sequence[Matches], limit: int) -> list[tuple[int, int, float]]:
+    """Return at most `limit` of the chunks that indexes propose for the same words, best first.
 
     Returns:
-        for each chunk the place of its index in `connections`, its id there, and its score; larger
-        is better. Chunks of the same score come in the order of indexes and ids.
+        for each chunk the place of its index in `found`, its id there, and its score; larger is
+        better. Chunks of the same score come in the order of indexes and ids.
     """
-    phrases = list(chain(*search.phrases(connections, text)))
-    expression = search.any_of(phrases)
-    scores = [
-        {rowid: 0.0 for rowid, _ in search.matching(each, expression, PROPOSED * limit, within)}
-        for each in connections
-    ]
-    lengths = [_lengths(each, list(own)) for each, own in zip(connections, scores, strict=True)]
-    sizes = list(map(_size, connections))
-    whole = _Size(sum(size.chunks for size in sizes), sum(size.words for size in sizes))
-    for phrase in phrases:
-        having = [_having(connection, phrase) for connection in connections]
-        rarity = whole.rarity(sum(having))
-        for place, connection in enumerate(connections):
-            own = sizes[place]
-            for rowid, score in _alone(connection, phrase, list(scores[place])):
-                words = lengths[place][rowid]
-                share = score / own.rarity(having[place]) / (_K1 + 1)
-                times = round(share * own.damping(words) / (1 - share))
-                scores[place][rowid] += rarity * times * (_K1 + 1) / (times + whole.damping(words))
-    ranked = [
-        (-score, place, rowid) for place, own in enumerate(scores) for rowid, score in own.items()
-    ]
-    return [(place, rowid, -score) for score, place, rowid in sorted(ranked)[: max(limit, 0)]]
-
-
-def _having(connection: sqlite3.Connection, phrase: str) -> int:
-    query = "SELECT count(*) FROM chunks_fts WHERE chunks_fts MATCH ?"
-    return int(connection.execute(query, (phrase,)).fetchone()[0])
-
-
-def _alone(
-    connection: sqlite3.Connection, phrase: str, ids: Sequence[int]
-) -> Iterator[tuple[int, float]]:
-    """Yield the BM25 scores, in their own index, of those of some chunks that have a phrase."""
-    query = (
-        "SELECT rowid, -rank FROM chunks_fts "
-        f"WHERE chunks_fts MATCH ? AND rank MATCH 'bm25{search.WEIGHTS}' "
-        f"AND rowid IN ({','.join(map(str, map(int, ids)))})"
-    )
-    yield from connection.execute(query, (phrase,))
-
-
-def _lengths(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, int]:
-    """Return how many words each of some chunks has, with what stands before it."""
-    rows = by_id(connection, "SELECT id, sz FROM chunks_fts_docsize WHERE id", ids)
-    return {rowid: sum(_numbers(data)) for rowid, data in rows}
-
-
-def _size(connection: sqlite3.Connection) -> _Size:
-    """Read an index's size where FTS5 keeps it: the first row of its data."""
-    row = connection.execute("SELECT block FROM chunks_fts_data WHERE id = 1").fetchone()
-    chunks, *words = _numbers(row[0]) if row and row[0] else [0]
-    return _Size(chunks, sum(words))
-
-
-def _numbers(data: bytes) -> list[int]:
-    """Return the whole numbers in a record of FTS5: seven bits a byte, the highest byte first."""
-    numbers, number = [], 0
-    for byte in data:
-        number = number << 7 | byte & 127
-        if byte < 128:
-            numbers.append(number)
-            number = 0
-    return numbers
+    chunks = sum(own.chunks for own in found)
+    words = sum(own.words for own in found)
+    having = zip(*(own.having for own in found), strict=True)
+    rare = [rarity(chunks, sum(counts)) for counts in having]
+    ranked = []
+    for place, own in enumerate(found):
+        for chunk_id, frequencies in own.times.items():
+            damped = damping(own.lengths[chunk_id], chunks, words)
+            score = sum(
+                weight * often * (_K1 + 1) / (often + damped)
+                for weight, often in zip(rare, frequencies, strict=True)
+            )
+            ranked.append((-score, place, chunk_id))
+    return [(place, chunk_id, -score) for score, place, chunk_id in sorted(ranked)[:limit]]

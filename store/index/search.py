@@ -1,23 +1,18 @@
-"""From a question in any form to full-text queries that SQLite's FTS5 accepts."""
+"""From a question in any form to the words that are looked for, and what they say of chunks."""
 
 from __future__ import annotations
 
 import math
 import re
-import sqlite3
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain, product
 
-from store.index import spelling
-from store.index.chunks import any_dropped
+from store.index import bm25, spelling
+from store.index.text_index import SqliteTextIndex, TextIndex, known_to_any, of_each
 from store.labels import Within
 
 MAX_TERMS = 64
-WEIGHTS = (1.0, 1.0)
-"""What a word counts for in BM25 in a chunk's text, and in what stands before it."""
-SAMPLE = 20_000
-"""Chunks, the newest, in which words are counted: the time does not grow with the store."""
 _MAX_LENGTH = 64
 # Beyond this a question is a document: its beginning and end say enough.
 _MAX_CHARACTERS = 100_000
@@ -88,66 +83,62 @@ def _composed(word: str) -> str:
     return unicodedata.normalize("NFC", word)
 
 
-def phrases(connections: Sequence[sqlite3.Connection], text: str) -> list[list[str]]:
-    """Return for each content word of a text the phrases that stand for it in some indexes.
+def words(indexes: Sequence[TextIndex], text: str) -> list[list[str]]:
+    """Return for each content word of a text its spellings.
 
-    They are the word's spellings; for one that no index has, the words that are nearly spelled like
-    it. Each is quoted, so none of them can be taken for FTS5 syntax.
+    Of one that none of the indexes has, they are the words that are nearly spelled like it.
     """
-    found = []
-    for term in terms(text):
-        words = spellings(term)
-        if not any(
-            spelling.has(connection, any_of(map(_quoted, words))) for connection in connections
-        ):
-            words = spelling.near(connections, term) or words
-        found.append(list(map(_quoted, words)))
-    return found
+    written = [(term, spellings(term)) for term in terms(text)]
+    known = known_to_any(indexes, [words for _, words in written])
+    return [
+        words if has else _nearly(indexes, term) or words
+        for (term, words), has in zip(written, known, strict=True)
+    ]
 
 
-def _quoted(word: str) -> str:
-    return f'"{word}"'
+def _nearly(indexes: Sequence[TextIndex], word: str) -> list[str]:
+    """Return the words that one which no index has is nearly spelled like, the nearest first."""
+    each = of_each(indexes, lambda index, _: index.similar(word))
+    found = sorted(set(chain(*each)))
+    nearest = [stem for apart, _, stem in found if apart == found[0][0]]
+    return [_searchable(indexes, stem) for stem in nearest[: spelling.MOST]]
 
 
-def any_of(phrases: Iterable[str]) -> str:
-    """Return an FTS5 expression that matches any of some phrases."""
-    return " OR ".join(phrases)
+def _searchable(indexes: Sequence[TextIndex], stem: str) -> str:
+    """Return a word that full-text search takes for a stem: of some it would take another stem."""
+    words = [stem, f"{stem}e", f"{stem}s"]
+    known = known_to_any(indexes, [[word] for word in words])
+    return next((word for word, has in zip(words, known, strict=True) if has), stem)
 
 
-def best(
-    connection: sqlite3.Connection, text: str, limit: int, within: Within
-) -> list[tuple[int, float]]:
+def best(index: SqliteTextIndex, text: str, limit: int, within: Within) -> list[tuple[int, float]]:
     """Return at most `limit` chunks that share words with a text, best first: ids and BM25 scores.
 
     Larger scores are better; chunks of the same score come in the order of their ids.
     """
-    return matching(connection, any_of(chain(*phrases([connection], text))), limit, within)
+    return index.best(words([index], text), limit, within)
 
 
-def matching(
-    connection: sqlite3.Connection, expression: str, limit: int, within: Within
-) -> list[tuple[int, float]]:
-    """Return what `best` does, for an FTS5 expression; nothing matches an empty one."""
-    if not expression or limit < 1:
+def best_of_all(
+    indexes: Sequence[TextIndex], text: str, limit: int, within: Within
+) -> list[tuple[int, int, float]]:
+    """Return what `best` does for several indexes, with the scores that one of all would give.
+
+    Each index proposes `bm25.PROPOSED` times as many chunks as are wanted, so what it takes for
+    hopeless is left out.
+
+    Returns:
+        as `bm25.merged`.
+    """
+    looked_for = words(indexes, text)
+    if not looked_for or limit < 1:
         return []
-    chosen, values = "", list[str]()
-    if within or any_dropped(connection):
-        condition, values = within.condition()
-        # For each match by itself: their number decides what it costs, not all chunks'.
-        chosen = (
-            "AND EXISTS (SELECT 1 FROM chunks JOIN documents ON documents.id = document_id "
-            f"WHERE chunks.id = chunks_fts.rowid AND pruned IS NULL AND {condition}) "
-        )
-    return connection.execute(
-        f"SELECT rowid, -rank FROM chunks_fts WHERE chunks_fts MATCH ? AND rank MATCH ? {chosen}"
-        "ORDER BY rank, rowid LIMIT ?",
-        (expression, f"bm25{WEIGHTS}", *values, limit),
-    ).fetchall()
+    most = bm25.PROPOSED * limit
+    found = of_each(indexes, lambda index, _: index.matches(looked_for, most, within))
+    return bm25.merged(found, limit)
 
 
-def coverage(
-    parts: Sequence[tuple[sqlite3.Connection, Sequence[int]]], text: str
-) -> list[list[float]]:
+def coverage(parts: Sequence[tuple[TextIndex, Sequence[int]]], text: str) -> list[list[float]]:
     """Return the share of a question's content words that each chunk has, from 0 to 1.
 
     A word counts by the square of its inverse document frequency, as in the cosine of tf-idf: a
@@ -157,35 +148,19 @@ def coverage(
         parts: indexes that count as one, each with chunks of it; the shares come in the same order.
         text: the question.
     """
-    covered = [dict.fromkeys(ids, 0.0) for _, ids in parts]
-    samples = [_sample(connection) for connection, _ in parts]
-    chunks, total = sum(size for _, size in samples), 0.0
-    for alternatives in phrases([connection for connection, _ in parts], text):
-        word = any_of(alternatives)
-        having = sum(
-            connection.execute(
-                "SELECT count(*) FROM chunks_fts WHERE rowid > ? AND chunks_fts MATCH ?",
-                (before, word),
-            ).fetchone()[0]
-            for (connection, _), (before, _) in zip(parts, samples, strict=True)
-        )
+    indexes = [index for index, _ in parts]
+    looked_for = words(indexes, text)
+    covered = of_each(indexes, lambda index, place: index.coverage(looked_for, parts[place][1]))
+    chunks, total = sum(each.chunks for each in covered), 0.0
+    shares = [dict.fromkeys(ids, 0.0) for _, ids in parts]
+    for place in range(len(looked_for)):
+        having = sum(each.having[place] for each in covered)
         weight = math.log((chunks + 1) / (having + 0.5)) ** 2
         total += weight
-        for (connection, ids), shares in zip(parts, covered, strict=True):
-            places = ",".join(map(str, map(int, ids)))
-            for (chunk_id,) in connection.execute(
-                f"SELECT rowid FROM chunks_fts WHERE rowid IN ({places}) AND chunks_fts MATCH ?",
-                (word,),
-            ):
-                shares[chunk_id] += weight
+        for own, each in zip(shares, covered, strict=True):
+            for chunk_id in each.found[place]:
+                own[chunk_id] += weight
     return [
-        [shares[chunk_id] / total if total else 0.0 for chunk_id in ids]
-        for (_, ids), shares in zip(parts, covered, strict=True)
+        [own[chunk_id] / total if total else 0.0 for chunk_id in ids]
+        for own, (_, ids) in zip(shares, parts, strict=True)
     ]
-
-
-def _sample(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return before which id the newest chunks of an index begin, and how many they are."""
-    (newest,) = connection.execute("SELECT coalesce(max(id), 0) FROM chunks").fetchone()
-    query = "SELECT count(*) FROM chunks WHERE id > ?"
-    return newest - SAMPLE, connection.execute(query, (newest - SAMPLE,)).fetchone()[0]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+
+Similar = tuple[int, int, str]
+"""Letters that differ, letters more or fewer, and the stem that the index holds."""
 
 MOST = 3
 """The most words that a misspelled one is taken for."""
@@ -24,15 +27,15 @@ _VOCABULARY = (
 )
 
 
-def near(connections: Sequence[sqlite3.Connection], word: str) -> list[str]:
-    """Return the words of some indexes that differ from one by a letter or two, the nearest first.
+def similar(connection: sqlite3.Connection, word: str) -> list[Similar]:
+    """Return the words of an index that differ from one by a letter or two, the nearest first.
 
     Whether a letter is doubled makes no difference. Only words with the same first letter are
     looked at: typing errors are rare there.
 
     Args:
-        connections: to open indexes.
-        word: in lower case, one that none of them has.
+        connection: to an open index.
+        word: in lower case, one that the index lacks.
     """
     if len(word) < _LEAST_LETTERS or not word.isalpha():
         return []
@@ -41,14 +44,12 @@ def near(connections: Sequence[sqlite3.Connection], word: str) -> list[str]:
     letters = set(typed)
     found = set()
     shortest, longest = max(_LEAST_LETTERS, len(typed) - _ENDING - most), len(typed) + 2 * most
-    for connection in connections:
-        for term in _indexed(connection, word[0], shortest, longest):
-            if len(letters.symmetric_difference(term)) <= 2 * most + _ENDING:
-                apart = _distance(_single(term), typed, most)
-                if apart <= most:
-                    found.add((apart, abs(len(term) - len(word)), term))
-    nearest = [match for match in sorted(found) if match[0] == min(found)[0]]
-    return [_searchable(connections, term) for _, _, term in nearest[:MOST]]
+    for term in _indexed(connection, word[0], shortest, longest):
+        if len(letters.symmetric_difference(term)) <= 2 * most + _ENDING:
+            apart = _distance(_single(term), typed, most)
+            if apart <= most:
+                found.add((apart, abs(len(term) - len(word)), term))
+    return sorted(found)[:MOST]
 
 
 def _indexed(
@@ -62,21 +63,6 @@ def _indexed(
     )
     rows = connection.execute(query, (first, chr(ord(first) + 1), shortest, longest))
     return (term for (term,) in rows)
-
-
-def has(connection: sqlite3.Connection, expression: str) -> bool:
-    """Return whether anything in an index matches a full-text expression."""
-    query = "SELECT 1 FROM chunks_fts WHERE chunks_fts MATCH ? LIMIT 1"
-    return connection.execute(query, (expression,)).fetchone() is not None
-
-
-def _searchable(connections: Sequence[sqlite3.Connection], stem: str) -> str:
-    """Return a word that full-text search takes for a stem: of some it would take another stem."""
-    for ending in ("", "e", "s"):
-        word = stem + ending
-        if any(has(connection, f'"{word}"') for connection in connections):
-            return word
-    return stem
 
 
 def _single(word: str) -> str:

@@ -25,6 +25,7 @@ WORDS = (
     "1977",
 )
 NUMBER = 40
+QUERY = np.ones(samples.E, np.float32)
 
 
 def texts():
@@ -112,7 +113,7 @@ def at(store, source):
     return row.id
 
 
-def test_keys_come_in_the_order_of_ids_with_their_chunks(banks):
+def test_the_keys_that_may_be_nearest_come_with_their_chunks(banks):
     whole, joined = banks
     for within in (Within(), Within(tags=("even",))):
         expected = [
@@ -122,7 +123,7 @@ def test_keys_come_in_the_order_of_ids_with_their_chunks(banks):
         ]
         found = [
             (i, key)
-            for ids, keys in joined.keys(7, within=within)
+            for ids, keys in joined.likely_keys(QUERY, 2 * NUMBER, within=within)
             for i, key in zip(ids, keys, strict=True)
         ]
         assert [i for i, _ in found] == sorted(i for i, _ in found)

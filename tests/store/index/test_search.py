@@ -2,7 +2,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from store.index.search import MAX_TERMS, phrases, spellings, terms
+from store.index.search import MAX_TERMS, spellings, terms, words
 from tests.store.samples import chunk
 
 TEXTS = [
@@ -167,9 +167,9 @@ def test_a_book_for_a_question_is_cut(searched):
     assert searched.search("ibori" * 2_000_000) == []
 
 
-def test_no_words_no_phrases(searched):
-    assert phrases([searched.connection], "...") == []
-    assert phrases([searched.connection], "a b") == [['"b"']]
+def test_no_words_nothing_to_look_for(searched):
+    assert words([searched.text_index], "...") == []
+    assert words([searched.text_index], "a b") == [["b"]]
 
 
 HOSTILE = ['"', "'; DROP TABLE documents; --", "%_\\", "[a-z]", "a*", "NEAR(a b)", "\x00", "\ud800"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from store.index.spelling import near
+from store.index.spelling import similar
 from tests.store import samples
 from tests.store.samples import chunk
 
@@ -59,5 +59,5 @@ def test_at_most_a_few_words_the_nearest_first(tmp_path):
         chunks = [chunk(1, text, position=n) for n, text in enumerate(texts)]
         store.put("doc", content_hash="", chunking="", chunks=chunks)
         connection = store.connection
-        assert near([connection], "banc") == ["band", "bang", "bank"]
-        assert near([connection], "bar") == []
+        assert [word for _, _, word in similar(connection, "banc")] == ["band", "bang", "bank"]
+        assert similar(connection, "bar") == []
