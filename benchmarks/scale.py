@@ -8,9 +8,10 @@ only 512 different modulations, and each is encoded once: "stored a second" is w
 itself does; the time to encode a modulation stands beside it.
 
 "Selecting" is what depends on the store's size when a question is asked: full-text search, reading
-and scoring all keys, reading the modulations of the best, all on one core. Scoring takes turns with
-the same work on a plain file of the same keys; both are measured in processor time, so that the
-ratio hardly depends on the machine and what else it does.
+and scoring keys (all, then those that the cache of `mac store index` proposes), reading the
+modulations of the best, all on one core. Scoring takes turns with the same work on a plain file of
+the same keys; both are measured in processor time, so that the ratio hardly depends on the machine
+and what else it does.
 
 Every measure is a process of its own. Prints one Markdown table; `--out` writes it as JSON.
 """
@@ -31,9 +32,10 @@ from numpy.typing import NDArray
 
 from benchmarks.tools import process, synthetic
 from models.memory.modulation import quantise
-from models.memory.relevance import RelevanceWeights, select
+from models.memory.relevance import READ, RelevanceWeights, select
 from store import NewChunk, Store
 from store.modulations.codec import Codec
+from store.near import likely_keys
 
 LATENT_SIZE, KEY_SIZE = 384, 384
 POOL = 512
@@ -48,7 +50,7 @@ QUESTIONS = (
     "What did the minister say about the price of bread?",
     "When will the team play in the final?",
 )
-COMMANDS = (("ls", "--limit", "20"), ("stats",), ("verify",))
+COMMANDS = (("ls", "--limit", "20"), ("stats",), ("verify",), ("index",))
 MEASURE = ("-m", "benchmarks.scale", "--measure")
 
 Latents = tuple[NDArray[np.int8], NDArray[np.float16]]
@@ -66,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.measure:
         name, store = arguments.measure
-        print(json.dumps({"select": selecting, "compare": comparing}[name](Path(store))))
+        print(json.dumps(MEASURES[name](Path(store))))
         return
     if not arguments.articles:
         parser.error("--articles is needed to make texts of")
@@ -108,7 +110,10 @@ def measure(folder: Path, articles: Path, chunks: int) -> dict[str, float]:
         measured = process.run(["-m", "maccli", "store", *command, "--store", str(folder)])
         row[f"mac store {command[0]}, s"] = measured.seconds
         row[f"peak memory of {command[0]}, MB"] = measured.megabytes
-    return row
+    found = json.loads(
+        process.run([*MEASURE, "near", str(folder)], {"OMP_NUM_THREADS": "1"}).output
+    )
+    return row | {f"with the index: {name}": seconds for name, seconds in found.items()}
 
 
 def synthetic_chunks(articles: Path) -> Iterator[NewChunk]:
@@ -141,23 +146,34 @@ def encoding() -> float:
     return 1000 * statistics.median(seconds)
 
 
-def selecting(folder: Path) -> dict[str, float]:
-    """Return the median seconds of each step of a question that depends on the store's size."""
+def selecting(folder: Path, *, near: bool = False) -> dict[str, float]:
+    """Return the median seconds of each step of a question that depends on the store's size.
+
+    Args:
+        folder: of the store.
+        near: look at the keys that the cache of `mac store index` proposes, not at all.
+    """
     steps: dict[str, list[float]] = {name: [] for name in ("search", "scores", "modulations")}
     with Store.open(folder) as store:
         for question, query in zip(QUESTIONS, queries(), strict=True):
             times = [time.perf_counter()]
             lexical = dict(store.search(question, 100))
             times.append(time.perf_counter())
-            best = select(query, store.keys(), 3, lexical, weights=WEIGHTS)
+            keys = likely_keys(store, query, READ, lexical) if near else store.keys()
+            best = select(query, keys, READ, lexical, weights=WEIGHTS)
             times.append(time.perf_counter())
-            store.modulations([candidate.id for candidate in best])
+            store.modulations([candidate.id for candidate in best[:3]])
             times.append(time.perf_counter())
             for step, (begin, end) in zip(steps, itertools.pairwise(times), strict=True):
                 steps[step].append(end - begin)
     medians = {name: statistics.median(seconds) for name, seconds in steps.items()}
     of_these = {f"of these, {name}, s": seconds for name, seconds in medians.items()}
     return {"selecting, s": sum(medians.values()), **of_these}
+
+
+def selecting_near(folder: Path) -> dict[str, float]:
+    """Return what `selecting` does, with the cache of near keys."""
+    return selecting(folder, near=True)
 
 
 def comparing(folder: Path) -> dict[str, float]:
@@ -200,6 +216,9 @@ def queries() -> list[NDArray[np.float32]]:
     """Draw a query float32 [E] for each question."""
     rng = np.random.default_rng(1)
     return [rng.normal(0, 1, KEY_SIZE).astype(np.float32) for _ in QUESTIONS]
+
+
+MEASURES = {"select": selecting, "compare": comparing, "near": selecting_near}
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def understand(given: Mapping[str, Any]) -> tuple[Run, TrainConfig]:
         given,
         start=start,
         rank=given["rank"] or 384,
+        compact=given["compact"],
         paper=choice if paper and start is None else None,
         base_quantization=given["quantize"] if given["quantize"] != "none" else None,
     )
@@ -198,8 +199,8 @@ def _is_paper(start: str) -> bool:
 
 def _check_stack(given: Mapping[str, Any], paper: bool) -> None:
     """Refuse options that the stack to be trained does not have."""
-    for name in ("rank",) if paper else OF_PAPER:
-        if given[name] is not None:
+    for name in ("rank", "compact") if paper else OF_PAPER:
+        if given[name]:
             wanted = "latent" if paper else "paper"
             raise _wrong(f"--{_option(name)} belongs to the {wanted} stack (--stack {wanted}).")
     for name in ("amortizer_model", "question_model"):

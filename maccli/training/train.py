@@ -52,6 +52,7 @@ class Run:
         start: a checkpoint whose networks are trained further; models, rank, chunk_tokens and
             quantization are then those of the checkpoint.
         rank: latent size of `latent`, numbers kept of each token.
+        compact: whether they are rounded to coarser steps; also if the start was not.
         base_quantization: how the base LM is loaded, see `models.base.quantize`.
         paper: what a new checkpoint of the `paper` stack is to be; None makes a `latent` one.
         base_sha256: the hash that the base LM must have; None takes any.
@@ -72,6 +73,7 @@ class Run:
     cache: Path | None = None
     start: str | None = None
     rank: int = 384
+    compact: bool = False
     base_quantization: str | None = None
     paper: PaperOptions | None = None
     base_sha256: str | None = None
@@ -132,6 +134,7 @@ def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
     """
     examples, dev = read_data(run)
     from models import stacks
+    from models.latent.config import LatentConfig
 
     start = stacks.load_stack(checkpoint.find(run.start)) if run.start is not None else None
     training = {"command": run.command, **run.notes}
@@ -150,6 +153,8 @@ def train(run: Run, config: TrainConfig, callbacks: Callbacks) -> Path:
         run = replace(run, **{name: getattr(model, name) for name in _OF_BASE})
         base = load_base(run, config, callbacks.transfer)
         start.check(base.lm)
+    if run.compact and isinstance(model, LatentConfig):
+        model = replace(model, compact=True)
     run = with_own_cache(run, base)
     method = stacks.method(config, model, base, start=start, options=run.paper, cache=run.cache)
     return fit(run, method, base.encoder, examples, dev, callbacks)

@@ -202,7 +202,7 @@ class BaseLM:
             features: when given, [B, T, L, 2, H * C], is filled as `features` says.
 
         Returns:
-            [B, T, hidden size].
+            [B, T, hidden size]; those with `features` lack the last layer.
 
         Raises:
             ModelError: prefix and tokens take more positions than the base LM has learned.
@@ -224,10 +224,8 @@ class BaseLM:
         }
         # Generating takes fewer operations and roundings than the modules do. Amortizing must not:
         # in bfloat16 other roundings make other modulations.
-        norm: Norm = nn.Module.__call__
-        turn = rotate
-        if cache is not None:
-            norm, turn = self.architecture.fused_norm, rotate_fused
+        norm: Norm = nn.Module.__call__ if cache is None else self.architecture.fused_norm
+        turn = rotate if cache is None else rotate_fused
         packing = None if real is None else Packing(real)
         if packing is not None:
             x = packing.pack(x)
@@ -238,6 +236,8 @@ class BaseLM:
             if features is not None:
                 features[:, :, i, 0] = k.transpose(1, 2).flatten(2)
                 features[:, :, i, 1] = v.transpose(1, 2).flatten(2)
+                if i == len(self.layers) - 1:  # what comes after them changes no keys and values
+                    return x
             if packing is not None:
                 q, k, v = (packing.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
             angles, mask = rotary[modules.kind], masks[modules.window]

@@ -8,6 +8,10 @@ from typing import Any
 from models.base.encoder_rules import rules_of
 from models.base.quantize import check_quantization
 from models.errors import CheckpointError
+from models.memory.modulation import Rounding
+
+COMPACT = Rounding(step=0.66, up=0.65)
+"""Of compact checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,8 @@ class LatentConfig:
     key_size: int = 384
     constant_tokens: int = 16
     chunk_tokens: int = 160
+    compact: bool = False
+    """Whether latents are rounded to coarser steps, in a basis that was chosen for it."""
     documents: int = 8
     """How many documents a question selects by default."""
     lexical_weight: float = 0.0
@@ -65,6 +71,11 @@ class LatentConfig:
     def features(self) -> int:
         """X, see `Shape.features`."""
         return self.layers * 2 * self.kv_heads * self.head_size
+
+    @property
+    def rounding(self) -> Rounding:
+        """How latents are rounded."""
+        return COMPACT if self.compact else Rounding()
 
     def sizes(self) -> str:
         """See `models.memory.protocol.ModelConfig.sizes`."""

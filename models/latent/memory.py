@@ -64,9 +64,9 @@ class LatentMemory(Answerer):
         ids = document_ids(self.lm, texts, self.config.chunk_tokens)
         features = compute(self.lm, ids, self.lm.tokenize(contexts))
         keys = self.keys(texts, contexts)
-        out = []
+        out, rounding = [], self.config.rounding
         for x, key in zip(features, keys, strict=True):
-            latents, scales = quantise(self.stack.amortizer(x.float()).cpu().numpy())
+            latents, scales = quantise(self.stack.amortizer(x.float()).cpu().numpy(), rounding)
             out.append(Modulation(latents, scales, key))
         return out
 

@@ -10,18 +10,21 @@ from pathlib import Path
 import torch
 
 from models.base.lm import BaseLM
+from models.latent.basis import turn
 from models.latent.config import LatentConfig
 from models.latent.features import FeatureCache
 from models.latent.initialise import initialise
 from models.latent.networks import LatentStack
-from models.latent.objective import loss
-from models.training.batches import Batch
+from models.latent.objective import answer_gradients, loss
+from models.training.batches import Batch, Sampler
 from models.training.corpus import Corpus
 from models.training.loss import Loss
 from models.training.settings import TrainConfig, decaying
 
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
+TURNED_BY = 128
+"""Batches that say which latents answers depend on, before the first step of a compact one."""
 
 
 @dataclass(slots=True)
@@ -51,6 +54,8 @@ class LatentMethod:
         """See `TrainingMethod.initialise`."""
         if self.start is not None:
             self.stack.load_state_dict(self.start.state_dict())
+            if self.model.compact and not self.start.config.compact:
+                self._turn(corpus, note)
             return
         note("initialising from principal components")
         rng = random.Random(f"{self.config.seed}:initialise")
@@ -61,6 +66,8 @@ class LatentMethod:
         ]
         share = initialise(self.stack, self.lm, texts, examples, seed=self.config.seed)
         note(f"{self.model.latent_size} components keep {share:.1%} of the variance")
+        if self.model.compact:
+            self._turn(corpus, note)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """See `TrainingMethod.optimiser`."""
@@ -82,22 +89,45 @@ class LatentMethod:
 
     def loss(self, corpus: Corpus, batch: Batch, rng: random.Random | None) -> Loss:
         """See `TrainingMethod.loss`."""
-        if self._features is None:  # its center is known once the networks are initialised
-            mean = self.stack.amortizer.mean
-            self._features = FeatureCache(self.lm, self.model.chunk_tokens, self.cache, mean)
+        cache = self._cache()
         if rng is None:  # a measurement, of answers only
-            return loss(self.stack, self.lm, corpus, self._features, batch)
+            return loss(self.stack, self.lm, corpus, cache, batch)
         with_gradient = [
             rng.random() >= self.config.backprop_dropout for chunks in batch.chunks for _ in chunks
         ]
-        noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
         return loss(
             self.stack,
             self.lm,
             corpus,
-            self._features,
+            cache,
             batch,
             with_gradient,
-            noise,
+            True,
             self.config.continuation,
         )
+
+    def _turn(self, corpus: Corpus, note: Callable[[str], None]) -> None:
+        """Choose the latents' basis by examples, see `models.latent.basis`."""
+        number = min(TURNED_BY, self.config.steps)
+        note(f"choosing the latents' basis by {number} batches")
+        config, cache = self.config, self._cache()
+        sampler = Sampler(
+            corpus,
+            [1.0] * (max(corpus.sources) + 1),
+            groups=config.groups,
+            documents=config.documents,
+            seed=config.seed,
+            alone=config.alone,
+        )
+        batches = (sampler.batch(step) for step in range(number))
+        turn(
+            self.stack,
+            (answer_gradients(self.stack, self.lm, corpus, cache, batch) for batch in batches),
+        )
+
+    def _cache(self) -> FeatureCache:
+        """Return the features of documents, whose center is known once there are networks."""
+        if self._features is None:
+            mean = self.stack.amortizer.mean
+            self._features = FeatureCache(self.lm, self.model.chunk_tokens, self.cache, mean)
+        return self._features

@@ -5,6 +5,8 @@ Letters: G groups, D documents a group, N questions in all, T tokens, R latent s
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -22,8 +24,8 @@ NEGATIVES = 256
 def amortize_batch(
     stack: LatentStack,
     features: list[Tensor],
-    with_gradient: list[bool],
-    noise: torch.Generator | None = None,
+    with_gradient: list[bool] | None = None,
+    rounded: bool = False,
 ) -> list[Tensor]:
     """Return latents [T, R] of documents of any lengths.
 
@@ -33,19 +35,19 @@ def amortize_batch(
     Args:
         stack: whose amortizer.
         features: [T, X] of each document.
-        with_gradient: which documents a gradient may reach.
-        noise: draws the uniform noise of a quantisation step, so that training sees latents as
-            inexact as a store keeps them; None leaves them exact.
+        with_gradient: which documents a gradient may reach; None: all.
+        rounded: whether they are as inexact as a store keeps them.
     """
     out: list[Tensor] = [features[0]] * len(features)
+    with_gradient = with_gradient or [True] * len(features)
     for gradient in (True, False):
         chosen = [i for i, reached in enumerate(with_gradient) if reached is gradient]
         if not chosen:
             continue
         with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
             z = stack.amortizer(torch.cat([features[i] for i in chosen]))
-            if noise is not None:
-                z = as_rounded(z, noise)
+            if rounded:
+                z = as_rounded(z, stack.config.rounding)
         for i, latents in zip(chosen, z.split([len(features[i]) for i in chosen]), strict=True):
             out[i] = latents
     return out
@@ -58,21 +60,32 @@ def loss(
     cache: FeatureCache,
     batch: Batch,
     with_gradient: list[bool] | None = None,
-    noise: torch.Generator | None = None,
+    rounded: bool = False,
     continuation: float = 0.0,
 ) -> Loss:
     """Return the loss of one batch; gradients reach the stack's parameters only.
 
-    `with_gradient` and `noise` as in `amortize_batch`; by default a gradient reaches all documents,
-    and they are exact. `continuation` is the weight of `continued`, for one document a group.
+    `with_gradient` and `rounded` as in `amortize_batch`. `continuation` is the weight of
+    `continued`, for one document a group.
     """
-    device = lm.device
     chunks = [c for group in batch.chunks for c in group]
     texts = [corpus.chunks[c] for c in chunks]
     features = cache.get(texts, [corpus.contexts[c] for c in chunks])
-    z = amortize_batch(stack, features, with_gradient or [True] * len(texts), noise)
-    groups = len(batch.chunks)
+    z = amortize_batch(stack, features, with_gradient, rounded)
+    terms = loss_behind(stack, lm, corpus, batch, z)
+    if not continuation:
+        return terms
+    firsts = slice(None, None, len(batch.chunks[0]))
+    rest = continued(stack, lm, z[firsts], lm.tokenize(texts[firsts]))
+    return replace(terms, continuation=continuation * rest)
 
+
+def loss_behind(
+    stack: LatentStack, lm: BaseLM, corpus: Corpus, batch: Batch, z: list[Tensor]
+) -> Loss:
+    """Return the loss of one batch behind the latents [T, R] of its documents, group by group."""
+    device = lm.device
+    groups = len(batch.chunks)
     keys = torch.stack([corpus.keys[c] for group in batch.chunks for c in group]).to(device)
     queries = stack.relevance.query(corpus.queries[batch.questions].to(device))
     scores = queries @ keys.T  # [N, G * D]
@@ -86,12 +99,26 @@ def loss(
     answer = answer_loss(lm, prefix, [(q.text, q.answers[0]) for q in questions])
 
     target = (queries * keys[group_of * d + batch.target.to(device)]).sum(-1, keepdim=True)
-    relevance = _contrastive(corpus, batch, target, queries)
-    if not continuation:
-        return Loss(answer, relevance)
-    firsts = slice(None, None, len(batch.chunks[0]))
-    rest = continued(stack, lm, z[firsts], lm.tokenize(texts[firsts]))
-    return Loss(answer, relevance, continuation * rest)
+    return Loss(answer, _contrastive(corpus, batch, target, queries))
+
+
+def answer_gradients(
+    stack: LatentStack, lm: BaseLM, corpus: Corpus, cache: FeatureCache, batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Return the latents of a batch's documents, and the gradient of its answer loss there.
+
+    Both are [n, R] for the n tokens of all documents, with the size of each token's latents taken
+    out: a store rounds them by it.
+    """
+    chunks = [c for group in batch.chunks for c in group]
+    features = cache.get([corpus.chunks[c] for c in chunks], [corpus.contexts[c] for c in chunks])
+    with torch.enable_grad():
+        z = [each.detach().requires_grad_() for each in amortize_batch(stack, features)]
+        answer = loss_behind(stack, lm, corpus, batch, z).answer
+        gradients = torch.cat(torch.autograd.grad(answer, z))
+    latents = torch.cat(z).detach()
+    size = latents.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
+    return latents / size, gradients * size
 
 
 def continued(stack: LatentStack, lm: BaseLM, z: list[Tensor], tokens: list[list[int]]) -> Tensor:

@@ -101,8 +101,9 @@ def fingerprint(path: Path) -> str:
     """
     config = read_config(path)
     relevant = {k: v for k, v in config.items() if k not in ANSWERING}
-    if relevant.get("base_quantization") is None:
-        relevant.pop("base_quantization", None)
+    for name in ("base_quantization", "compact"):
+        if not relevant.get(name):
+            relevant.pop(name, None)
     if rules_of(relevant.get("encoder_rules", {})) == EncoderRules():
         relevant.pop("encoder_rules", None)
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())

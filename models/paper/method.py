@@ -89,8 +89,7 @@ class PaperMethod:
             return loss(self.stack, self.lm, self.reader, corpus, batch)
         documents = sum(map(len, batch.chunks))
         with_gradient = draw_with_gradient(documents, self.config.backprop_dropout, rng)
-        noise = torch.Generator(self.lm.device).manual_seed(rng.getrandbits(48))
-        return loss(self.stack, self.lm, self.reader, corpus, batch, with_gradient, noise)
+        return loss(self.stack, self.lm, self.reader, corpus, batch, with_gradient, True)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.base.lm import BaseLM
+from models.memory.modulation import Rounding
 from models.paper.reading import Reader, collate
 from models.paper.stack import PaperStack
 from models.training.batches import Batch
@@ -39,7 +40,7 @@ def amortize(
     stack: PaperStack,
     rows: Sequence[Tensor],
     with_gradient: Sequence[bool],
-    noise: torch.Generator | None = None,
+    rounded: bool = False,
 ) -> Tensor:
     """Return the modulations [K, T, d] of K documents, with backpropagation dropout (section 3.3).
 
@@ -52,7 +53,7 @@ def amortize(
         stack: the networks; only the amortizer is used.
         rows: what a `Reader` read, a row for each document.
         with_gradient: which documents a gradient may reach, at least one.
-        noise: draws the rounding error of a store, see `models.training.loss.as_rounded`.
+        rounded: whether latents are as inexact as a store keeps them.
     """
     out: list[Tensor] = [rows[0]] * len(rows)
     for gradient in (True, False):
@@ -67,7 +68,7 @@ def amortize(
         for i, latents in zip(chosen, z, strict=True):
             out[i] = latents
     latents = torch.stack(out)
-    return latents if noise is None else as_rounded(latents, noise)
+    return as_rounded(latents, Rounding()) if rounded else latents
 
 
 def visible(batch: Batch) -> Tensor:
@@ -92,7 +93,7 @@ def loss(
     corpus: Corpus,
     batch: Batch,
     with_gradient: Sequence[bool] | None = None,
-    noise: torch.Generator | None = None,
+    rounded: bool = False,
 ) -> Loss:
     """Return the loss of the answers under the aggregated modulations (eq. 4), the only term.
 
@@ -103,10 +104,10 @@ def loss(
         corpus: the corpus that the batch was drawn from.
         batch: N questions and G groups of documents, K in all, which together are the bank.
         with_gradient: see `amortize`; by default all.
-        noise: see `amortize`.
+        rounded: see `amortize`.
     """
     texts = [corpus.chunks[c] for group in batch.chunks for c in group]
-    bank = amortize(stack, reader.read(texts), with_gradient or [True] * len(texts), noise)
+    bank = amortize(stack, reader.read(texts), with_gradient or [True] * len(texts), rounded)
     questions = [corpus.questions[q] for q in batch.questions]
     queries = stack.question(collate(reader.read([q.text for q in questions])))
     latents = stack.aggregator(queries, bank, visible(batch).to(lm.device))

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.base.lm import BaseLM, Prefix
-from models.memory.modulation import STEP
+from models.memory.modulation import Rounding
 from models.text.prompts import question_prompt
 
 IGNORE = -100
@@ -117,12 +117,14 @@ def rows_loss(
     return F.cross_entropy(lm.logits(hidden).float(), labels[wanted], reduction=reduction)
 
 
-def quantisation_step(z: Tensor) -> Tensor:
-    """Return how far apart the values are that a store rounds latents [T, R] to, [T, 1]."""
-    return STEP * z.detach().square().mean(-1, keepdim=True).sqrt()
+def as_rounded(z: Tensor, rounding: Rounding) -> Tensor:
+    """Return latents [..., T, R] as a store keeps them, see `models.memory.modulation.quantise`.
 
-
-def as_rounded(z: Tensor, noise: torch.Generator) -> Tensor:
-    """Return latents [..., T, R] as inexact as a store keeps them: with a step's uniform noise."""
-    drawn = torch.rand(z.shape, generator=noise, device=z.device)
-    return z + quantisation_step(z) * drawn.sub(0.5)
+    Gradients pass as if nothing was rounded (straight-through, arXiv 1308.3432).
+    """
+    exact = z.detach()
+    steps = exact / (rounding.step * exact.square().mean(-1, keepdim=True).sqrt()).clamp_min(1e-6)
+    whole = torch.copysign((steps.abs() + 1 - rounding.up).floor(), steps)
+    squares = whole.square().sum(-1, keepdim=True)
+    scale = (whole * exact).sum(-1, keepdim=True) / squares.clamp_min(1)
+    return z + (whole * scale - exact)

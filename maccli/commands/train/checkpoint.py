@@ -84,6 +84,11 @@ def _read_recipe(_: click.Context, __: click.Parameter, name: str | None) -> rec
 )
 @options.number("--rank", help="Numbers kept of each token of a document.  [default: 384]")
 @click.option(
+    "--compact",
+    is_flag=True,
+    help="Round these numbers to coarser steps: a store takes 60 % of the bytes.",
+)
+@click.option(
     "--amortizer",
     type=click.Choice(["t5", "t5-encoder", "decoder-only", "encoder"]),
     help="What reads documents in the paper stack; `encoder` is a small decoder on the sentence "

@@ -40,11 +40,11 @@ def _apart(one: dict[str, Tensor], other: dict[str, Tensor], end: str) -> float:
 
 EXACT = """
 import models.latent.objective
-models.latent.objective.as_rounded = lambda z, noise: z
+models.latent.objective.as_rounded = lambda z, rounding: z
 from maccli.cli import main
 main()
 """
-"""`mac` without the noise of rounding, which every process draws for itself."""
+"""`mac` without rounding, which makes a step of the smallest difference."""
 
 
 def test_two_processes_learn_what_one_does_from_twice_the_batch(
@@ -54,7 +54,7 @@ def test_two_processes_learn_what_one_does_from_twice_the_batch(
     tiny_encoder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(objective, "as_rounded", lambda z, noise: z)
+    monkeypatch.setattr(objective, "as_rounded", lambda z, rounding: z)
     rows = [
         {"doc": f"Box number {i} of the town holds {code}.", "question": f"What is in box {i}?",
          "answers": [code]}

@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from models.base.decode import generate_batch
 from models.base.lm import Shape
 from models.errors import CheckpointError
+from models.latent.config import COMPACT
 from models.latent.initialise import initialise, principal_components, sensitivity
 from models.latent.memory import LatentMemory
 from models.latent.networks import pack
 from models.latent.objective import continued
-from models.memory.modulation import STEP, Selected, quantise
+from models.memory.modulation import Rounding, Selected, quantise
 from models.text.prompts import question_prompt
 from models.training.loss import IGNORE, supervised_rows
 
@@ -312,15 +313,18 @@ def test_attention_falls_on_documents_and_adds_up(tiny_llama: Path, build_memory
     assert 0 < sum(a.sum() for a in stream.attention) < layers_and_heads * 4
 
 
-def test_quantising_is_within_half_a_step() -> None:
+@pytest.mark.parametrize("rounding", [Rounding(), COMPACT])
+def test_quantising_is_within_the_part_of_a_step_that_is_rounded_down(rounding: Rounding) -> None:
     z = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
     z[3] = 0
     z[4, 0] = 1e3  # one number alone: it must not be cut off
-    latents, scales = quantise(z)
+    latents, scales = quantise(z, rounding)
     back = latents.astype(np.float32) * scales.astype(np.float32)[:, None]
-    size = np.sqrt(np.square(z).mean(1, keepdims=True))
-    # The scale is fitted to the token, so a number may be a little further off than half a step.
-    assert (np.abs(back - z) <= 0.65 * STEP * size).all()
+    step = rounding.step * np.sqrt(np.square(z).mean(1, keepdims=True))
+    # The scale is fitted to the token, so a number may be a little further off than that.
+    assert (np.abs(back - z) <= 1.3 * rounding.up * step).all()
+    others = [0, 1, 2, 5, 6]
+    np.testing.assert_array_equal(latents[others] != 0, (np.abs(z) >= rounding.up * step)[others])
     off = back - z
     assert np.abs((off * back).sum(1)).max() <= 1e-3 * np.square(z).sum(1).max()
     assert latents.dtype == np.int8 and scales.dtype == np.float16
