@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.latent.config import COMPACT
-from models.memory.modulation import Modulation, dequantise, quantise
+from models.memory.modulation import Modulation, Rounding, dequantise, quantise
 from store.pruning import tokens
 
 
 def test_the_store_rounds_as_the_models_do() -> None:
     rng = np.random.default_rng(0)
     z = (rng.normal(size=(500, 256)) * rng.uniform(0.01, 30, size=256)).astype(np.float32)
-    latents, scales = quantise(z, COMPACT)
-    merged, merged_scales = tokens.quantise(z, COMPACT.step)
+    latents, scales = quantise(z)
+    merged, merged_scales = tokens.quantise(z, Rounding().step)
     # A float16 is off by at most one part in 2,048: few numbers fall on the other side of a half.
     apart = np.abs(latents.astype(int) - merged)
     assert apart.max() <= 1 and 0 < np.mean(apart > 0) < 1e-3

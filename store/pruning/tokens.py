@@ -14,8 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROUNDED_UP = 0.65
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenSet:
@@ -80,17 +78,15 @@ def quantise(
 ) -> tuple[NDArray[np.int8], NDArray[np.float16]]:
     """Round latents float32 [S, R] to int8 [S, R] with one scale a token, float16 [S].
 
-    With `step`, values are at least that many root mean squares of their token apart, they are
-    rounded away from zero from `ROUNDED_UP` of a step on, for zeros take the fewest bits, and the
-    scale is the one with the least squared error.
+    With `step`, values are at least that many root mean squares of their token apart, and the scale
+    is the one with the least squared error: of values that round away from zero more lie below
+    the step than above it, so the step itself would make a token larger than it was.
     """
     widths = np.maximum(np.abs(z).max(-1) / 127.0, step * np.sqrt((z * z).mean(-1)))
     # The smallest normal float16 keeps an all-zero token from a division by zero.
     tiny = np.finfo(np.float16).tiny
     scales = np.maximum(widths.astype(np.float16), tiny)
-    steps = z / scales.astype(np.float32)[:, None]
-    up = ROUNDED_UP if step else 0.5
-    latents = np.clip(np.copysign(np.floor(np.abs(steps) + 1 - up), steps), -127, 127)
+    latents = np.clip(np.rint(z / scales.astype(np.float32)[:, None]), -127, 127)
     if step:
         squares = np.einsum("sr,sr->s", latents, latents)
         fitted = np.einsum("sr,sr->s", latents, z) / np.maximum(squares, 1)

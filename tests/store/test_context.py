@@ -78,9 +78,9 @@ def test_its_words_are_found(filled):
 
 def test_words_of_text_and_context_have_their_weights(filled, monkeypatch):
     put(filled, "other", chunk(3, "Retention: see the guide.", 0))
-    monkeypatch.setattr("store.index.search.WEIGHTS", (1.0, 0.01))
+    monkeypatch.setattr("store.index.text_index.WEIGHTS", (1.0, 0.01))
     assert [chunk_id for chunk_id, _ in filled.search("retention")] == [3, 1]
-    monkeypatch.setattr("store.index.search.WEIGHTS", (0.01, 1.0))
+    monkeypatch.setattr("store.index.text_index.WEIGHTS", (0.01, 1.0))
     assert [chunk_id for chunk_id, _ in filled.search("retention")] == [1, 3]
 
 

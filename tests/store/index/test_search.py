@@ -199,11 +199,11 @@ def test_coverage_is_the_share_of_the_words_rare_ones_first(searched):
 
 
 def test_coverage_counts_words_among_the_newest_chunks_only(store, monkeypatch):
-    from store.index import search
+    from store.index import text_index
 
     texts = ["bridge north", "bridge south", "bridge west", "tower east"]
     chunks = [chunk(n, text, position=n) for n, text in enumerate(texts)]
     store.put("doc", content_hash="", chunking="", chunks=chunks)
     assert store.coverage("tower bridge", [4])[0] > 0.75
-    monkeypatch.setattr(search, "SAMPLE", 2)
+    monkeypatch.setattr(text_index, "SAMPLE", 2)
     assert store.coverage("tower bridge", [4]) == [0.5]
