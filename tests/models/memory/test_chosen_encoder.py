@@ -45,6 +45,7 @@ def test_relevance_is_cosine_similarity_with_the_checkpoints_scale(
 ) -> None:
     model = load_model(saved, device="cpu", encoder=chosen)
     encoder = SentenceEncoder.load(described_encoder, device=torch.device("cpu"))
+    encoder.documents_dtype = model.lm.dtype  # of their own the two have one type
     query = model.encode_question(QUESTION)
     assert query.shape == (model.config.key_size,) == (24,)
     np.testing.assert_allclose(query, 8 * encoder.encode_queries([QUESTION])[0], rtol=2e-3)
