@@ -11,9 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from store.index import search
-from store.index.text_index import of_each
+from store.index.text_index import ask_each
 from store.labels import EVERYTHING, Within
-from store.remote.store import RemoteStore
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from store.index.keys import Block
     from store.records import ChunkRow, Document, StoredModulation
+    from store.remote.store import RemoteStore
 
 _ID_BITS = 40
 """The bits of an id that are its number in its own store; those above are the store's place."""
@@ -68,7 +68,7 @@ class JoinedStores:
 
     def count(self, within: Within = EVERYTHING) -> int:
         """See `Store.count`."""
-        return sum(of_each(self.parts, lambda part, _: part.count(within)))
+        return sum(ask_each(self.parts, lambda part, _: part.count(within)))
 
     def chunks(self, document_id: int) -> list[ChunkRow]:
         """See `Store.chunks`."""
@@ -109,7 +109,7 @@ class JoinedStores:
 
     def same_text(self, text: str, within: Within, limit: int) -> list[int]:
         """See `Store.same_text`."""
-        each = of_each(self.parts, lambda part, _: part.same_text(text, within, limit))
+        each = ask_each(self.parts, lambda part, _: part.same_text(text, within, limit))
         return [_joined(place, own) for place, ids in enumerate(each) for own in ids]
 
     def search(
@@ -124,50 +124,27 @@ class JoinedStores:
     def coverage(self, query: str, ids: Sequence[int]) -> list[float]:
         """See `Store.coverage`."""
         with self.snapshot():
-            own = self._split(ids)
+            own = self.split(ids)
             parts = [(part.text_index, ids) for part, ids in zip(self.parts, own, strict=True)]
             shares = search.coverage(parts, query)
         return self._each(ids, lambda place, _: shares[place])
-
-    def likely_keys(
-        self,
-        query: NDArray[np.float32],
-        number: int,
-        extra_ids: Iterable[int] = (),
-        within: Within = EVERYTHING,
-    ) -> Iterator[Block]:
-        """See `store.near.likely_keys`."""
-        from store import near
-
-        own = self._split(list(extra_ids))
-
-        def likely(part: Store | RemoteStore, place: int) -> Iterable[Block]:
-            if isinstance(part, Store):
-                return near.likely_keys(part, query, number, own[place], within)
-            return [part.nearest(query, number, own[place], within)]
-
-        for place, blocks in enumerate(of_each(self.parts, likely)):
-            for ids, keys in blocks:
-                yield ids + (place << _ID_BITS), keys
 
     def record_use(self, weights: Mapping[int, float]) -> None:
         """See `Store.record_use`."""
         for place, own in _by_store(list(weights)).items():
             self.parts[place].record_use({i: weights[_joined(place, i)] for i in own})
 
-    def _split(self, ids: Sequence[int]) -> list[list[int]]:
+    def split(self, ids: Sequence[int]) -> list[list[int]]:
         """Return the ids of chunks in each of the stores."""
         own = _by_store(ids)
         return [own.get(place, []) for place in range(len(self.parts))]
 
     def _each(
-        self,
-        ids: Sequence[int],
-        read: Callable[[int, list[int]], Sequence[Value]],
+        self, ids: Sequence[int], read: Callable[[int, list[int]], Sequence[Value]]
     ) -> list[Value]:
         """Read something of chunks in each of their stores, and return it in the order of `ids`."""
-        own = self._split(ids)
-        each = of_each(self.parts, lambda _, place: read(place, own[place]) if own[place] else [])
+        own = self.split(ids)
+        each = ask_each(self.parts, lambda _, place: read(place, own[place]) if own[place] else [])
         found = {
             _joined(place, i): value
             for place, values in enumerate(each)
@@ -187,12 +164,22 @@ def likely_keys(
     extra_ids: Iterable[int] = (),
     within: Within = EVERYTHING,
 ) -> Iterator[Block]:
-    """Return what `store.near.likely_keys` does, for one store or joined ones."""
+    """Yield what `store.near.likely_keys` does, for one store or joined ones."""
     from store import near
 
-    if isinstance(store, JoinedStores):
-        return store.likely_keys(query, number, extra_ids, within)
-    return near.likely_keys(store, query, number, extra_ids, within)
+    if isinstance(store, Store):
+        yield from near.likely_keys(store, query, number, extra_ids, within)
+        return
+    own = store.split(list(extra_ids))
+
+    def likely(part: Store | RemoteStore, place: int) -> Iterable[Block]:
+        if isinstance(part, Store):
+            return near.likely_keys(part, query, number, own[place], within)
+        return [part.nearest(query, number, own[place], within)]
+
+    for place, blocks in enumerate(ask_each(store.parts, likely)):
+        for ids, keys in blocks:
+            yield ids + (place << _ID_BITS), keys
 
 
 def _split(joined: int) -> tuple[int, int]:

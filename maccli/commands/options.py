@@ -98,9 +98,7 @@ def _absolute(_: click.Context, __: click.Parameter, value: str | None) -> Path 
     """Return a folder as an absolute path; an empty one is not the current folder."""
     if value == "":
         raise click.BadParameter("the path of a folder must not be empty.")
-    if config.is_url(value):
-        raise click.BadParameter(f"{value} is a server's address; this needs a folder.")
-    return None if value is None else Path(value).expanduser().absolute()
+    return None if value is None else config.folder("store", value)
 
 
 def _all_absolute(

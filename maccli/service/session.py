@@ -15,7 +15,6 @@ from maccli.errors import NOTHING_FOUND, MacError, no_documents
 from models.memory import checkpoint
 from store.errors import StoreNotFoundError
 from store.joined import JoinedStores
-from store.remote.store import RemoteStore
 from store.store import Store
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from models.memory.protocol import LoadedModel
     from models.weights.carriers import Transfer
     from store.joined import AnyStore
+    from store.remote.store import RemoteStore
 
 KEY_VARIABLE = "MAC_SERVER_KEY"
 """Holds the key that a server wants to see, here and where it serves."""
@@ -201,7 +201,7 @@ class Session:
 
     @property
     def asked(self) -> AnyStore | None:
-        """The store that is asked, or several of them joined; None if there is only one to be.
+        """The store that is asked, or several of them joined; None if there is none.
 
         Raises:
             StoreError: one of them cannot be used, or another checkpoint wrote it.
@@ -220,6 +220,8 @@ class Session:
     def _part(self, store: Path | str) -> Store | RemoteStore:
         if isinstance(store, Path):
             return self._open(store)
+        from store.remote.store import RemoteStore  # most have no use for http
+
         key = os.environ.get(KEY_VARIABLE, "").strip() or None
         return RemoteStore(store, key=key, fingerprint=self.fingerprint)
 

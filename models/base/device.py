@@ -52,7 +52,7 @@ def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dt
     return torch.float32
 
 
-def choose_products(device: torch.device, precision: str | None = None) -> None:
+def prefer_onednn(device: torch.device, precision: str | None = None) -> None:
     """Let oneDNN multiply what stays float32 on CPUs of AMD that multiply bfloat16.
 
     Torch's own choice there, MKL, takes up to three times as long. The results are float32's to the

@@ -20,13 +20,13 @@ from models.latent.networks import LatentStack
 
 SHARPNESS = 0.5
 """Power of the Fisher information: its estimate from few examples would leave too little to what it
-thinks unimportant. On 120 dev batches this was better than 0.7 and 1, at the same bytes."""
+thinks unimportant."""
 LEAST = 0.1
 """Added to the Fisher information, in means of its diagonal."""
 
 
 @torch.no_grad()
-def turn(stack: LatentStack, samples: Iterable[tuple[Tensor, Tensor]]) -> None:
+def change_basis(stack: LatentStack, samples: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Change the basis of a stack's latents; what it answers stays the same, up to rounding.
 
     Args:
@@ -57,6 +57,6 @@ def _basis(covariance: Tensor, information: Tensor) -> Tensor:
     )
     weights = (values.clamp_min(0) + LEAST) ** (SHARPNESS / 2)
     root = vectors @ torch.diag(weights) @ vectors.T
-    _, turned = torch.linalg.eigh(root @ covariance @ root)
-    basis: Tensor = root @ turned.flip(-1)
+    _, directions = torch.linalg.eigh(root @ covariance @ root)
+    basis: Tensor = root @ directions.flip(-1)
     return basis

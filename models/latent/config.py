@@ -10,7 +10,7 @@ from models.base.quantize import check_quantization
 from models.errors import CheckpointError
 from models.memory.modulation import Rounding
 
-COMPACT = Rounding(step=0.66, up=0.65)
+COMPACT = Rounding(step=0.66, threshold=0.65)
 """Of compact checkpoints."""
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from models.base.lm import BaseLM
-from models.latent.basis import turn
+from models.latent.basis import change_basis
 from models.latent.config import LatentConfig
 from models.latent.features import FeatureCache
 from models.latent.initialise import initialise
@@ -23,7 +23,7 @@ from models.training.settings import TrainConfig, decaying
 
 SENSITIVITY = 256
 """Examples that say which features answers depend on, before the first step."""
-TURNED_BY = 128
+BASIS_BATCHES = 128
 """Batches that say which latents answers depend on, before the first step of a compact one."""
 
 
@@ -55,7 +55,7 @@ class LatentMethod:
         if self.start is not None:
             self.stack.load_state_dict(self.start.state_dict())
             if self.model.compact and not self.start.config.compact:
-                self._turn(corpus, note)
+                self._change_basis(corpus, note)
             return
         note("initialising from principal components")
         rng = random.Random(f"{self.config.seed}:initialise")
@@ -67,7 +67,7 @@ class LatentMethod:
         share = initialise(self.stack, self.lm, texts, examples, seed=self.config.seed)
         note(f"{self.model.latent_size} components keep {share:.1%} of the variance")
         if self.model.compact:
-            self._turn(corpus, note)
+            self._change_basis(corpus, note)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """See `TrainingMethod.optimiser`."""
@@ -106,9 +106,9 @@ class LatentMethod:
             self.config.continuation,
         )
 
-    def _turn(self, corpus: Corpus, note: Callable[[str], None]) -> None:
+    def _change_basis(self, corpus: Corpus, note: Callable[[str], None]) -> None:
         """Choose the latents' basis by examples, see `models.latent.basis`."""
-        number = min(TURNED_BY, self.config.steps)
+        number = min(BASIS_BATCHES, self.config.steps)
         note(f"choosing the latents' basis by {number} batches")
         config, cache = self.config, self._cache()
         sampler = Sampler(
@@ -120,7 +120,7 @@ class LatentMethod:
             alone=config.alone,
         )
         batches = (sampler.batch(step) for step in range(number))
-        turn(
+        change_basis(
             self.stack,
             (answer_gradients(self.stack, self.lm, corpus, cache, batch) for batch in batches),
         )

@@ -68,19 +68,16 @@ def loss(
     `with_gradient` and `rounded` as in `amortize_batch`. `continuation` is the weight of
     `continued`, for one document a group.
     """
-    chunks = [c for group in batch.chunks for c in group]
-    texts = [corpus.chunks[c] for c in chunks]
-    features = cache.get(texts, [corpus.contexts[c] for c in chunks])
-    z = amortize_batch(stack, features, with_gradient, rounded)
-    terms = loss_behind(stack, lm, corpus, batch, z)
+    z = amortize_batch(stack, _features(corpus, cache, batch), with_gradient, rounded)
+    terms = loss_given_latents(stack, lm, corpus, batch, z)
     if not continuation:
         return terms
-    firsts = slice(None, None, len(batch.chunks[0]))
-    rest = continued(stack, lm, z[firsts], lm.tokenize(texts[firsts]))
+    firsts = lm.tokenize([corpus.chunks[group[0]] for group in batch.chunks])
+    rest = continued(stack, lm, z[:: len(batch.chunks[0])], firsts)
     return replace(terms, continuation=continuation * rest)
 
 
-def loss_behind(
+def loss_given_latents(
     stack: LatentStack, lm: BaseLM, corpus: Corpus, batch: Batch, z: list[Tensor]
 ) -> Loss:
     """Return the loss of one batch behind the latents [T, R] of its documents, group by group."""
@@ -110,15 +107,20 @@ def answer_gradients(
     Both are [n, R] for the n tokens of all documents, with the size of each token's latents taken
     out: a store rounds them by it.
     """
-    chunks = [c for group in batch.chunks for c in group]
-    features = cache.get([corpus.chunks[c] for c in chunks], [corpus.contexts[c] for c in chunks])
+    exact = amortize_batch(stack, _features(corpus, cache, batch))
     with torch.enable_grad():
-        z = [each.detach().requires_grad_() for each in amortize_batch(stack, features)]
-        answer = loss_behind(stack, lm, corpus, batch, z).answer
+        z = [each.detach().requires_grad_() for each in exact]
+        answer = loss_given_latents(stack, lm, corpus, batch, z).answer
         gradients = torch.cat(torch.autograd.grad(answer, z))
     latents = torch.cat(z).detach()
     size = latents.square().mean(-1, keepdim=True).sqrt().clamp_min(1e-6)
     return latents / size, gradients * size
+
+
+def _features(corpus: Corpus, cache: FeatureCache, batch: Batch) -> list[Tensor]:
+    """Return features [T, X] of all documents of a batch, group by group."""
+    chunks = [c for group in batch.chunks for c in group]
+    return cache.get([corpus.chunks[c] for c in chunks], [corpus.contexts[c] for c in chunks])
 
 
 def continued(stack: LatentStack, lm: BaseLM, z: list[Tensor], tokens: list[list[int]]) -> Tensor:

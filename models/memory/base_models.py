@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from models.base.device import choose_device, choose_dtype, choose_products
+from models.base.device import choose_device, choose_dtype, prefer_onednn
 from models.base.encoder import SentenceEncoder
 from models.base.encoder_rules import EncoderRules, read_rules, rules_of
 from models.base.lm import BaseLM
@@ -84,7 +84,7 @@ class BaseModels:
         chosen: ChosenEncoder | None = None,
     ) -> None:
         self.device, self.chosen = choose_device(device), chosen
-        choose_products(self.device, precision)
+        prefer_onednn(self.device, precision)
         self.progress, self._config, self._precision = progress, config, precision
         self._tell = tell or (lambda _: None)
 

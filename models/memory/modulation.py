@@ -17,12 +17,12 @@ class Rounding:
 
     Attributes:
         step: in root mean squares of a token's latents.
-        up: from this part of a step on a number is rounded away from zero. Most numbers are near
-            zero, and zero takes the fewest bits.
+        threshold: from this part of a step on a number is rounded away from zero. Most numbers are
+            near zero, and zero takes the fewest bits.
     """
 
     step: float = 0.5
-    up: float = 0.5
+    threshold: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,9 @@ def quantise(
     tiny = np.finfo(np.float16).tiny
     step = np.maximum(size, tiny)
     steps = z / step[:, None]
-    latents = np.clip(np.copysign(np.floor(np.abs(steps) + 1 - rounding.up), steps), -127, 127)
+    latents = np.clip(
+        np.copysign(np.floor(np.abs(steps) + 1 - rounding.threshold), steps), -127, 127
+    )
     squares = np.square(latents).sum(-1)
     fitted = np.where(squares > 0, (latents * z).sum(-1) / np.maximum(squares, 1), step)
     return latents.astype(np.int8), np.maximum(fitted.astype(np.float16), tiny)

@@ -124,7 +124,7 @@ def as_rounded(z: Tensor, rounding: Rounding) -> Tensor:
     """
     exact = z.detach()
     steps = exact / (rounding.step * exact.square().mean(-1, keepdim=True).sqrt()).clamp_min(1e-6)
-    whole = torch.copysign((steps.abs() + 1 - rounding.up).floor(), steps)
+    whole = torch.copysign((steps.abs() + 1 - rounding.threshold).floor(), steps)
     squares = whole.square().sum(-1, keepdim=True)
     scale = (whole * exact).sum(-1, keepdim=True) / squares.clamp_min(1)
     return z + (whole * scale - exact)

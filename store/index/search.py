@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import chain, product
 
 from store.index import bm25, spelling
-from store.index.text_index import SqliteTextIndex, TextIndex, known_to_any, of_each
+from store.index.text_index import SqliteTextIndex, TextIndex, ask_each, known_to_any
 from store.labels import Within
 
 MAX_TERMS = 64
@@ -98,7 +98,7 @@ def words(indexes: Sequence[TextIndex], text: str) -> list[list[str]]:
 
 def _nearly(indexes: Sequence[TextIndex], word: str) -> list[str]:
     """Return the words that one which no index has is nearly spelled like, the nearest first."""
-    each = of_each(indexes, lambda index, _: index.similar(word))
+    each = ask_each(indexes, lambda index, _: index.similar(word))
     found = sorted(set(chain(*each)))
     nearest = [stem for apart, _, stem in found if apart == found[0][0]]
     return [_searchable(indexes, stem) for stem in nearest[: spelling.MOST]]
@@ -134,7 +134,7 @@ def best_of_all(
     if not looked_for or limit < 1:
         return []
     most = bm25.PROPOSED * limit
-    found = of_each(indexes, lambda index, _: index.matches(looked_for, most, within))
+    found = ask_each(indexes, lambda index, _: index.matches(looked_for, most, within))
     return bm25.merged(found, limit)
 
 
@@ -150,7 +150,7 @@ def coverage(parts: Sequence[tuple[TextIndex, Sequence[int]]], text: str) -> lis
     """
     indexes = [index for index, _ in parts]
     looked_for = words(indexes, text)
-    covered = of_each(indexes, lambda index, place: index.coverage(looked_for, parts[place][1]))
+    covered = ask_each(indexes, lambda index, place: index.coverage(looked_for, parts[place][1]))
     chunks, total = sum(each.chunks for each in covered), 0.0
     shares = [dict.fromkeys(ids, 0.0) for _, ids in parts]
     for place in range(len(looked_for)):

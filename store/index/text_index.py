@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -49,7 +48,7 @@ class TextIndex(Protocol):
 
     @property
     def remote(self) -> bool:
-        """Whether an answer takes its time without work for this machine."""
+        """Whether it is on another machine."""
         ...
 
     def known(self, words: Sequence[Spellings]) -> list[bool]:
@@ -180,7 +179,7 @@ Part = TypeVar("Part", bound=_MaybeRemote)
 Told = TypeVar("Told")
 
 
-def of_each(parts: Sequence[Part], ask: Callable[[Part, int], Told]) -> list[Told]:
+def ask_each(parts: Sequence[Part], ask: Callable[[Part, int], Told]) -> list[Told]:
     """Return what each of several parts answers; those on other machines are asked at once.
 
     Args:
@@ -190,6 +189,8 @@ def of_each(parts: Sequence[Part], ask: Callable[[Part, int], Told]) -> list[Tol
     far = [place for place, part in enumerate(parts) if part.remote]
     if not far:
         return [ask(part, place) for place, part in enumerate(parts)]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(len(far)) as pool:
         coming = {place: pool.submit(ask, parts[place], place) for place in far}
         return [
@@ -200,7 +201,7 @@ def of_each(parts: Sequence[Part], ask: Callable[[Part, int], Told]) -> list[Tol
 
 def known_to_any(indexes: Sequence[TextIndex], words: Sequence[Spellings]) -> list[bool]:
     """Return for each word whether any of the indexes has one of its spellings."""
-    each = of_each(indexes, lambda index, _: index.known(words))
+    each = ask_each(indexes, lambda index, _: index.known(words))
     return list(map(any, zip(*each, strict=True)))
 
 

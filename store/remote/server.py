@@ -78,14 +78,14 @@ class Server:
         return self._answer("POST", f"{path}?{urlencode(self._store, quote_via=quote)}", body)
 
     @contextmanager
-    def understood(self) -> Iterator[None]:
-        """Turn what a look at an answer that is not as it should be raises into a `StoreError`."""
+    def reading_answer(self) -> Iterator[None]:
+        """Turn what an answer of the wrong form raises, while it is read, into a `StoreError`."""
         try:
             yield
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise self.strange() from error
+            raise self.unexpected() from error
 
-    def strange(self) -> StoreError:
+    def unexpected(self) -> StoreError:
         """Return the error for an answer that no `mac serve` gives."""
         return StoreError(
             f"{self._url} does not answer as mac serve does",
@@ -112,7 +112,7 @@ class Server:
         with suppress(ValueError):
             answer = json.loads(content)
         if not isinstance(answer, dict):
-            raise self.strange()
+            raise self.unexpected()
         if status != http.client.OK:
             raise self._refused(status, answer)
         return answer
@@ -133,6 +133,6 @@ class Server:
         try:
             message, code = str(answer["error"]["message"]), answer["error"]["code"]
         except (KeyError, TypeError):
-            return self.strange()
+            return self.unexpected()
         kind = StoreNotFoundError if code == "no_store" else StoreError
         return kind(f"{self._url}: {message.removesuffix('.')}")

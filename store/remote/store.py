@@ -55,7 +55,7 @@ class RemoteStore:
         self.text_index = _RemoteTextIndex(self._server)
         try:
             about = self._server.get("/v1/store")
-            with self._server.understood():
+            with self._server.reading_answer():
                 stored, self._key_size = str(about["fingerprint"]), int(about["key_size"])
                 self._latent_size = int(about["latent_size"])
             if stored != fingerprint:
@@ -87,7 +87,7 @@ class RemoteStore:
             size = _PAGE if limit is None else min(limit, _PAGE)
             last = found["data"][-1]["id"] if found["data"] else None
             found = self._server.get("/v1/documents", **wanted, limit=size, after=last)
-            with self._server.understood():
+            with self._server.reading_answer():
                 page = list(map(_document, found["data"]))
                 found["has_more"] = bool(found["has_more"] and page)
             yield from page
@@ -96,7 +96,7 @@ class RemoteStore:
     def count(self, within: Within = EVERYTHING) -> int:
         """See `Store.count`."""
         about = self._server.get("/v1/store", **_fields(within))
-        with self._server.understood():
+        with self._server.reading_answer():
             return int(about["documents"])
 
     def chunks(self, document_id: int) -> list[ChunkRow]:
@@ -109,7 +109,7 @@ class RemoteStore:
         pages = range(0, len(wanted), MOST_IDS)
         rows = [row for i in pages for row in self._rows({"ids": wanted[i : i + MOST_IDS]})]
         if [row.id for row in rows] != wanted:
-            raise self._server.strange()
+            raise self._server.unexpected()
         return rows
 
     def sharing(self, ids: Sequence[int], limit: int = 100) -> list[ChunkRow]:
@@ -128,7 +128,7 @@ class RemoteStore:
         for start in range(0, len(wanted), MOST_MODULATIONS):
             page = wanted[start : start + MOST_MODULATIONS]
             found = self._server.post("/v1/modulations", {"ids": page})
-            with self._server.understood():
+            with self._server.reading_answer():
                 _check([each["id"] for each in found["data"]] == page)
                 stored += [self._modulation(each) for each in found["data"]]
         return stored
@@ -147,7 +147,7 @@ class RemoteStore:
             "extra_ids": sorted(map(int, extra_ids)),
         }
         found = self._server.post("/v1/select", {"keys": wanted, **_fields(within)})
-        with self._server.understood():
+        with self._server.reading_answer():
             import numpy as np
 
             ids = np.array(found["keys"]["ids"], np.int64)
@@ -159,7 +159,7 @@ class RemoteStore:
 
     def _rows(self, wanted: Mapping[str, Any]) -> list[ChunkRow]:
         found = self._server.post("/v1/chunks", wanted)
-        with self._server.understood():
+        with self._server.reading_answer():
             return [
                 ChunkRow(**{**row, "marks": tuple(Mark(**mark) for mark in row["marks"])})
                 for row in found["data"]
@@ -186,18 +186,18 @@ class _RemoteTextIndex:
 
     def known(self, words: Sequence[Spellings]) -> list[bool]:
         found = self._ask({"known": words})["known"]
-        with self._server.understood():
+        with self._server.reading_answer():
             _check(len(found) == len(words))
             return list(map(bool, found))
 
     def similar(self, word: str) -> list[Similar]:
         found = self._ask({"similar": word})["similar"]
-        with self._server.understood():
+        with self._server.reading_answer():
             return [(int(apart), int(longer), str(stem)) for apart, longer, stem in found]
 
     def matches(self, words: Sequence[Spellings], limit: int, within: Within) -> Matches:
         found = self._ask({"matches": {"words": words, "limit": limit}, **_fields(within)})
-        with self._server.understood():
+        with self._server.reading_answer():
             own = found["matches"]
             matches = Matches(
                 int(own["chunks"]),
@@ -214,7 +214,7 @@ class _RemoteTextIndex:
 
     def coverage(self, words: Sequence[Spellings], ids: Sequence[int]) -> Coverage:
         found = self._ask({"coverage": {"words": words, "ids": list(map(int, ids))}})
-        with self._server.understood():
+        with self._server.reading_answer():
             own = found["coverage"]
             having = list(map(int, own["having"]))
             covered = [list(map(int, each)) for each in own["found"]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from store import Labels, Within
-from store.joined import JoinedStores
+from store.joined import JoinedStores, likely_keys
 from tests.store import samples
 from tests.store.samples import chunk
 
@@ -123,7 +123,7 @@ def test_the_keys_that_may_be_nearest_come_with_their_chunks(banks):
         ]
         found = [
             (i, key)
-            for ids, keys in joined.likely_keys(QUERY, 2 * NUMBER, within=within)
+            for ids, keys in likely_keys(joined, QUERY, 2 * NUMBER, within=within)
             for i, key in zip(ids, keys, strict=True)
         ]
         assert [i for i, _ in found] == sorted(i for i, _ in found)

@@ -86,7 +86,7 @@ def _read_recipe(_: click.Context, __: click.Parameter, name: str | None) -> rec
 @click.option(
     "--compact",
     is_flag=True,
-    help="Round these numbers to coarser steps: a store takes 60 % of the bytes.",
+    help="Round these numbers to coarser steps: a modulation takes 60 % of the bytes.",
 )
 @click.option(
     "--amortizer",

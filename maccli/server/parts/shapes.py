@@ -31,7 +31,7 @@ Words = Annotated[
 ]
 
 
-class Asked(BaseModel):
+class DocumentFilter(BaseModel):
     """Which documents count."""
 
     model_config = ConfigDict(extra="forbid")
@@ -74,7 +74,7 @@ class NearestKeys(BaseModel):
     extra_ids: Ids = Field([], description="Chunks whose keys are wanted in any case.")
 
 
-class SelectRequest(Asked):
+class SelectRequest(DocumentFilter):
     """What is asked of a store to choose among its chunks and those of others."""
 
     known: Words | None = Field(None, description="Which of these words does any chunk have?")
@@ -119,7 +119,7 @@ class Selected(Shape):
     keys: Keys | None
 
 
-class ChunksRequest(Asked):
+class ChunksRequest(DocumentFilter):
     """Chunks by one of four ways to name them."""
 
     ids: Ids | None = Field(None, description="These.")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.base.device import choose_device, choose_dtype, choose_products
+from models.base.device import choose_device, choose_dtype, prefer_onednn
 from models.errors import ModelError, UnsupportedModelError
 
 
@@ -50,7 +50,7 @@ def test_products_of_float32_stay_float32(
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
     before = matmul.fp32_precision
     try:
-        choose_products(torch.device("cpu"), precision)
+        prefer_onednn(torch.device("cpu"), precision)
         assert (matmul.fp32_precision == "bf16") is (chosen or before == "bf16")
         if chosen and not amx_here:
             x, y = torch.randn(64, 1024), torch.randn(1024, 64)

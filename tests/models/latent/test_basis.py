@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.latent.basis import turn
+from models.latent.basis import change_basis
 from models.latent.memory import LatentMemory
 from models.memory.modulation import dequantise, quantise
 from store.modulations.codec import Codec
@@ -37,7 +37,7 @@ def test_the_prefix_stays(samples: Any) -> None:
         x = torch.randn(9, stack.config.features, generator=torch.Generator().manual_seed(2))
         before = stack.head(stack.amortizer(x))
         weight = stack.amortizer.weight.clone()
-        turn(stack, [(latents, gradients)])
+        change_basis(stack, [(latents, gradients)])
         after = stack.head(stack.amortizer(x))
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-3)
     assert not torch.allclose(stack.amortizer.weight, weight)
@@ -49,7 +49,7 @@ def turned(samples: Any, *, pieces: int = 1) -> torch.Tensor:
     with torch.no_grad():
         before = memory.stack.amortizer.weight.double().clone()
         parts = zip(latents.chunk(pieces), gradients.chunk(pieces), strict=True)
-        turn(memory.stack, parts)
+        change_basis(memory.stack, parts)
         return torch.linalg.lstsq(before, memory.stack.amortizer.weight.double()).solution
 
 
