@@ -47,7 +47,8 @@ _CHECKSUM = struct.Struct("<I")
 _TRAILER = _FIELDS.size + _CHECKSUM.size
 _NEIGHBOURS = 16  # of a key in the graph; twice as many in its lowest layer
 _TRIED_TO_ADD = 64
-_TRIED_TO_FIND = 256
+_TRIED_TO_FIND = 256  # at least; of a large graph a share, or the best are missed too often
+_SHARE_TRIED = 1 / 128
 # Components of a unit vector are about 1 / sqrt(E); what is five times that is cut off.
 _WIDEST = 5.0
 _BLOCK = 4096
@@ -142,7 +143,8 @@ def near_keys(
         others = np.array([i for i in extra_ids if i <= cache.last], np.int64)
         needed = wanted
         while 4 * wanted <= cache.number:
-            graph.expansion_search = max(_TRIED_TO_FIND, 2 * wanted)
+            share = int(_SHARE_TRIED * cache.number)
+            graph.expansion_search = max(_TRIED_TO_FIND, 2 * wanted, share)
             matches = graph.search(_directions(query[None])[0], wanted, threads=1)
             proposed = np.sort(np.asarray(matches.keys, np.int64))
             chosen = np.union1d(proposed, others)

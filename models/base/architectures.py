@@ -11,8 +11,8 @@ Letters: B sequences, T tokens, L layers, A attention heads, H key/value heads, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
@@ -83,6 +83,16 @@ class LayerModules:
     after_attention: nn.Module | None = None
     after_mlp: nn.Module | None = None
 
+    def replaced(self, maps: Mapping[nn.Module, nn.Module]) -> LayerModules:
+        """Return the layer with other linear maps in place of some."""
+        return replace(
+            self,
+            qkv=tuple(maps.get(linear, linear) for linear in self.qkv),
+            output=maps.get(self.output, self.output),
+            up=tuple(maps.get(linear, linear) for linear in self.up),
+            down=maps.get(self.down, self.down),
+        )
+
 
 class Architecture(ABC):
     """One family's way in and out of its layers.
@@ -140,6 +150,16 @@ class Architecture(ABC):
                 hint="ask a shorter question, take fewer texts (-k) or shorter chunks, or use a "
                 "base model with a rotary embedding, which has no such end",
             )
+
+    def context_left(self, taken: int, wanted: int) -> int:
+        """Return how many of the wanted tokens may follow on those that take so many positions.
+
+        Raises:
+            ModelError: these alone are more than the learned positions.
+        """
+        self.check(taken)
+        # The last token is only chosen, and never read at a position of its own.
+        return wanted if self.positions is None else min(wanted, self.positions - taken + 1)
 
 
 class Llama(Architecture):

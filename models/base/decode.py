@@ -87,7 +87,7 @@ def _steps(
     ids = lm.pad(prompts)
     b, t = ids.shape
     start = int(prefix.length.max()) if prefix is not None else 0
-    max_new_tokens = lm.context_left(start + t, max_new_tokens)
+    max_new_tokens = lm.architecture.context_left(start + t, max_new_tokens)
     if max_new_tokens < 1:
         return
     lengths = torch.tensor([len(p) for p in prompts], device=lm.device)

@@ -8,6 +8,11 @@ import torch
 
 from models.errors import ModelError, UnsupportedModelError
 
+# torch and oneDNN keep what they compiled for the last 1,024 shapes, up to a megabyte for each.
+# Every question has new ones: after 60 of them that was 700 MB, and nothing was faster for it.
+for _name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+    os.environ.setdefault(_name, "64")
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """Return the device of that name; "auto" is CUDA if available, else Apple's GPU, else the CPU.

@@ -11,7 +11,8 @@ token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class BaseLM:
         architecture: how tokens come in and what the layers consist of.
         layers: as the model has them.
         modules: the modules of each, by what they do.
+        head: the linear map to the vocabulary.
         text: reads texts with the tokenizer.
         characters: which tokens are parts of characters.
         shape: what decides the shape of its modulations.
@@ -73,6 +75,7 @@ class BaseLM:
         self.tokenizer = tokenizer
         self.text = TextTokenizer(tokenizer)
         self.layers, self.modules = self.architecture.layers, self.architecture.modules
+        self.head: nn.Module = self.model.get_output_embeddings()
         self.shape = self.architecture.shape
         self.heads = self.architecture.heads
         self.characters = Characters(tokenizer)
@@ -88,8 +91,11 @@ class BaseLM:
         dtype: torch.dtype,
         quantization: str | None = None,
         tokenizer: AnyTokenizer | None = None,
+        keep: bool = False,
     ) -> BaseLM:
         """Load a folder of safetensors weights and, unless it is given, its tokenizer.
+
+        For `keep` see `models.base.native.folder.read_network`.
 
         Raises:
             WeightsError: the folder does not hold a readable model.
@@ -97,7 +103,7 @@ class BaseLM:
             ModelError: see `models.base.quantize.loading`, if a quantization is given.
         """
         try:
-            if quantization is None and (native := LlamaLM.load(path, dtype, device)) is not None:
+            if quantization is None and (native := LlamaLM.load(path, dtype, device, keep=keep)):
                 return cls(native, tokenizer or load_tokenizer(path))
             from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -112,6 +118,13 @@ class BaseLM:
         except (OSError, ValueError, ImportError) as error:
             raise WeightsError(f"no readable base language model in {path}: {error}") from error
         return cls(model if quantization else model.to(device), tokenizer)
+
+    def replaced(self, maps: Mapping[nn.Module, nn.Module]) -> BaseLM:
+        """Return the same model with other linear maps in place of some; all else is shared."""
+        other = copy.copy(self)
+        other.head = maps.get(self.head, self.head)
+        other.modules = [modules.replaced(maps) for modules in self.modules]
+        return other
 
     @cached_property
     def full_model(self) -> PreTrainedModel:
@@ -133,8 +146,7 @@ class BaseLM:
 
         What looks like a special token in a text is text.
         """
-        ids = self.text.ids(texts)
-        return [row[:max_tokens] for row in ids] if max_tokens is not None else ids
+        return [row[:max_tokens] for row in self.text.ids(texts)]
 
     def pad(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Return token ids [B, T], padded on the right (where causal attention never looks)."""
@@ -256,8 +268,7 @@ class BaseLM:
 
     def new_cache(self, prefix: Prefix | None, sequences: int, tokens: int) -> Cache:
         """Return a cache for B sequences for a prefix and so many tokens."""
-        shape = self.shape
-        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        shape, like = self.shape, self.architecture.embedding.weight
         return Cache(shape.layers, shape.kv_heads, shape.head_size, prefix, sequences, tokens, like)
 
     @torch.no_grad()
@@ -274,7 +285,7 @@ class BaseLM:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return next-token logits [..., vocabulary] of hidden states [..., hidden size]."""
-        return self.model.get_output_embeddings()(hidden)  # type: ignore[no-any-return]
+        return self.head(hidden)  # type: ignore[no-any-return]
 
     def project(
         self, modules: LayerModules, x: Tensor, norm: Norm
@@ -301,17 +312,6 @@ class BaseLM:
         y = modules.activation(first)
         y = modules.down(y * rest[0] if rest else y)
         return x + (y if modules.after_mlp is None else norm(modules.after_mlp, y))
-
-    def context_left(self, taken: int, wanted: int) -> int:
-        """Return how many of the wanted tokens may follow on those that take so many positions.
-
-        Raises:
-            ModelError: these alone are more than the positions that the base LM has learned.
-        """
-        self.architecture.check(taken)
-        most = self.architecture.positions
-        # The last token is only chosen, and never read at a position of its own.
-        return wanted if most is None else min(wanted, most - taken + 1)
 
 
 def _first(*ids: int | None) -> int:

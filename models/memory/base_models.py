@@ -12,7 +12,7 @@ from models.base.device import choose_device, choose_dtype, prefer_onednn
 from models.base.encoder import SentenceEncoder
 from models.base.encoder_rules import EncoderRules, read_rules, rules_of
 from models.base.lm import BaseLM
-from models.base.native.llama import LlamaLM
+from models.base.native.packed import packed
 from models.base.tokens import load_tokenizer
 from models.errors import WeightsError
 from models.memory.chosen_encoder import ChosenEncoder
@@ -148,27 +148,28 @@ class BaseModels:
             dtype=choose_dtype(self.device, self._precision),
             quantization=self._config.base_quantization,
             tokenizer=self.tokenizer,
+            keep=self._converted_by_us,
         )
 
     @cached_property
     def generating_lm(self) -> BaseLM:
-        """The base LM as it generates: on a CPU in the 4 bits that its weights came in.
+        """The base LM as it generates: on a CPU in the few bits that its weights came in.
 
-        It is `lm` if a precision was asked for, if they never had 4 bits, or if this processor is
-        no faster with them (`models.base.native.four_bits`).
+        It is `lm` if a precision was asked for, if they never had few bits, or if this processor is
+        no faster with them (`models.base.native.packed`). It shares everything with `lm`.
 
         Raises:
             WeightsError, CheckpointError, ModelError: as for `lm`.
         """
-        folder = self._lm_folder
-        converted_by_us = folder.parent == models_folder()  # nothing is written into other folders
         plain = self._precision is None and self._config.base_quantization is None
-        if self.device.type == "cpu" and plain and converted_by_us:
-            self._tell("loading the model")
-            model = LlamaLM.load(folder, choose_dtype(self.device), self.device, in_four_bits=True)
-            if model is not None:
-                return BaseLM(model, self.tokenizer)
+        if self.device.type == "cpu" and plain and self._converted_by_us:
+            return packed(self.lm, self._lm_folder)
         return self.lm
+
+    @property
+    def _converted_by_us(self) -> bool:
+        """Whether files may be written beside the weights: only into the cache of base models."""
+        return self._lm_folder.parent == models_folder()
 
     @cached_property
     def tokenizer(self) -> AnyTokenizer:

@@ -12,7 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from models.files import replace_file
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+HALVES = "bfloat16.safetensors"
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -37,8 +40,52 @@ def embedding(count: int, size: int) -> nn.Embedding:
     return made
 
 
+def derived(
+    folder: Path, name: str, version: str, make: Callable[[Any], dict[str, Tensor]]
+) -> Path | None:
+    """Return a file of tensors that are computed from a folder's weights, and kept beside them.
+
+    It is written the first time, and anew if the weights or the version change.
+
+    Args:
+        folder: where the weights are.
+        name: of the file.
+        version: of what is computed.
+        make: computes it, given the open file of the weights.
+
+    Returns:
+        The file; None if it cannot be written, or the weights cannot be read.
+    """
+    file = folder / name
+    try:
+        status = (folder / WEIGHTS).stat()
+        made_for = json.dumps([version, status.st_size, status.st_mtime_ns])
+        if _made_for(file) != made_for:
+            from safetensors.torch import save
+
+            with safe_open(folder / WEIGHTS, "pt") as stored:
+                tensors = make(stored)
+            replace_file(file, save(tensors, {"made_for": made_for}))
+    except (OSError, SafetensorError):
+        return None
+    return file
+
+
+def _made_for(file: Path) -> str | None:
+    try:
+        with safe_open(file, "pt") as stored:
+            return (stored.metadata() or {}).get("made_for")
+    except (OSError, SafetensorError):
+        return None
+
+
 def read_network(
-    make: Callable[[], Network], folder: Path, dtype: torch.dtype, device: torch.device
+    make: Callable[[], Network],
+    folder: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    keep: bool = False,
 ) -> Network | None:
     """Return a network with the folder's weights, or None if they are not all there.
 
@@ -50,10 +97,18 @@ def read_network(
         folder: where its weights are.
         dtype: what they become.
         device: where they go.
+        keep: write bfloat16 weights beside others, so that they need not be converted each time.
     """
     with torch.device("meta"):  # neither allocated nor initialised
         network = make()
     file = folder / WEIGHTS
+    if keep and dtype == torch.bfloat16 and device.type == "cpu":
+
+        def halve(stored: Any) -> dict[str, Tensor]:
+            names = set(stored.keys())
+            return {name: stored.get_tensor(name).to(dtype) for name in names}
+
+        file = derived(folder, HALVES, "1", halve) or file
     weights: dict[str, Tensor] = {}
     try:
         stored: Any = safe_open(file, "pt")

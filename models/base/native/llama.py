@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from models.base.native import four_bits
 from models.base.native.folder import embedding, read_config, read_network
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class LlamaLM(nn.Module):
 
     @classmethod
     def load(
-        cls, folder: Path, dtype: torch.dtype, device: torch.device, *, in_four_bits: bool = False
+        cls, folder: Path, dtype: torch.dtype, device: torch.device, *, keep: bool = False
     ) -> LlamaLM | None:
         """Read a folder; None if it holds anything but this network, then transformers may know it.
 
@@ -121,8 +120,7 @@ class LlamaLM(nn.Module):
             folder: as transformers writes one.
             dtype: of the weights.
             device: where they go.
-            in_four_bits: take the layers' linear maps in the 4 bits that they came in; None is
-                returned where that is not possible, see `models.base.native.four_bits`.
+            keep: see `models.base.native.folder.read_network`.
         """
         config = read_config(folder)
         plain = {
@@ -139,26 +137,17 @@ class LlamaLM(nn.Module):
                 return None
             if hasattr(config, "quantization_config") or config.head_dim is None:
                 return None
-            maps = four_bits.read(folder, _linear_maps(config)) if in_four_bits else {}
-            if maps is None:
-                return None
-
-            def make() -> LlamaLM:
-                network = cls(config)
-                for name, linear in maps.items():
-                    network.set_submodule(name, linear)
-                return network
-
-            return read_network(make, folder, dtype, device)
+            return read_network(lambda: cls(config), folder, dtype, device, keep=keep)
         except (AttributeError, KeyError, TypeError):
             return None
 
-    def get_output_embeddings(self) -> Any:
+    def get_output_embeddings(self) -> nn.Linear:
         """Return the head's linear map, as models of transformers do."""
-        return self._head
-
-    def _head(self, hidden: Tensor) -> Tensor:
-        return nn.functional.linear(hidden, self.model.embed_tokens.weight)
+        weight = self.model.embed_tokens.weight
+        with torch.device("meta"):
+            head = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        head.weight = weight
+        return head
 
     def as_transformers(self) -> PreTrainedModel:
         """Return the same model as transformers has it; the weights are shared."""
@@ -175,10 +164,3 @@ class LlamaLM(nn.Module):
         model.model.rotary_emb = type(model.model.rotary_emb)(config)
         model = model.eval().requires_grad_(False).to(self.model.embed_tokens.weight.device)
         return cast("PreTrainedModel", model)
-
-
-def _linear_maps(config: SimpleNamespace) -> list[str]:
-    """Return the names of all linear maps of the layers."""
-    with torch.device("meta"):
-        modules = LlamaLM(config).named_modules()
-    return [name for name, module in modules if isinstance(module, nn.Linear)]
