@@ -101,7 +101,8 @@ def sensitivity(stack: LatentStack, lm: BaseLM, examples: Sequence[tuple[str, st
         with torch.enable_grad():
             features.requires_grad_(True)
             alone = features.new_zeros(len(part), 1)
-            prefix = stack.attach(lm, features, place, document, alone)
+            restored = stack.amortizer.restore(features)
+            prefix = stack.attach(lm, restored, place, document, alone)
             loss = answer_loss(lm, prefix, [examples[i][1:] for i in part], reduction="sum")
             (gradient,) = torch.autograd.grad(loss, features)
         total += gradient.pow(2).sum((0, 1))

@@ -21,6 +21,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.base.lm import BaseLM, Prefix
 from models.latent.config import LatentConfig
@@ -42,7 +43,7 @@ class Amortizer(nn.Module):
 
     def restore(self, x: Tensor) -> Tensor:
         """Undo `normalise`."""
-        return x * self.scale + self.mean
+        return torch.addcmul(self.mean, x, self.scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return latents [..., R] of features [..., X]."""
@@ -91,6 +92,7 @@ class LatentStack(MemoryStack[LatentConfig]):
         self.amortizer = Amortizer(config.features, config.latent_size)
         self.head = PrefixHead(config.features, config.latent_size, config.constant_tokens)
         self.relevance = Relevance(config.key_size)
+        self._folded: tuple[object, Tensor, Tensor] | None = None
 
     def prefix(
         self,
@@ -116,7 +118,22 @@ class LatentStack(MemoryStack[LatentConfig]):
         Returns:
             The prefix of P + S tokens.
         """
-        return self.attach(lm, self.head(latents), place, document, bias, log_count)
+        if torch.is_grad_enabled():
+            features = self.amortizer.restore(self.head(latents))
+        else:
+            weight, shift = self._decoder(lm.dtype)
+            features = F.linear(latents.to(lm.dtype), weight, shift)
+        return self.attach(lm, features, place, document, bias, log_count)
+
+    def _decoder(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return head and `Amortizer.restore` as one map: a weight [X, R] and what is added."""
+        head, scale, mean = self.head, self.amortizer.scale, self.amortizer.mean
+        made_of = (head.weight, head.bias, scale, mean)
+        state = dtype, *((t.data_ptr(), t._version) for t in made_of)
+        if self._folded is None or self._folded[0] != state:
+            weight = (head.weight * scale).T.to(dtype).contiguous()
+            self._folded = state, weight, torch.addcmul(mean, head.bias, scale).to(dtype)
+        return self._folded[1:]
 
     def constant_prefix(self, lm: BaseLM) -> Prefix:
         """Return the constant prefix tokens alone, as the prefix of one group."""
@@ -133,11 +150,11 @@ class LatentStack(MemoryStack[LatentConfig]):
         bias: Tensor,
         log_count: Tensor | None = None,
     ) -> Prefix:
-        """Return `prefix` of normalised features [G, S, X] instead of latents."""
+        """Return `prefix` of features [G, S, X], as `BaseLM.features` gives them, not of latents."""
         g, s, _ = features.shape
         p = self.head.constant.shape[0]
-        x = torch.cat((self.head.constant.expand(g, -1, -1), features), 1)
-        x = self.amortizer.restore(x).to(lm.dtype)
+        always = self.amortizer.restore(self.head.constant).to(lm.dtype)
+        x = torch.cat((always.expand(g, -1, -1), features.to(lm.dtype)), 1)
         shape = self.config
         x = x.view(g, p + s, shape.layers, 2, shape.kv_heads, shape.head_size)
         keys, values = x.permute(3, 2, 0, 4, 1, 5)

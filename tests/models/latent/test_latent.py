@@ -125,7 +125,8 @@ def test_sensitivity_is_the_slope_of_the_loss(tiny_llama: Path, build_memory: An
     wanted = labels != IGNORE
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        prefix = stack.attach(lm, x[None], place, document, torch.zeros(1, 1))
+        features = stack.amortizer.restore(x[None])
+        prefix = stack.attach(lm, features, place, document, torch.zeros(1, 1))
         logits = lm.logits(lm.forward(ids, prefix)[wanted])
         return torch.nn.functional.cross_entropy(logits, labels[wanted], reduction="sum")
 
