@@ -18,11 +18,12 @@ import os
 import struct
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -47,8 +48,7 @@ _CHECKSUM = struct.Struct("<I")
 _TRAILER = _FIELDS.size + _CHECKSUM.size
 _NEIGHBOURS = 16  # of a key in the graph; twice as many in its lowest layer
 _TRIED_TO_ADD = 64
-_TRIED_TO_FIND = 256  # at least; of a large graph a share, or the best are missed too often
-_SHARE_TRIED = 1 / 128
+_TRIED_TO_FIND, _SHARE_TRIED = 256, 1 / 128  # at least; of a large graph a share is needed
 # Components of a unit vector are about 1 / sqrt(E); what is five times that is cut off.
 _WIDEST = 5.0
 _BLOCK = 4096
@@ -67,8 +67,11 @@ class _Cache(NamedTuple):
     digest: bytes
 
 
-# The graph that each store has used last: to open one takes 0.2 s at 1,000,000 keys.
-_VIEWS: WeakKeyDictionary[Store, tuple[_Cache, Any]] = WeakKeyDictionary()
+# The graphs that were used last, by their stores' folders: to open one takes 0.2 s at 1,000,000
+# keys, and a server opens its stores for every question. Threads take turns with them.
+_GRAPHS: OrderedDict[Path, tuple[_Cache, Any]] = OrderedDict()
+_MOST_GRAPHS = 4
+_TURN = Lock()
 
 
 def likely_keys(
@@ -137,15 +140,17 @@ def near_keys(
     """
     with translated(store.path), reading(store.connection):
         cache = _open(store)
-        graph = _view(cache, store) if cache else None
-        if cache is None or graph is None:
+        viewed = _view(cache, store) if cache else None
+        if cache is None or viewed is None:
             return None
+        graph = viewed[1]  # usearch does not hold on to the map, `viewed` does
         others = np.array([i for i in extra_ids if i <= cache.last], np.int64)
         needed = wanted
         while 4 * wanted <= cache.number:
             share = int(_SHARE_TRIED * cache.number)
-            graph.expansion_search = max(_TRIED_TO_FIND, 2 * wanted, share)
-            matches = graph.search(_directions(query[None])[0], wanted, threads=1)
+            with _TURN:
+                graph.expansion_search = max(_TRIED_TO_FIND, 2 * wanted, share)
+                matches = graph.search(_directions(query[None])[0], wanted, threads=1)
             proposed = np.sort(np.asarray(matches.keys, np.int64))
             chosen = np.union1d(proposed, others)
             blocks = list(_live(store, chosen=chosen))
@@ -252,20 +257,23 @@ def _intact(cache: _Cache) -> bool:
         return hashlib.blake2b(view[: cache.length], digest_size=32).digest() == cache.digest
 
 
-def _view(cache: _Cache, store: Store) -> Any:
-    """Return the graph, searched where it lies; None if usearch is missing or cannot read it."""
-    known = _VIEWS.get(store)
-    if known is not None and known[0].token == cache.token:
-        return known[1]
-    try:
-        graph = _empty(store.key_size)
-        graph.view(memoryview(cache.map)[: cache.length])
-    except (ModuleNotFoundError, RuntimeError):
-        return None
-    if (len(graph), graph.ndim) != (cache.number, store.key_size):
-        return None
-    _VIEWS[store] = cache, graph  # usearch does not hold on to the map
-    return graph
+def _view(cache: _Cache, store: Store) -> tuple[_Cache, Any] | None:
+    """Return the graph where it lies, and in what; None if usearch is missing or cannot read it."""
+    with _TURN:
+        known = _GRAPHS.pop(store.path, None)
+        if known is None or known[0].token != cache.token:
+            try:
+                graph = _empty(store.key_size)
+                graph.view(memoryview(cache.map)[: cache.length])
+            except (ModuleNotFoundError, RuntimeError):
+                return None
+            if (len(graph), graph.ndim) != (cache.number, store.key_size):
+                return None
+            known = cache, graph
+        _GRAPHS[store.path] = known
+        if len(_GRAPHS) > _MOST_GRAPHS:
+            _GRAPHS.popitem(last=False)
+        return known
 
 
 def _write(path: Path, graph: Any, token: bytes, last: int) -> None:

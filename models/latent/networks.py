@@ -150,7 +150,7 @@ class LatentStack(MemoryStack[LatentConfig]):
         bias: Tensor,
         log_count: Tensor | None = None,
     ) -> Prefix:
-        """Return `prefix` of features [G, S, X], as `BaseLM.features` gives them, not of latents."""
+        """Return `prefix` of features [G, S, X], as of `BaseLM.features`, instead of latents."""
         g, s, _ = features.shape
         p = self.head.constant.shape[0]
         always = self.amortizer.restore(self.head.constant).to(lm.dtype)

@@ -3,6 +3,8 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -297,6 +299,36 @@ def test_a_graph_is_held_on_to_from_question_to_question(bank):
         build(bank)
         (bank.path / "near.usearch").touch()
         assert recall(bank) > 0.98, n
+
+
+def test_stores_that_are_opened_one_after_the_other_use_the_same_graph(bank, monkeypatch):
+    """A server opens its stores for each question, and answers several at once."""
+    build(bank)
+    wanted = best(near(bank, QUERIES[0]), QUERIES[0])
+    made = []
+    empty = near_cache._empty
+    monkeypatch.setattr(near_cache, "_empty", lambda size: made.append(1) or empty(size))
+
+    def ask(_):
+        with Store.open(bank.path) as store:
+            return best(near(store, QUERIES[0]), QUERIES[0])
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(16))) == [wanted] * 16
+    assert not made
+    put(bank, "later", 50)
+    build(bank)  # another file, and so another graph
+    made.clear()
+    assert ask(0) and made == [1]
+
+
+def test_no_more_than_a_few_graphs_are_held_on_to(bank, tmp_path):
+    build(bank)
+    folders = [shutil.copytree(bank.path, tmp_path / str(n)) for n in range(6)]
+    for folder in folders:
+        with Store.open(folder) as store:
+            assert recall(store) > 0.98
+    assert list(near_cache._GRAPHS) == [*map(Path, folders[-4:])]
 
 
 def test_the_same_keys_give_the_same_graph(bank):
