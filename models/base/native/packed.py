@@ -12,6 +12,7 @@ Letters: N outputs, K inputs, P products.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,17 +138,23 @@ def grid(weight: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
     groups = weight.unflatten(1, (-1, GROUP))
     least, most = groups.aminmax(dim=-1, keepdim=True)
     span = torch.where(most == least, 1, most - least)
-    gaps = groups.sort(-1).values.diff(dim=-1)
-    nearest = torch.where(gaps > span / 1000, gaps, span).amin(-1, keepdim=True)
     step = torch.zeros_like(span)
-    for apart in range(1, _APART + 1):
-        guess = span / (span / nearest * apart).round()
+    for guess in _guesses(groups, span):
         numbers = (groups - least) / guess
         fits = ((numbers - numbers.round()).abs() < 0.01).all(-1, keepdim=True)
         step = torch.where((step == 0) & fits & (span / guess < MOST_STEPS + 0.5), guess, step)
         if step.all():
             return ((groups - least) / step).round().int(), step, least
     return None
+
+
+def _guesses(groups: Tensor, span: Tensor) -> Iterator[Tensor]:
+    """Yield steps [N, K / 32, 1] that groups [N, K / 32, 32] may have, the most likely first."""
+    yield span / 15  # as Q4_1 cuts them
+    gaps = groups.sort(-1).values.diff(dim=-1)
+    nearest = torch.where(gaps > span / 1000, gaps, span).amin(-1, keepdim=True)
+    for apart in range(1, _APART + 1):
+        yield span / (span / nearest * apart).round()
 
 
 def pack(weight: Tensor) -> tuple[Tensor, Tensor] | None:
