@@ -10,7 +10,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from maccli.config import is_url
 from maccli.errors import NOTHING_FOUND, MacError, no_documents
 from models.memory import checkpoint
 from store.errors import StoreNotFoundError
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE = "MAC_SERVER_KEY"
 """Holds the key that a server wants to see, here and where it serves."""
+KEYS_VARIABLE = "MAC_SERVER_KEYS"
+"""Holds `URL=KEY` for each of several servers, divided by spaces: none is shown another's key."""
 Tell = Callable[[str], None]
 """Told in a few words what takes a while."""
 
@@ -222,8 +226,7 @@ class Session:
             return self._open(store)
         from store.remote.store import RemoteStore  # most have no use for http
 
-        key = os.environ.get(KEY_VARIABLE, "").strip() or None
-        return RemoteStore(store, key=key, fingerprint=self.fingerprint)
+        return RemoteStore(store, key=server_key(store), fingerprint=self.fingerprint)
 
     def _open(self, folder: Path) -> Store:
         return Store.open(
@@ -265,6 +268,29 @@ class Session:
                 timeout=self.patience,
             )
         return self._store
+
+
+def server_key(url: str) -> str | None:
+    """Return the key to show a server: its own of `KEYS_VARIABLE`, else that of `KEY_VARIABLE`.
+
+    Raises:
+        MacError: the former holds something else than addresses and keys.
+    """
+    for entry in os.environ.get(KEYS_VARIABLE, "").split():
+        server, _, key = entry.partition("=")
+        if not key or not is_url(server):
+            raise MacError(
+                f"{KEYS_VARIABLE} needs the form http://HOST:PORT=KEY for each server",
+                "Divide them by spaces.",
+            )
+        if _origin(server) == _origin(url):
+            return key
+    return os.environ.get(KEY_VARIABLE, "").strip() or None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
 
 
 def silence_libraries() -> None:

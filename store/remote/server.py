@@ -128,7 +128,9 @@ class Server:
     def _refused(self, status: int, answer: Mapping[str, Any]) -> StoreError:
         if status == http.client.UNAUTHORIZED:
             return StoreError(
-                f"{self._url} wants to see its key", hint="Put it into MAC_SERVER_KEY."
+                f"{self._url} wants to see its key",
+                hint="Put it into MAC_SERVER_KEY, or those of several servers into "
+                'MAC_SERVER_KEYS: "URL=KEY URL=KEY".',
             )
         try:
             message, code = str(answer["error"]["message"]), answer["error"]["code"]

@@ -120,6 +120,33 @@ def test_a_key_is_shown(bank: Any, started: Started, remote: Remote) -> None:
         assert "MAC_SERVER_KEY" in (caught.value.hint or "")
 
 
+def test_each_server_is_shown_its_own_key(
+    notes: Path, mac: Mac, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = started(notes / "a", key="key-of-the-first"), started(notes / "b", key="other")
+    both = ("search", "Who opened the bridge?", "--store", first, "--store", f"{second}/b")
+    monkeypatch.setenv("MAC_SERVER_KEY", "key-of-the-first")
+    assert f"{second}/b wants to see its key" in mac(*both).err
+    monkeypatch.setenv("MAC_SERVER_KEYS", f"{second.upper()}=other")
+    assert "Ida Brandt" in mac(*both).out  # the first is shown that of MAC_SERVER_KEY
+    monkeypatch.delenv("MAC_SERVER_KEY")
+    assert f"{first} wants to see its key" in mac(*both).err
+    monkeypatch.setenv("MAC_SERVER_KEYS", f" {first}=key-of-the-first\n{second}/=other")
+    assert "Ida Brandt" in mac(*both).out
+
+
+@pytest.mark.parametrize(
+    "keys", ["secret", "http://nas:8642", "http://nas:8642=", "nas:8642=secret"]
+)
+def test_keys_in_another_form_are_refused(
+    notes: Path, mac: Mac, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("MAC_SERVER_KEYS", keys)
+    ran = mac("search", "Who?", "--store", "http://nas:8642")
+    assert ran.code == 1 and "MAC_SERVER_KEYS needs the form" in ran.err
+    assert "secret" not in ran.err
+
+
 # what is told
 
 
