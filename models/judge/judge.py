@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from models.base.batching import length_batches
 from models.base.device import choose_dtype
@@ -144,7 +145,11 @@ class Judge:
             )
         network = JudgeNetwork(config, encoder)
         network.restore(folder)
-        return cls(network, encoder)
+        judge = cls(network, encoder)
+        for module in network.modules():
+            if isinstance(module, nn.Linear):
+                module.to(judge._dtype)  # or they would be converted each time they are used
+        return judge
 
     @cached_property
     def _reader(self) -> PairReader:
