@@ -41,6 +41,7 @@ _AT_ONCE = 4096  # outputs that are packed at once; torch lays out 64 together
 _APART = 12  # steps that the two nearest of 32 weights may lie apart
 _PRODUCT = "_weight_int4pack_mm_for_cpu"  # not every version of torch has it
 _PARTS = ("weights", "scales")
+_HEAD, _EMBEDDING = "lm_head", "model.embed_tokens.weight"  # the head may be the embedding
 
 
 class PackedLinear(nn.Module):
@@ -119,9 +120,6 @@ def packed(lm: BaseLM, folder: Path) -> BaseLM:
     except (OSError, SafetensorError):
         return lm
     return lm.replaced(few) if few else lm
-
-
-_HEAD, _EMBEDDING = "lm_head", "model.embed_tokens.weight"
 
 
 def grid(weight: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
