@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+STEP = 32
+"""Places that a cache's part in sight grows by, one token at a time."""
+
 
 class Prefix(NamedTuple):
     """Keys and values that stand in front of every layer, shared by the N sequences of a group.
@@ -53,6 +56,8 @@ class Cache:
     Attributes:
         prefix: S.
         length: places taken, those of the prefix included.
+        seen: places that the layers see, M: those taken, and unless many tokens are read at once
+            some empty ones, so that the shapes of one token's step are those of the last.
     """
 
     def __init__(
@@ -67,9 +72,10 @@ class Cache:
     ) -> None:
         self.prefix = self.length = 0 if prefix is None else prefix.bias.shape[1]
         places = self.prefix + tokens
-        self.keys = like.new_empty(layers, sequences, heads, places, size)
-        self.values = torch.empty_like(self.keys)
-        self._bias = like.new_zeros(sequences, places)
+        self.seen = self.length
+        self.keys = like.new_zeros(layers, sequences, heads, places, size)
+        self.values = torch.zeros_like(self.keys)
+        self._bias = like.new_full((sequences, places), float("-inf"))
         self._places = torch.arange(places, device=like.device)
         self._positions = self._places.new_zeros(sequences, places)  # of the token in each place
         self._next = self._places.new_zeros(sequences)
@@ -85,39 +91,42 @@ class Cache:
         positions = self._next[:, None] + self._places[:tokens]
         self._next = self._next + tokens
         self._positions[:, self.length : self.length + tokens] = positions
+        self._bias[:, self.length : self.length + tokens] = 0
         self.length += tokens
+        step = STEP if tokens == 1 else 1
+        self.seen = min(-(-self.length // step) * step, len(self._places))
         return positions
 
     def store(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write keys and values [B, H, T, C] into the places that were taken last.
 
         Returns:
-            Keys and values [B, H, M, C] of the prefix and all tokens so far.
+            Keys and values [B, H, M, C] of the prefix, all tokens so far, and empty places.
         """
         start = self.length - k.shape[2]
         self.keys[layer, :, :, start : self.length] = k
         self.values[layer, :, :, start : self.length] = v
-        return self.keys[layer, :, :, : self.length], self.values[layer, :, :, : self.length]
+        return self.keys[layer, :, :, : self.seen], self.values[layer, :, :, : self.seen]
 
     def mask(self, tokens: int, window: int | None, heads: int) -> Tensor:
         """Return what is added to the logits of the last T tokens, [B * H, A / H * T, M].
 
         A token sees the prefix and, within its layer's window, itself and the tokens before it.
         """
-        mask = self._bias[:, None, : self.length]
+        mask = self._bias[:, None, : self.seen]
         if window is not None and self.length - self.prefix <= window:
             window = None
         if tokens > 1 or window is not None:
-            places = self._places[: self.length]
-            hidden = (places > places[-tokens:, None])[None]
+            places, last = self._places[: self.seen], slice(self.length - tokens, self.length)
+            hidden = (places > places[last, None])[None]
             if window is not None:
-                positions = self._positions[:, : self.length]
-                far = positions[:, None] <= positions[:, -tokens:, None] - window
+                positions = self._positions[:, : self.seen]
+                far = positions[:, None] <= positions[:, last, None] - window
                 hidden = hidden | (far & (places >= self.prefix))
             mask = mask.masked_fill(hidden, float("-inf"))
         b, h = self.keys.shape[1:3]
-        mask = mask[:, None, None].expand(b, h, heads // h, tokens, self.length)
-        return mask.reshape(b * h, -1, self.length)
+        mask = mask[:, None, None].expand(b, h, heads // h, tokens, self.seen)
+        return mask.reshape(b * h, -1, self.seen)
 
     def fork(self, sequences: int, tokens: int) -> Cache:
         """Return a cache for B sequences that all go on from the one in this cache.

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from models.base.attention import STEP
 from models.base.decode import decode_stream, generate_batch
 from models.base.lm import BaseLM
 from models.latent.networks import pack
@@ -83,6 +84,21 @@ def test_a_fork_goes_on_from_what_was_read(lm: BaseLM, prefixed: bool) -> None:
             prefix = prefix._replace(bias=prefix.bias.expand(3, -1))
         whole = lm.forward(torch.cat((lm.pad([before] * 3), after), 1), prefix)
     torch.testing.assert_close(found, whole[:, -2:], atol=1e-4, rtol=1e-4)
+
+
+def test_the_shapes_of_single_steps_stay_the_same_for_a_while(lm: BaseLM) -> None:
+    """For each new shape torch prepares a product anew, and keeps it."""
+    prompt = [lm.bos_id, *lm.tokenize(TEXTS)[0]]
+    cache, seen = lm.new_cache(None, 1, len(prompt) + 2 * STEP), set()
+    with torch.no_grad():
+        lm.forward(lm.pad([prompt]), cache=cache)
+        assert cache.seen == cache.length == len(prompt)
+        for _ in range(2 * STEP):
+            one = lm.forward(lm.pad([[5]]), cache=cache)
+            seen.add(cache.seen)
+        whole = lm.forward(lm.pad([prompt + [5] * 2 * STEP]))
+    assert len(seen) <= 3 and max(seen) == cache.length
+    torch.testing.assert_close(one[0, -1], whole[0, -1], atol=1e-4, rtol=1e-4)
 
 
 def test_log_probabilities_and_attention_are_those_of_transformers(
