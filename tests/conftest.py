@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,15 @@ SENTENCES = (
 )
 END, START, STOP = "<|endoftext|>", "<|im_start|>", "<|im_end|>"  # ids 0, 1, 2 as in SmolLM2
 
+# What a shell starts with `&` ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def _own_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep the user's models, store and settings out of reach, and the network unused."""
-    for name in ("MAC_STORE", "MAC_MODEL", "MAC_ENCODER"):
+    for name in ("MAC_STORE", "MAC_MODEL", "MAC_ENCODER", "MAC_SERVER_KEY", "MAC_SERVER_KEYS"):
         monkeypatch.delenv(name, raising=False)
     if "real" not in request.keywords:
         monkeypatch.delenv("MAC_WEIGHTS", raising=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +62,8 @@ def derived(
         status = (folder / WEIGHTS).stat()
         made_for = json.dumps([version, status.st_size, status.st_mtime_ns])
         if _made_for(file) != made_for:
+            if not os.access(folder, os.W_OK):
+                return None  # before it is computed, which takes seconds
             from safetensors.torch import save
 
             with safe_open(folder / WEIGHTS, "pt") as stored:

@@ -201,6 +201,10 @@ def test_where_it_does_not_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         patch.setattr("models.base.native.folder.replace_file", refuse)
         lm, few = load(folder)
         assert few is lm
+        patch.setattr("models.base.native.folder.os.access", lambda *_: False)
+        patch.setattr("models.base.native.packed.pack", lambda _: pytest.fail("in vain"))
+        lm, few = load(folder)
+        assert few is lm
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     lm, few = load(folder)
     assert few is lm
