@@ -210,15 +210,14 @@ class Session:
         Raises:
             StoreError: one of them cannot be used, or another checkpoint wrote it.
         """
-        if self.choice.asked in ((), (self.choice.store,)):
+        asked = self.choice.asked
+        if asked in ((), (self.choice.store,)):
             return self.store
         if self._joined is None:
             with ExitStack() as opened:
-                parts = [
-                    opened.enter_context(closing(self._part(store))) for store in self.choice.asked
-                ]
+                parts = [opened.enter_context(closing(self._part(each))) for each in asked]
+                self._joined = JoinedStores(parts)
                 opened.pop_all()
-            self._joined = JoinedStores(parts)
         return self._joined
 
     def _part(self, store: Path | str) -> Store | RemoteStore:
@@ -279,18 +278,10 @@ def server_key(url: str) -> str | None:
     for entry in os.environ.get(KEYS_VARIABLE, "").split():
         server, _, key = entry.partition("=")
         if not key or not is_url(server):
-            raise MacError(
-                f"{KEYS_VARIABLE} needs the form http://HOST:PORT=KEY for each server",
-                "Divide them by spaces.",
-            )
-        if _origin(server) == _origin(url):
+            raise MacError(f"{KEYS_VARIABLE} needs URL=KEY for each server, with spaces between")
+        if urlsplit(server.lower())[:2] == urlsplit(url.lower())[:2]:  # scheme, host and port
             return key
     return os.environ.get(KEY_VARIABLE, "").strip() or None
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme.lower(), parts.netloc.lower()
 
 
 def silence_libraries() -> None:

@@ -143,7 +143,7 @@ def test_keys_in_another_form_are_refused(
 ) -> None:
     monkeypatch.setenv("MAC_SERVER_KEYS", keys)
     ran = mac("search", "Who?", "--store", "http://nas:8642")
-    assert ran.code == 1 and "MAC_SERVER_KEYS needs the form" in ran.err
+    assert ran.code == 1 and "MAC_SERVER_KEYS needs URL=KEY" in ran.err
     assert "secret" not in ran.err
 
 
