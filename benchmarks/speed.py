@@ -117,8 +117,8 @@ class Run:
 def decode(run: Run) -> Iterator[Figure]:
     """Tokens a second of our decoding over those of transformers' generate, each as it is used.
 
-    Ours has few bits a weight where `mac ask` has, transformers' the weights as they are loaded. Two
-    ways to compute the same may round to different tokens: how many agree is printed, too.
+    Ours has few bits a weight where `mac ask` has, transformers' the weights as they are loaded.
+    Two ways to compute the same may round to different tokens: how many agree is printed, too.
     """
     lm, full = run.memory.generating_lm, run.memory.lm
     tokens = 96
