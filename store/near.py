@@ -48,7 +48,7 @@ _CHECKSUM = struct.Struct("<I")
 _TRAILER = _FIELDS.size + _CHECKSUM.size
 _NEIGHBOURS = 16  # of a key in the graph; twice as many in its lowest layer
 _TRIED_TO_ADD = 64
-_TRIED_TO_FIND, _SHARE_TRIED = 256, 1 / 128  # at least; of a large graph a share is needed
+_TRIED_TO_FIND, _ONE_IN = 256, 128  # keys: at least so many, and one in so many
 # Components of a unit vector are about 1 / sqrt(E); what is five times that is cut off.
 _WIDEST = 5.0
 _BLOCK = 4096
@@ -147,9 +147,9 @@ def near_keys(
         others = np.array([i for i in extra_ids if i <= cache.last], np.int64)
         needed = wanted
         while 4 * wanted <= cache.number:
-            share = int(_SHARE_TRIED * cache.number)
+            tried = max(_TRIED_TO_FIND, 2 * wanted, cache.number // _ONE_IN)
             with _TURN:
-                graph.expansion_search = max(_TRIED_TO_FIND, 2 * wanted, share)
+                graph.expansion_search = tried
                 matches = graph.search(_directions(query[None])[0], wanted, threads=1)
             proposed = np.sort(np.asarray(matches.keys, np.int64))
             chosen = np.union1d(proposed, others)

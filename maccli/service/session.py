@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from maccli.config import is_url
 from maccli.errors import NOTHING_FOUND, MacError, no_documents
@@ -279,7 +278,7 @@ def server_key(url: str) -> str | None:
         server, _, key = entry.partition("=")
         if not key or not is_url(server):
             raise MacError(f"{KEYS_VARIABLE} needs URL=KEY for each server, with spaces between")
-        if urlsplit(server.lower())[:2] == urlsplit(url.lower())[:2]:  # scheme, host and port
+        if server.lower().split("/")[:3] == url.lower().split("/")[:3]:  # scheme, host and port
             return key
     return os.environ.get(KEY_VARIABLE, "").strip() or None
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.files import replace_file
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-HALVES = "bfloat16.safetensors"
+BFLOAT16_WEIGHTS = "bfloat16.safetensors"
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -82,6 +82,11 @@ def _made_for(file: Path) -> str | None:
         return None
 
 
+def _in_bfloat16(stored: Any) -> dict[str, Tensor]:
+    names = set(stored.keys())
+    return {name: stored.get_tensor(name).to(torch.bfloat16) for name in names}
+
+
 def read_network(
     make: Callable[[], Network],
     folder: Path,
@@ -106,12 +111,7 @@ def read_network(
         network = make()
     file = folder / WEIGHTS
     if keep and dtype == torch.bfloat16 and device.type == "cpu":
-
-        def halve(stored: Any) -> dict[str, Tensor]:
-            names = set(stored.keys())
-            return {name: stored.get_tensor(name).to(dtype) for name in names}
-
-        file = derived(folder, HALVES, "1", halve) or file
+        file = derived(folder, BFLOAT16_WEIGHTS, "1", _in_bfloat16) or file
     weights: dict[str, Tensor] = {}
     try:
         stored: Any = safe_open(file, "pt")

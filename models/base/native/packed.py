@@ -31,10 +31,10 @@ GROUP = 32
 PROCESSORS = ("AVX2", "AVX512")  # that torch has a fast product for
 ROWS = 16
 """The matrix product wants a multiple of this many outputs."""
-FEW = 128
-"""Tokens from which on bfloat16 weights are worth the memory that they take.
+FEW_TOKENS = 128
+"""The most tokens that are multiplied with the few bits where there are bfloat16 weights, too.
 
-From 30 on they are faster, from 128 on by 40 ms a question; they are three times as large.
+Those are faster from 30 tokens on, and with 128 by 40 ms; but they take three times the memory.
 """
 MOST_STEPS = 255
 _AT_ONCE = 4096  # outputs that are packed at once; torch lays out 64 together
@@ -58,19 +58,20 @@ class PackedLinear(nn.Module):
         self.parts = list(zip(weights, scales, strict=True))
         self.full: Tensor = linear.weight
         self.bias: Tensor | None = linear.bias
-        half = self.full.dtype == torch.bfloat16
-        self.few = FEW // len(self.parts) if half else None
+        both = self.full.dtype == torch.bfloat16
+        self.most_tokens = FEW_TOKENS // len(self.parts) if both else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [..., N] of x [..., K], of its type."""
         rows = x.reshape(-1, x.shape[-1])
-        if self.few is not None and len(rows) > self.few:
+        if self.most_tokens is not None and len(rows) > self.most_tokens:
             return F.linear(x, self.full, self.bias)
         rows = rows.bfloat16()
-        y: Any = sum(
+        first, *rest = [
             torch.ops.aten._weight_int4pack_mm_for_cpu(rows, weights, GROUP, scales)
             for weights, scales in self.parts
-        )
+        ]
+        y: Any = sum(rest, first)
         y = y if self.bias is None else y + self.bias
         out: Tensor = y.view(*x.shape[:-1], -1).to(x.dtype)
         return out

@@ -3,6 +3,7 @@
 import copy
 import random
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +103,36 @@ def test_continuing_a_document_is_reading_on(tiny_llama: Path, build_memory: Any
         alone = continued(stack, lm, z[-1:], documents[-1:])
     assert float(found) == pytest.approx(nats / counts, abs=1e-3)
     assert float(alone) == 0.0
+
+
+def test_the_map_that_answers_are_read_with_follows_the_weights(
+    tiny_llama: Path, build_memory: Any
+) -> None:
+    """Where nothing is trained, head and scale are one map: it is made anew after any change."""
+    memory = build_memory(tiny_llama)
+    lm, stack = memory.lm, memory.stack
+    with torch.no_grad():
+        packed = pack([[_latents(memory, TEXTS[0])]])
+
+    def agree() -> torch.Tensor:
+        trained = stack.prefix(lm, *packed, torch.zeros(1, 1))
+        with torch.no_grad():
+            answering = stack.prefix(lm, *packed, torch.zeros(1, 1))
+        for one, other in zip(trained.keys, answering.keys, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+        return trained.keys[0].detach().clone()
+
+    seen = [agree()]
+    others = {name: weight + 0.1 for name, weight in stack.state_dict().items()}
+    with torch.no_grad():
+        stack.head.weight.mul_(1.5)
+        stack.amortizer.mean.add_(0.5)
+    seen.append(agree())
+    stack.load_state_dict(others)
+    seen.append(agree())
+    stack.head.bias = torch.nn.Parameter(stack.head.bias.detach() + 1)
+    seen.append(agree())
+    assert not any(torch.allclose(a, b, atol=1e-3) for a, b in pairwise(seen))
 
 
 def test_documents_end_at_the_same_place() -> None:

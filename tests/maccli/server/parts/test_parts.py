@@ -135,6 +135,14 @@ def test_each_server_is_shown_its_own_key(
     assert "Ida Brandt" in mac(*both).out
 
 
+def test_a_wrong_address_is_one_line_whatever_the_keys_are(
+    notes: Path, mac: Mac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAC_SERVER_KEYS", "http://[nas=secret")
+    ran = mac("search", "Who?", "--store", "http://[archive")
+    assert ran.code == 1 and "http://[archive" in ran.err and "secret" not in ran.err
+
+
 @pytest.mark.parametrize(
     "keys", ["secret", "http://nas:8642", "http://nas:8642=", "nas:8642=secret"]
 )

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from models.base.decode import decode_stream
 from models.base.lm import BaseLM
-from models.base.native.folder import HALVES, read_config
+from models.base.native.folder import BFLOAT16_WEIGHTS, read_config
 from models.base.native.llama import LlamaLM
-from models.base.native.packed import FEW, FILE, PROCESSORS, PackedLinear, grid, pack, packed
+from models.base.native.packed import FEW_TOKENS, FILE, PROCESSORS, PackedLinear, grid, pack, packed
 from models.memory.base_models import BaseModels
 from models.weights.pinned import DEFAULT_LM
 from models.weights.resolve import resolve
@@ -141,8 +141,8 @@ def test_many_tokens_are_multiplied_with_the_weights_as_they_are() -> None:
     assert found is not None
     linear.weight.data = torch.zeros(64, 96).bfloat16()  # so that one sees which are used
     few = PackedLinear(linear, *found)
-    assert few(torch.ones(1, FEW, 96).bfloat16()).any()
-    assert not few(torch.ones(1, FEW + 1, 96).bfloat16()).any()
+    assert few(torch.ones(1, FEW_TOKENS, 96).bfloat16()).any()
+    assert not few(torch.ones(1, FEW_TOKENS + 1, 96).bfloat16()).any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -212,14 +212,14 @@ def test_where_it_does_not_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_bfloat16_weights_are_kept_and_not_converted_again(folder: Path) -> None:
     load(folder)
-    assert not (folder / HALVES).exists()  # only where the folder is ours
+    assert not (folder / BFLOAT16_WEIGHTS).exists()  # only where the folder is ours
     wanted = BaseLM.load(folder, device=CPU, dtype=torch.bfloat16).model.state_dict()
     for _ in range(2):
         lm = BaseLM.load(folder, device=CPU, dtype=torch.bfloat16, keep=True)
         assert lm.model.state_dict().keys() == wanted.keys()
         assert all(torch.equal(w, wanted[n]) for n, w in lm.model.state_dict().items())
-        assert (folder / HALVES).exists()
-    (folder / HALVES).write_bytes(b"cut short")
+        assert (folder / BFLOAT16_WEIGHTS).exists()
+    (folder / BFLOAT16_WEIGHTS).write_bytes(b"cut short")
     lm = BaseLM.load(folder, device=CPU, dtype=torch.bfloat16, keep=True)
     assert torch.equal(lm.head.weight, wanted["model.embed_tokens.weight"])
 
@@ -234,10 +234,10 @@ def test_what_generates_has_few_bits_where_the_folder_is_ours(
     assert exact.generating_lm is exact.lm
     elsewhere = Path(shutil.copytree(folder, tmp_path / "elsewhere"))
     (elsewhere / FILE).unlink()
-    (elsewhere / HALVES).unlink(missing_ok=True)
+    (elsewhere / BFLOAT16_WEIGHTS).unlink(missing_ok=True)
     other = BaseModels(Names(str(elsewhere)), device="cpu")
     assert other.generating_lm is other.lm
-    assert not (elsewhere / FILE).exists() and not (elsewhere / HALVES).exists()
+    assert not (elsewhere / FILE).exists() and not (elsewhere / BFLOAT16_WEIGHTS).exists()
 
 
 @pytest.mark.real
