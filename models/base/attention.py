@@ -15,8 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.base.device import onednn_preferred
+
 STEP = 32
 """Places that a cache's part in sight grows by, one token at a time."""
+MOST_SCORES = 2_000_000
+"""More of them are better computed piece by piece, as torch's fused operation does."""
 
 
 class Prefix(NamedTuple):
@@ -182,7 +186,7 @@ def attend(
     h = k.shape[1]
     if prefix is None and not torch.is_grad_enabled():
         # Faster, and more exact in bfloat16; its gradient cannot be differentiated once more.
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1, enable_gqa=True)
+        return attend_alone(q, k, v, mask, 1)
     repeats = a // h
     q = q.reshape(b, h, repeats * t, c)
     scores = (q @ k.transpose(-1, -2)).view(b, h, repeats, t, t) + mask
@@ -201,6 +205,45 @@ def attend(
     y = (far.reshape(g, h, n * repeats * t, s) @ values).view(g, h, n, repeats * t, c)
     near = weights[..., s:].reshape(b, h, repeats * t, t) @ v
     return (y.transpose(1, 2).reshape(b, h, repeats * t, c) + near).reshape(b, a, t, c)
+
+
+def attend_alone(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    """Attend to the sequence itself; for what is not trained.
+
+    Where oneDNN multiplies float32 (see `models.base.device.prefer_onednn`), scores, weights and
+    sums are in float32. It takes half the time of torch's fused operation, which MKL works for.
+
+    Args:
+        q: [B, A, T, C].
+        k: [B, H, T, C].
+        v: [B, H, T, C].
+        mask: [T, T], added to the scores, or bool [B, 1, 1, T], false for what nothing may see.
+        scaling: of the scores.
+
+    Returns:
+        [B, A, T, C].
+    """
+    b, a, t, c = q.shape
+    h = k.shape[1]
+    at_once = MOST_SCORES // (a * t * t)
+    if q.device.type != "cpu" or not onednn_preferred() or at_once == 0:
+        mask = mask if mask is None else mask.expand(*mask.shape[:-2], t, t)
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=a != h)
+    if mask is None:
+        rows = q.new_zeros(1, 1, 1, dtype=torch.float32)
+    elif mask.dtype == torch.bool:
+        hidden = torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
+        rows = hidden[:, 0].repeat_interleave(h, 0)
+    else:
+        rows = mask.float().repeat(a // h, 1)[None]
+    rows = rows.expand(b * h, a // h * t, t)
+    parts = [x.reshape(b * h, -1, c).float().split(at_once * h) for x in (q, k, v)]
+    with torch.autocast("cpu", enabled=False):
+        y = [
+            torch.baddbmm(bias, queries, keys.transpose(1, 2), alpha=scaling).softmax(-1) @ values
+            for queries, keys, values, bias in zip(*parts, rows.split(at_once * h), strict=True)
+        ]
+    return torch.cat(y).view(b, a, t, c).to(v.dtype)
 
 
 def attend_cached(

@@ -52,7 +52,7 @@ def choose_dtype(device: torch.device, precision: str | None = None) -> torch.dt
             if torch.cuda.is_bf16_supported(including_emulation=False)
             else torch.float32
         )
-    if device.type == "cpu" and _multiplies_bfloat16():
+    if device.type == "cpu" and multiplies_bfloat16():
         return torch.bfloat16
     return torch.float32
 
@@ -68,11 +68,16 @@ def prefer_onednn(device: torch.device, precision: str | None = None) -> None:
         precision: see `choose_dtype`; if one was asked for, nothing changes.
     """
     amx = _supports("_is_amx_tile_supported")
-    if device.type == "cpu" and precision is None and _multiplies_bfloat16() and not amx:
+    if device.type == "cpu" and precision is None and multiplies_bfloat16() and not amx:
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
 
 
-def _multiplies_bfloat16() -> bool:
+def onednn_preferred() -> bool:
+    """Return whether oneDNN multiplies float32, see `prefer_onednn`."""
+    return bool(torch.backends.mkldnn.matmul.fp32_precision == "bf16")  # type: ignore[attr-defined]
+
+
+def multiplies_bfloat16() -> bool:
     """Return whether this CPU multiplies bfloat16 numbers (torch has no public function for it)."""
     return any(map(_supports, ("_is_avx512_bf16_supported", "_is_amx_tile_supported")))
 

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from models.base.batching import batch_tokens, length_batches
 from models.base.encoder_rules import EncoderRules, read_rules
 from models.base.native.bert import Bert
+from models.base.native.prepared import prepare
 from models.base.tokens import TextTokenizer, load_tokenizer
 from models.errors import WeightsError
 
@@ -46,7 +47,7 @@ class SentenceEncoder:
         tokenizer: AnyTokenizer,
         rules: EncoderRules | None = None,
     ) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = prepare(model.eval().requires_grad_(False))
         self.tokenizer, self.rules = tokenizer, rules or EncoderRules()
         self.documents_dtype = torch.float32
         self._text = TextTokenizer(tokenizer)

@@ -33,6 +33,7 @@ from models.base.attention import (
 from models.base.batching import Packing, run_layers
 from models.base.characters import Characters
 from models.base.native.llama import LlamaLM
+from models.base.native.prepared import prepare
 from models.base.quantize import loading
 from models.base.tokens import TextTokenizer, load_tokenizer
 from models.errors import ModelError, UnsupportedModelError, WeightsError
@@ -50,7 +51,7 @@ class BaseLM:
 
     Args:
         model: a causal LM of one of the `FAMILIES` of `models.base.architectures`, of transformers
-            or of `models.base.native`; it is frozen here.
+            or `models.base.native`; it is frozen here, and its linear maps prepared.
         tokenizer: its tokenizer; needs an end-of-sequence token.
 
     Attributes:
@@ -70,14 +71,13 @@ class BaseLM:
     gradient_checkpointing = False  # see `recompute` of `models.base.batching.run_layers`
 
     def __init__(self, model: PreTrainedModel | LlamaLM, tokenizer: AnyTokenizer) -> None:
+        self.model = prepare(model.eval().requires_grad_(False))
         self.architecture = architecture_of(model)
-        self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.text = TextTokenizer(tokenizer)
         self.layers, self.modules = self.architecture.layers, self.architecture.modules
         self.head: nn.Module = self.model.get_output_embeddings()
-        self.shape = self.architecture.shape
-        self.heads = self.architecture.heads
+        self.shape, self.heads = self.architecture.shape, self.architecture.heads
         self.characters = Characters(tokenizer)
         self.bos_id: int = _first(tokenizer.bos_token_id, tokenizer.eos_token_id)
         self.eos_id: int = _first(tokenizer.eos_token_id, tokenizer.bos_token_id)

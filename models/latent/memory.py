@@ -66,7 +66,7 @@ class LatentMemory(Answerer):
         keys = self.keys(texts, contexts)
         out, rounding = [], self.config.rounding
         for x, key in zip(features, keys, strict=True):
-            latents, scales = quantise(self.stack.amortizer(x.float()).cpu().numpy(), rounding)
+            latents, scales = quantise(self.stack.latents(x).cpu().numpy(), rounding)
             out.append(Modulation(latents, scales, key))
         return out
 

@@ -21,9 +21,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models.base.lm import BaseLM, Prefix
+from models.base.native.prepared import PreparedLinear
 from models.latent.config import LatentConfig
 from models.memory.stack import MemoryStack
 
@@ -92,7 +92,7 @@ class LatentStack(MemoryStack[LatentConfig]):
         self.amortizer = Amortizer(config.features, config.latent_size)
         self.head = PrefixHead(config.features, config.latent_size, config.constant_tokens)
         self.relevance = Relevance(config.key_size)
-        self._folded: tuple[object, Tensor, Tensor] | None = None
+        self._maps: dict[str, tuple[object, PreparedLinear]] = {}
 
     def prefix(
         self,
@@ -121,19 +121,29 @@ class LatentStack(MemoryStack[LatentConfig]):
         if torch.is_grad_enabled():
             features = self.amortizer.restore(self.head(latents))
         else:
-            weight, shift = self._decoder(lm.dtype)
-            features = F.linear(latents.to(lm.dtype), weight, shift)
+            features = self._folded("head", lm.dtype)(latents.to(lm.dtype))
         return self.attach(lm, features, place, document, bias, log_count)
 
-    def _decoder(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return head and `Amortizer.restore` as one map: a weight [X, R] and what is added."""
-        head, scale, mean = self.head, self.amortizer.scale, self.amortizer.mean
-        made_of = (head.weight, head.bias, scale, mean)
+    def latents(self, features: Tensor) -> Tensor:
+        """Return the latents [..., R], float32, that the amortizer makes of features [..., X]."""
+        z: Tensor = self._folded("amortizer", torch.float32)(features.float())
+        return z
+
+    def _folded(self, name: str, dtype: torch.dtype) -> PreparedLinear:
+        """Return amortizer or head with the features' mean and scale in it, as one map."""
+        head, amortizer = self.head, self.amortizer
+        made_of = (head.weight, head.bias, amortizer.weight, amortizer.mean, amortizer.scale)
         state = dtype, *((t.data_ptr(), t._version) for t in made_of)
-        if self._folded is None or self._folded[0] != state:
-            weight = (head.weight * scale).T.to(dtype).contiguous()
-            self._folded = state, weight, torch.addcmul(mean, head.bias, scale).to(dtype)
-        return self._folded[1:]
+        if name not in self._maps or self._maps[name][0] != state:
+            if name == "head":
+                weight = head.weight * amortizer.scale
+                shift = amortizer.restore(head.bias)
+            else:
+                weight = amortizer.weight / amortizer.scale[:, None]
+                shift = -amortizer.mean @ weight
+            linear = PreparedLinear(weight.detach().T.to(dtype).contiguous(), shift.to(dtype))
+            self._maps[name] = state, linear
+        return self._maps[name][1]
 
     def constant_prefix(self, lm: BaseLM) -> Prefix:
         """Return the constant prefix tokens alone, as the prefix of one group."""

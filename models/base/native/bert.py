@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.base.attention import attend_alone
 from models.base.native.folder import embedding, read_config, read_network
 
 
@@ -57,10 +58,13 @@ class SelfAttention(nn.Module):
         self.fused = True
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Return [B, T, H]; `mask`, bool [B, 1, T, T], says what is seen."""
+        """Return [B, T, H]; `mask`, bool [B, 1, 1, T], says what is seen."""
         maps = (self.query, self.key, self.value)
         q, k, v = (each(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for each in maps)
-        if self.fused:
+        if self.fused and not torch.is_grad_enabled():
+            y = attend_alone(q, k, v, mask, q.shape[-1] ** -0.5)
+        elif self.fused:
+            mask = mask if mask is None else mask.expand(-1, -1, x.shape[1], -1)
             dropout = self.dropout.p if self.training else 0.0
             y = F.scaled_dot_product_attention(q, k, v, mask, dropout)
         else:
@@ -190,7 +194,7 @@ class Bert(nn.Module):
             token_type_ids: int64 [B, T]; None for all 0.
         """
         real = attention_mask.bool()
-        mask = None if real.all() else real[:, None, None].expand(-1, 1, real.shape[1], -1)
+        mask = None if real.all() else real[:, None, None]
         x = self.embeddings(input_ids, token_type_ids)
         for layer in self.encoder.layer:
             x = layer(x, mask)
