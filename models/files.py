@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
+
+ABANDONED = 3600
+"""Seconds after which the part of a file that nobody finished belongs to a process that died."""
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -17,6 +23,7 @@ def replace_file(path: Path, content: bytes) -> None:
     # Another process may be writing the same file, so the name is random. Files that `tempfile`
     # makes could be read by this user only.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
+    remove_abandoned(path)
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -25,6 +32,14 @@ def replace_file(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what writers of a file that died left beside it, once it is old enough."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 16}.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
 
 
 def file_sha256(path: Path) -> str:

@@ -225,7 +225,7 @@ def attend_alone(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: 
     """
     b, a, t, c = q.shape
     h = k.shape[1]
-    at_once = MOST_SCORES // (a * t * t)
+    at_once = MOST_SCORES // max(1, a * t * t)
     if q.device.type != "cpu" or not onednn_preferred() or at_once == 0:
         mask = mask if mask is None else mask.expand(*mask.shape[:-2], t, t)
         return F.scaled_dot_product_attention(q, k, v, mask, scale=scaling, enable_gqa=a != h)

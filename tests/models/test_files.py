@@ -41,6 +41,20 @@ def test_a_failed_write_leaves_the_old_file_alone(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_what_a_writer_that_died_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "state[1]"
+    left, written, other = (
+        tmp_path / name
+        for name in (f"{path.name}.{'0a' * 8}.part", f"{path.name}.{'1b' * 8}.part", "state.part")
+    )
+    for part in (left, written, other):
+        part.write_bytes(b"half")
+    for part in (left, other):
+        os.utime(part, (1, 1))
+    replace_file(path, b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([path, written, other])
+
+
 @pytest.mark.skipif(os.name != "posix", reason="has no such permissions")
 def test_it_may_be_read_by_those_who_may_read_other_new_files(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"")

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from models.files import replace_file
+from models.files import remove_abandoned, replace_file
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 BFLOAT16_WEIGHTS = "bfloat16.safetensors"
@@ -58,6 +58,7 @@ def derived(
         The file; None if it cannot be written, or the weights cannot be read.
     """
     file = folder / name
+    remove_abandoned(file)  # hundreds of megabytes
     try:
         status = (folder / WEIGHTS).stat()
         made_for = json.dumps([version, status.st_size, status.st_mtime_ns])

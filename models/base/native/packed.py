@@ -51,10 +51,18 @@ class PackedLinear(nn.Module):
         linear: the map as it is.
         weights: [P, N, K / 2] bytes, as torch's matrix product lays out numbers of 4 bits.
         scales: [P, K / 32, N, 2] bfloat16, what n - 8 is multiplied with and what is added.
+
+    Raises:
+        ValueError: they are not of the map's sizes, or of another type.
     """
 
     def __init__(self, linear: Any, weights: Tensor, scales: Tensor) -> None:
         super().__init__()
+        (n, k), products = linear.weight.shape, len(weights)
+        if weights.shape != (products, n, k // 2) or weights.dtype != torch.uint8:
+            raise ValueError("these weights are another map's")
+        if scales.shape != (products, k // GROUP, n, 2) or scales.dtype != torch.bfloat16:
+            raise ValueError("these scales are another map's")
         self.parts = list(zip(weights, scales, strict=True))
         self.full: Tensor = linear.weight
         self.bias: Tensor | None = linear.bias
@@ -118,7 +126,7 @@ def packed(lm: BaseLM, folder: Path) -> BaseLM:
                 for name, module in maps.items()
                 if f"{name}.{_PARTS[0]}" in names
             }
-    except (OSError, SafetensorError):
+    except (OSError, SafetensorError, ValueError):
         return lm
     return lm.replaced(few) if few else lm
 

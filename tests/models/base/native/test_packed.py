@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -177,8 +180,11 @@ def test_a_model_of_transformers_has_them_too(folder: Path) -> None:
 def test_they_are_written_once_and_anew_if_the_weights_change(folder: Path) -> None:
     load(folder)
     written = (folder / FILE).stat().st_mtime_ns
+    left = folder / f"{FILE}.{'0a' * 8}.part"
+    left.write_bytes(b"of a process that died")
+    os.utime(left, (1, 1))
     load(folder)
-    assert (folder / FILE).stat().st_mtime_ns == written
+    assert (folder / FILE).stat().st_mtime_ns == written and not left.exists()
     weights = load_file(folder / "model.safetensors")
     save_file({n: torch.randn_like(w) for n, w in weights.items()}, folder / "model.safetensors")
     lm, few = load(folder)
@@ -191,6 +197,28 @@ def test_a_damaged_file_is_written_again(folder: Path, content: bytes) -> None:
     (folder / FILE).write_bytes(content)
     lm, few = load(folder)
     assert few is not lm
+
+
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        ("weights", lambda x: x[:, :, :8].contiguous()),
+        ("weights", torch.Tensor.float),
+        ("scales", lambda x: x[:, :1].contiguous()),
+        ("scales", torch.Tensor.float),
+    ],
+)
+def test_what_does_not_fit_is_not_multiplied_with(
+    folder: Path, part: str, damage: Callable[[Tensor], Tensor]
+) -> None:
+    load(folder)
+    with safe_open(folder / FILE, "pt") as stored:
+        metadata = stored.metadata()
+    tensors = load_file(folder / FILE)
+    name = next(name for name in tensors if name.endswith(part))
+    save_file(tensors | {name: damage(tensors[name])}, folder / FILE, metadata)
+    lm, few = load(folder)
+    assert few is lm
 
 
 def test_where_it_does_not_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
