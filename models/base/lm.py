@@ -207,8 +207,8 @@ class BaseLM:
             ids: [B, T] token ids, padded on the right.
             prefix: what the sequences attend to besides themselves; none is the base LM itself.
             real: bool [B, T], which tokens are not padding; the others go through no layer.
-            cache: holds the prefix and the tokens read so far, and takes in these; `prefix` and
-                `real` must be None then.
+            cache: holds the prefix and the tokens read so far, and takes in these; `prefix` must be
+                None then.
             watch: when given, [B, S], grows by the attention that each sequence's last token pays
                 to each prefix token, summed over layers and heads.
             features: when given, [B, T, L, 2, H * C], is filled as `features` says.

@@ -193,10 +193,12 @@ class Answerer(LoadedModel, ABC):
         prompt = lm.pad([self.prompt(question)])
         ends = [[*row, lm.eos_id] for row in lm.tokenize([f" {a}" for a in answers])]
         rows = lm.pad([row[:-1] for row in ends])
+        lengths = torch.tensor([[len(row) - 1] for row in ends], device=rows.device)
+        real = torch.arange(rows.shape[1], device=rows.device) < lengths
         with self.applied(question, [selected]) as prefix:
             cache = lm.new_cache(prefix, 1, prompt.shape[1])
             last = lm.forward(prompt, cache=cache)[0, -1:]
-            hidden = lm.forward(rows, cache=cache.fork(*rows.shape))
+            hidden = lm.forward(rows, cache=cache.fork(*rows.shape), real=real)
         # Padding is left out: the vocabulary is large.
         parts = [
             torch.cat((last, row[: len(end) - 1])) for row, end in zip(hidden, ends, strict=True)
