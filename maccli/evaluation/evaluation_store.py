@@ -226,7 +226,7 @@ class EvaluationStore:
     def judged(self, judge: Judge, question: str, candidates: Sequence[Candidate]) -> str:
         """Return what a judge finds the likeliest answer in the selected chunks."""
         weights = [candidate.log_weight for candidate in candidates]
-        return next(iter(proposed(self._readings(judge, question, candidates), weights)), "")
+        return next(iter(proposed(self.readings(judge, question, candidates), weights)), "")
 
     def weighed_answer(
         self,
@@ -256,15 +256,16 @@ class EvaluationStore:
             confidence,
             wording,
             generated,
-            judge.read_closely(wording, self._readings(judge, question, candidates)),
+            judge.read_closely(wording, self.readings(judge, question, candidates)),
             candidates,
             support(self.store, question, candidates, model.relevance),
             lambda answers: model.answer_likelihoods(wording, answers, selected),
         ).text
 
-    def _readings(
+    def readings(
         self, judge: Judge, question: str, candidates: Sequence[Candidate]
     ) -> list[Reading]:
+        """Return what a judge makes of the selected chunks."""
         rows = self.store.chunk_rows([candidate.id for candidate in candidates])
         return judged(judge, question, rows)
 

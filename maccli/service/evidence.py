@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from maccli.errors import USAGE, MacError
 from maccli.service.selection import (
     Selection,
+    answerable,
     as_selected,
     better_answered,
     search_store,
@@ -98,8 +99,8 @@ class Evidence:
 
 
 def is_relevant(evidence: Evidence, threshold: float | None) -> bool:
-    """Return whether a chunk is relevant enough to be answered from."""
-    return bool(evidence.matches) and (threshold is None or evidence.support >= threshold)
+    """Return whether a chunk is relevant enough to be answered from; see `answerable`."""
+    return bool(evidence.matches) and answerable(evidence.support, evidence.readings, threshold)
 
 
 def retrieve(

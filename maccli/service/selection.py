@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _LEXICAL_CANDIDATES = 100
 _FAR_BETTER = 5.0
 """Nats by which the wording that a question's words do not speak for must be answered better."""
+_SURE = 2.0
+"""Log odds from which a judge that has read a passage is believed that it answers."""
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
@@ -247,13 +249,25 @@ def support(
     """Return how well the best of the candidates answers for the question; -inf without any.
 
     It is the dense score, and in addition how much of what the question names stands in the text.
-    What is below a checkpoint's `abstain_below` is not answered.
     """
     shares = [0.0] * len(candidates)
     if weights.coverage:
         shares = store.coverage(question, [candidate.id for candidate in candidates])
     pairs = zip(candidates, shares, strict=True)
     return max((c.dense + weights.coverage * share for c, share in pairs), default=-float("inf"))
+
+
+def answerable(supported: float, readings: Iterable[Reading], threshold: float | None) -> bool:
+    """Return whether a question is answered: its support reaches the threshold, or a judge is sure.
+
+    Args:
+        supported: see `support`.
+        readings: what a judge makes of the candidates.
+        threshold: a checkpoint's `abstain_below`; None answers everything.
+    """
+    if threshold is None or supported >= threshold:
+        return True
+    return any(reading.log_odds > _SURE for reading in readings)
 
 
 def as_selected(candidate: Candidate, stored: StoredModulation) -> Selected:

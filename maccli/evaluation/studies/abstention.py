@@ -9,16 +9,16 @@ from maccli.evaluation.compare import label_row
 from maccli.evaluation.evaluation import Evaluation
 from maccli.evaluation.methods import METHODS
 from maccli.evaluation.results import Row
-from maccli.service.selection import support
+from maccli.service.selection import answerable, support
 from models.evaluation.answers import figure
 
 
 def run(evaluation: Evaluation) -> None:
     """Ask every question with its document in the store, and without it, at every k.
 
-    A question is refused where the support of what it selects is below the checkpoint's threshold,
-    as in `mac ask`; that `mac ask` is not sure of an answer is not counted. Another document may
-    hold the answer too, so not every question should be refused without its document.
+    A question is refused where what it selects does not make it `answerable`, as in `mac ask`; that
+    `mac ask` is not sure of an answer is not counted. Another document may hold the answer too, so
+    not every question should be refused without its document.
 
     Raises:
         MacError: the checkpoint has no threshold.
@@ -49,7 +49,8 @@ def _measured(evaluation: Evaluation, row: Row, k: int, threshold: float) -> Row
                     example.question, k, "hybrid", evaluation.weights, without, judge
                 )
                 supported = support(store.store, example.question, selected, evaluation.weights)
-                refused.append(float(supported < threshold))
+                readings = store.readings(judge, example.question, selected) if judge else []
+                refused.append(float(not answerable(supported, readings, threshold)))
             progress.advance(1)
     return replace(
         row,

@@ -242,6 +242,9 @@ class FakeJudge:
     def respelled(self, question: str, texts: list[str]) -> str:
         return question
 
+    def read(self, question: str, texts: list[str], contexts: list[str]) -> list[Any]:
+        return [SimpleNamespace(log_odds=-3.0) for _ in texts]
+
 
 @pytest.mark.parametrize(
     "options",
@@ -264,6 +267,24 @@ def test_the_judge_reads_as_in_mac_ask(
     ran = mac("study", *options, "--data", data, "-k", "2")
     assert ran.code == 0, ran.err
     assert judges and set(judges) == {judge}
+
+
+def test_what_the_judge_is_sure_of_is_not_refused(
+    mac: Mac, data: str, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        FakeJudge, "read", lambda *_: [SimpleNamespace(log_odds=odds) for odds in (-9.0, 3.0)]
+    )
+    monkeypatch.setattr(Evaluation, "judge", lambda *_: FakeJudge())
+    candidates = EvaluationStore.candidates
+    monkeypatch.setattr(
+        EvaluationStore,
+        "candidates",
+        lambda *args: candidates(*args[:6]),  # without the judge
+    )
+    tiny.config = replace(tiny.config, abstain_below=1e9)
+    [row] = mac("study", "abstention", "--data", data, "-k", "2", "--json").json["rows"]
+    assert (row["figures"]["wrongly"][0], row["figures"]["rightly"][0]) == (0, 0)
 
 
 def test_the_prune_curve(mac: Mac, data: str, work: Path) -> None:

@@ -112,6 +112,17 @@ def test_where_nothing_is_likely_it_is_not_sure(stored: Session, memory: FakeMem
     assert "Ida Brandt" in answer.sources[0].text
 
 
+@pytest.mark.parametrize(("odds", "outcome"), [(3.0, "answer"), (1.0, "nothing relevant")])
+def test_a_judge_that_is_sure_is_believed_whatever_the_score(
+    stored: Session, memory: FakeMemory, odds: float, outcome: str
+) -> None:
+    judged_by(stored, Ida_Brandt=odds)
+    memory.config.abstain_below = 1e9
+    answer = ask(stored, QUESTION)
+    assert answer.outcome == outcome
+    assert ask(stored, QUESTION, Options(fast=True)).outcome == "nothing relevant"
+
+
 def test_fast_leaves_the_judge_out(stored: Session, memory: FakeMemory) -> None:
     judge = judged_by(stored, Otto_Reyl=6.0)
     answer = ask(stored, QUESTION, Options(fast=True))
