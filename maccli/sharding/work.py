@@ -70,10 +70,15 @@ class Worker:
     def amortize(self, shard: Shard) -> ShardRecord:
         """Write a shard's file, its errors, and the record that both are there.
 
+        A shard that is there is left alone. It may be one of a worker that died before it said so,
+        or of an earlier run's that goes on for a moment after the run was killed.
+
         Raises:
             MacError: the model cannot be used.
             OSError: the shard cannot be written.
         """
+        if (there := finished(shard, self._out)) is not None:
+            return there
         wrong: list[dict[str, str]] = []
         with tempfile.TemporaryDirectory(prefix="mac-shard-") as folder:
             session = self._session.beside(Path(folder) / "store")
@@ -82,7 +87,11 @@ class Worker:
                 documents = self._documents(shard, wrong)
                 for _ in amortize_documents(session.model, store, documents):
                     pass
-                done = self._finish(shard, store, Path(folder) / "shard.mac", len(wrong))
+                path = Path(folder) / "shard.mac"
+                size = export(store, path)
+                if (there := finished(shard, self._out)) is not None:
+                    return there
+                done = self._put(shard, store, path, size, len(wrong))
             finally:
                 session.close()
         lines = "".join(json.dumps(line) + "\n" for line in wrong)
@@ -101,9 +110,8 @@ class Worker:
                 continue
             yield DocumentText.of(source, loaded, self._job.labels)
 
-    def _finish(self, shard: Shard, store: Store, path: Path, errors: int) -> ShardRecord:
+    def _put(self, shard: Shard, store: Store, path: Path, size: int, errors: int) -> ShardRecord:
         stats = store.stats()
-        size = export(store, path)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         self._out.put(shard.file, path)

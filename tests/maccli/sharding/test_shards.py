@@ -12,6 +12,7 @@ import pytest
 
 from maccli.output import Output
 from maccli.sharding import places, plan, run
+from maccli.sharding import work as shard_work
 from maccli.sharding.places import Folder, Listed
 from maccli.sharding.plan import Rules
 
@@ -58,6 +59,37 @@ def test_what_is_done_is_not_done_again(mac: Mac, docs: Path, work: Path, memory
     assert mac("ingest", "docs", "--out", "bank", *SMALL).code == 0
     after = {path: path.stat().st_mtime_ns for path in (work / "bank" / "shards").iterdir()}
     assert after == before and not memory.calls
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_shard_that_another_worker_made_is_left_alone(
+    mac: Mac, docs: Path, work: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: bool
+) -> None:
+    amortize, export = run.Worker.amortize, shard_work.export
+    written: list[int] = []
+
+    def twice(self: Any, shard: Any) -> Any:
+        def other() -> Any:
+            monkeypatch.setattr(shard_work, "export", export)
+            done = amortize(self, shard)
+            written.append((work / "bank" / shard.file).stat().st_mtime_ns)
+            return done
+
+        def slow(*args: Any) -> int:
+            others.append(other())
+            return export(*args)
+
+        others: list[Any] = [] if meanwhile else [other()]
+        if meanwhile:
+            monkeypatch.setattr(shard_work, "export", slow)
+        assert amortize(self, shard) == others[0]
+        assert (work / "bank" / shard.file).stat().st_mtime_ns == written[-1]
+        return others[0]
+
+    monkeypatch.setattr(run.Worker, "amortize", twice)
+    assert mac("ingest", "docs", "--out", "bank", *SMALL).code == 0
+    assert len(written) == 3
+    assert mac("store", "import", "bank").out == "3 documents: 3 added.\n"
 
 
 @pytest.mark.parametrize("how", ["cut", "gone", "no record", "a broken record"])
