@@ -125,7 +125,7 @@ class LatentStack(MemoryStack[LatentConfig]):
         return self.attach(lm, features, place, document, bias, log_count)
 
     def latents(self, features: Tensor) -> Tensor:
-        """Return the latents [..., R], float32, that the amortizer makes of features [..., X]."""
+        """Return the amortizer's latents [..., R], float32, of features [..., X]; no gradient."""
         z: Tensor = self._folded("amortizer", torch.float32)(features.float())
         return z
 
