@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,18 @@ def _own_home(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("PIP_FIND_LINKS", "")
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     yield
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_comes() -> Iterator[None]:
+    """Undo what `prefer_onednn` did to this process: other products have other last digits."""
+    if (torch := sys.modules.get("torch")) is None:
+        yield
+        return
+    matmul: Any = torch.backends.mkldnn.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "none"
+    yield
+    matmul.fp32_precision = before
 
 
 def _lm_tokenizer(pad: str = STOP) -> Any:
@@ -153,17 +166,22 @@ def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """BERT with a lower-casing WordPiece tokenizer, as all-MiniLM-L6-v2."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    pieces.train_from_iterator(
-        SENTENCES,
-        trainers.WordPieceTrainer(vocab_size=256, special_tokens=special, show_progress=False),
-    )
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {
+        word
+        for sentence in SENTENCES
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(sentence))
+    }
+    # Not trained: the trainer gives another vocabulary each time, and so another encoder.
+    letters = sorted({letter for word in words for letter in word})
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += dict.fromkeys([*letters, *(f"##{letter}" for letter in letters), *sorted(words)])
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    pieces = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
     pieces.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,6 @@ def prizes(document: str, number: int = len(NAMES)) -> list[Example]:
         )
         for i, name in enumerate(NAMES[:number])
     ]
-
-
-@pytest.fixture(autouse=True)
-def torch_as_it_comes() -> Iterator[None]:
-    """Undo what `prefer_onednn` did to this process: other products have other last digits."""
-    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before, matmul.fp32_precision = matmul.fp32_precision, "none"
-    yield
-    matmul.fp32_precision = before
 
 
 @pytest.fixture

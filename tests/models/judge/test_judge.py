@@ -19,7 +19,7 @@ from models.judge.pairs import Pair, PairReader
 from models.memory import checkpoint
 
 QUESTION = "Who opened the bridge?"
-TEXT = "Ida Brandt opened the bridge in Varnholt. Otto Reyl closed it."
+TEXT = "Ida Brandt opened the bridge in Varnholt. Heavy rain closed the road."
 
 
 def test_a_pair_is_question_context_and_passage(encoder: SentenceEncoder) -> None:
@@ -118,7 +118,7 @@ def test_any_answer_has_a_probability(judge: Judge) -> None:
         assert trimmed or said == pytest.approx(answer.log_probability)
     assert reading.log_probability("ida  brandt.") == reading.log_probability("Ida Brandt")
     assert reading.log_probability("Yes.") == float(reading.kinds[KINDS.index("yes")])
-    assert reading.log_probability("Ida Reyl") == reading.log_probability("...") == -math.inf
+    assert reading.log_probability("Ida Varnholt") == reading.log_probability("...") == -math.inf
 
 
 def test_an_answer_does_not_end_before_it_begins() -> None:
