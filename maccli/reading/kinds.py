@@ -76,6 +76,8 @@ RTF = _parsed("RTF", "rtf.read", "application/rtf", ".rtf")
 EPUB = _parsed("EPUB", "epub.read", "application/epub+zip", ".epub")
 MAIL = _parsed("e-mail", "mail.read", "message/rfc822", ".eml", ".mht", ".mhtml")
 MAILBOX = _parsed("mailboxes", "mail.read_mbox", "application/mbox", ".mbox", ".mbx")
+CALENDAR = _text("calendars", "mail.read_calendar", "text/calendar", ".ics", ".ical", ".vcs")
+CONTACTS = _text("contacts", "mail.read_contacts", "text/vcard", ".vcf", ".vcard")
 XML = _text("XML", "markup.read", "application/xml", ".xml")
 ARCHIVE = _parsed("archive", "", "application/zip")
 COMPOUND = _parsed("compound file", "", "application/x-ole-storage")
@@ -102,6 +104,8 @@ KINDS = (
     EPUB,
     MAIL,
     MAILBOX,
+    CALENDAR,
+    CONTACTS,
     _text("CSV", "tables.read", "text/csv", ".csv"),
     _text("TSV", "tables.read", "text/tab-separated-values", ".tsv", ".tab"),
     _text("JSON", "tables.read", "application/json", ".json"),
@@ -166,6 +170,7 @@ _EXPORTED = {".doc": PLAIN, ".rtf": PLAIN, ".xls": _BY_SUFFIX[".csv"]}
 _HTML_BEGIN = re.compile(r"<(?:!doctype\s+html|html[\s>])", re.IGNORECASE)
 _PROLOG = re.compile(r"\s*(?:<\?xml[^>]*>|<!--.*?-->)", re.DOTALL)
 _MAILBOX_BEGIN = re.compile(r"From \S+ .*\d\d:\d\d.*\d{4}")
+_BEGUN = {"BEGIN:VCALENDAR": CALENDAR, "BEGIN:VCARD": CONTACTS}
 _HEADER = re.compile(r"([A-Za-z][\w-]*):")
 _FROM = frozenset({"from", "received", "return-path", "message-id", "delivered-to"})
 _TO = frozenset({"to", "date", "subject", "mime-version"})
@@ -199,6 +204,8 @@ def kind_of(data: bytes, name: str) -> Kind:
         return HTML
     if suffix in _EXPORTED:
         return _EXPORTED[suffix]
+    if named in {None, PLAIN} and (found := _BEGUN.get(begin.split("\n")[0].strip().upper())):
+        return found
     if named is None:
         if _MAILBOX_BEGIN.match(begin):
             return MAILBOX

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from models.text.rows import Cell
 
-NAMES = ("row", "key", "name", "meaning", "nearer", "asked", "number", "time", "which")
+NAMES = ("row", "key", "name", "meaning", "nearer", "asked", "number", "time", "place", "which")
 """What is known of a cell, see `features`."""
-WEIGHTS = np.array([13.02, 2.47, 1.37, 3.13, 2.23, -2.18, 0.97, 1.57, 1.53])
+WEIGHTS = np.array([13.02, 2.47, 1.37, 3.13, 2.23, -2.18, 0.97, 1.57, 0.52, 1.53])
 """What speaks for a cell, in nats; `python -m benchmarks.cells` fits it."""
 HELD = NAMES.index("row")
 """Where the share of the question's words that stand in a cell's row is found."""
@@ -55,6 +55,12 @@ _ASKS_NUMBER = re.compile(
 )
 _ASKS_TIME = re.compile(
     r"\b(?:when|what (?:time|date|day|year)|wann|quand|cuándo)\b", re.IGNORECASE
+)
+_ASKS_PLACE = re.compile(r"\b(?:where|wo|où|dónde)\b", re.IGNORECASE)
+_PLACE = re.compile(
+    r"place|locat|venue|address|city|town|country|room|building|ground|stadium|arena|hall|where|"
+    r"ort\b|adresse|stadt|raum|lieu|ville|pays|salle|lugar|direcci|ciudad|país|sala\b",
+    re.IGNORECASE,
 )
 _ASKS_WHICH = re.compile(r"^\W*(?:who|which|whose|wer|qui|quién)\b", re.IGNORECASE)
 
@@ -96,8 +102,9 @@ def features(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> ND
     rest = [word for word, n in zip(asked, rows_with, strict=True) if not n] or asked
     meaning = embed([question, " ".join(rest), *names])
     near = dict(zip(names, meaning[2:] @ meaning[:2].T, strict=True))
-    wants_number, wants_time, wants_first = (
-        bool(wanted.search(question)) for wanted in (_ASKS_NUMBER, _ASKS_TIME, _ASKS_WHICH)
+    wants_number, wants_time, wants_place, wants_first = (
+        bool(wanted.search(question))
+        for wanted in (_ASKS_NUMBER, _ASKS_TIME, _ASKS_PLACE, _ASKS_WHICH)
     )
     known = []
     for row in table:
@@ -116,6 +123,7 @@ def features(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> ND
                     said(cell.value) == 1.0,
                     (1 if number else -1) * wants_number,
                     (1 if time else -1) * wants_time,
+                    (1 if _PLACE.search(cell.name) else -1) * wants_place,
                     c == 0 and wants_first,
                 )
             )

@@ -1,15 +1,17 @@
-"""Mails and mailboxes to text."""
+"""Mails, mailboxes, calendars and contacts to text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email import message_from_bytes
 from email.message import Message
 
 from maccli.reading.draft import Draft, one_line
 from maccli.reading.encodings import Refused
 from maccli.reading.formats import html
+from maccli.reading.mails.calendar import events
+from maccli.reading.mails.contacts import contacts
 from maccli.reading.mails.letter import Letter, header
 from maccli.reading.mails.quoting import marked
 
@@ -67,6 +69,29 @@ def read_mbox(data: bytes, name: str, read_part: ReadPart) -> Draft:
         draft.append(one, f"message {number}")
     if deleted:
         draft.remarks.append(f"leaves out {deleted} deleted message{'s' * (deleted > 1)}")
+    return draft
+
+
+def read_calendar(text: str, name: str) -> Draft:
+    """Return the text of a calendar; its places are "event 3".
+
+    Args:
+        text: of the file.
+        name: of the file.
+    """
+    return _numbered("event", events(text))
+
+
+def read_contacts(text: str, name: str) -> Draft:
+    """Return the text of a file of contacts; its places are "contact 3"."""
+    return _numbered("contact", contacts(text))
+
+
+def _numbered(what: str, parts: Iterable[str]) -> Draft:
+    draft = Draft()
+    for number, part in enumerate(parts, 1):
+        draft.place(f"{what} {number}")
+        draft.paragraph(part)
     return draft
 
 

@@ -1,67 +1,164 @@
-"""Invitations (iCalendar) to text."""
+"""Calendars (iCalendar, RFC 5545), also those in invitations, to text."""
 
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 from maccli.reading.draft import one_line
+from maccli.reading.mails.properties import Property, components, first, record
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_SHOWN = {
-    "SUMMARY": "Event",
-    "STATUS": "Status",
-    "DTSTART": "Starts",
-    "DTEND": "Ends",
-    "RRULE": "Repeats",
-    "LOCATION": "Location",
-    "ORGANIZER": "Organizer",
+_KINDS = {"VEVENT": "Event", "VTODO": "Task", "VJOURNAL": "Entry"}
+_LABELS = {
+    "LOCATION": "Place",
     "ATTENDEE": "Invited",
-    "DESCRIPTION": "Description",
+    "RRULE": "Repeats",
+    "EXDATE": "Except",
+    "ATTACH": "Attachment",
 }
-_LINE = re.compile(r'([\w-]+)((?:;[\w-]+=(?:"[^"]*"|[^;:"]*))*):(.*)')
-_NAME = re.compile(r';CN=(?:"([^"]*)"|([^;:]*))', re.IGNORECASE)
-_ZONE = re.compile(r';TZID="?([^;:"]*)', re.IGNORECASE)
+_TIMES = frozenset({"DUE", "COMPLETED", "EXDATE", "RDATE"})
+_WRITTEN = frozenset({"SUMMARY", "DTSTART", "DTEND", "DURATION", "DESCRIPTION"})
+# What programs note for themselves.
+_UNSAID = frozenset(
+    {"UID", "DTSTAMP", "CREATED", "LAST-MODIFIED", "SEQUENCE", "TRANSP", "CLASS", "GEO", "ACK"}
+    | {"RECURRENCE-ID", "PRIORITY", "RELATED-TO", "REQUEST-STATUS", "PERCENT-COMPLETE"}
+)
+_RULE_DAY = re.compile(r"([+-]?\d*)(MO|TU|WE|TH|FR|SA|SU)")
+_UNITS = {"DAILY": "day", "WEEKLY": "week", "MONTHLY": "month", "YEARLY": "year"}
+_DURATION = re.compile(
+    r"\+?P(?:(\d{1,4})W)?(?:(\d{1,4})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,4})M)?(?:\d+S)?)?"
+)
 
 
 def in_words(when: datetime, *, time: bool = True) -> str:
     """Return a date as "Mon, 3 Mar 2031 10:00", whatever language the user's system speaks."""
-    day = f"{_DAYS[when.weekday()]}, {when.day} {_MONTHS[when.month - 1]} {when.year}"
+    day = f"{_DAYS[when.weekday()]}, {day_in_words(when)}"
     return f"{day} {when:%H:%M}" if time else day
 
 
-def events(text: str) -> str:
-    """Return the events of a calendar, a line for each thing that is said of one."""
-    found = list[str]()
-    within = 0  # how many parts of an event are open, itself one
-    for line in re.sub(r"\r?\n[ \t]", "", text).splitlines():
-        if line.startswith(("BEGIN:VEVENT", "BEGIN:VTODO")):
-            found += [""] if found else []
-            within = 1
-        elif within:
-            within += line.startswith("BEGIN:") - line.startswith("END:")
-            match = _LINE.fullmatch(line)
-            if match and within == 1 and match[1].upper() in _SHOWN:
-                value = _value(match[1].upper(), match[2], match[3])
-                found += [f"{_SHOWN[match[1].upper()]}: {value}"] if value else []
-    return "\n".join(found)
+def day_in_words(when: datetime) -> str:
+    """Return a date as "3 Mar 2031"."""
+    return f"{when.day} {_MONTHS[when.month - 1]} {when.year}"
 
 
-def _value(name: str, parameters: str, value: str) -> str:
-    if name in ("DTSTART", "DTEND"):
-        zone = "UTC" if value.endswith("Z") else ""
-        zone = zone or (match[1] if (match := _ZONE.search(parameters)) else "")
-        try:
-            when = datetime.strptime(
-                value.rstrip("Z"), "%Y%m%dT%H%M%S" if "T" in value else "%Y%m%d"
-            )
-        except ValueError:
-            return value
-        return f"{in_words(when, time='T' in value)} {zone and f'({zone})'}".strip()
-    if name in ("ORGANIZER", "ATTENDEE"):
-        address = re.sub("^mailto:", "", value, flags=re.IGNORECASE)
-        named = _NAME.search(parameters)
-        return f"{named[1] or named[2]} <{address}>" if named else address
-    value = re.sub(r"\\[nN]", "\n", value)
-    return one_line(re.sub(r"\\(.)", r"\1", value))
+def events(text: str) -> Iterator[str]:
+    """Yield each event, task and entry: a row of what is said of it, then its description."""
+    for kind, properties in components(text, _KINDS):
+        cells = [(_KINDS[kind], _text(properties, "SUMMARY")), *_times(properties)]
+        for each in properties:
+            name = each.name
+            if name in _WRITTEN or name in _UNSAID or name.startswith("X-") or each.is_binary:
+                continue
+            cells.append((_LABELS.get(name, name.capitalize()), _value(each)))
+        described = first(properties, "DESCRIPTION")
+        parts = (record(cells), described.text if described else "")
+        if any(parts):
+            yield "\n".join(filter(None, parts))
+
+
+def _text(properties: Sequence[Property], name: str) -> str:
+    found = first(properties, name)
+    return one_line(found.text) if found else ""
+
+
+def _value(said: Property) -> str:
+    if said.name == "RRULE":
+        return _rule(said.value)
+    if said.name in ("ORGANIZER", "ATTENDEE"):
+        address = re.sub("^mailto:", "", said.value, flags=re.IGNORECASE)
+        name = said.parameters.get("CN", "")
+        return f"{name} <{address}>" if name and name != address else address
+    if said.name in _TIMES:
+        return ", ".join(_when(one, said) for one in said.value.split(","))
+    if said.name == "ATTACH":
+        return said.parameters.get("FILENAME") or said.value
+    return one_line(said.text)
+
+
+def _times(properties: Sequence[Property]) -> Iterator[tuple[str, str]]:
+    """Yield the day and the hours of an event; the days, if it lasts for several."""
+    start, end = first(properties, "DTSTART"), first(properties, "DTEND")
+    if start is None:
+        return
+    if (begins := _parsed(start.value)) is None:
+        yield "Starts", one_line(start.value)
+        return
+    at_times, zone = "T" in start.value, _zone(start)
+    ends = _parsed(end.value) if end else None
+    with suppress(OverflowError):  # at the end of all days
+        if ends is None and (lasting := first(properties, "DURATION")):
+            ends = begins + _lasting(lasting.value)
+        if ends is not None and not at_times:
+            ends -= timedelta(days=1)  # the first day after it is what is written
+    if ends is None or ends.date() == begins.date() or (at_times and ends - begins < timedelta(1)):
+        yield "Date", in_words(begins, time=False)
+        if at_times:
+            yield "Starts", f"{begins:%H:%M}{zone}"
+        if at_times and ends not in (None, begins):
+            yield "Ends", f"{ends:%H:%M}{_zone(end) if end else zone}"
+    else:
+        yield "Starts", f"{in_words(begins, time=at_times)}{zone}"
+        yield "Ends", f"{in_words(ends, time=at_times)}{_zone(end) if end else zone}"
+
+
+def _lasting(value: str) -> timedelta:
+    match = _DURATION.fullmatch(value.strip())
+    weeks, days, hours, minutes = (int(n or 0) for n in match.groups()) if match else (0,) * 4
+    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes)
+
+
+def _when(value: str, said: Property) -> str:
+    when = _parsed(value)
+    return f"{in_words(when, time='T' in value)}{_zone(said)}" if when else one_line(value)
+
+
+def _parsed(value: str) -> datetime | None:
+    value = value.strip().rstrip("Z").replace("-", "").replace(":", "")
+    try:
+        return datetime.strptime(value, "%Y%m%dT%H%M%S" if "T" in value else "%Y%m%d")
+    except ValueError:
+        return None
+
+
+def _zone(said: Property) -> str:
+    """Return the time zone of a time, as it stands behind it."""
+    if "T" not in said.value:
+        return ""
+    zone = "UTC" if said.value.endswith("Z") else said.parameters.get("TZID", "")
+    return f" ({zone})" if zone else ""
+
+
+def _rule(value: str) -> str:
+    """Return how an event repeats in words; what is not known stays as it is written."""
+    rule = dict(part.split("=", 1) for part in value.upper().split(";") if "=" in part)
+    unit, every = _UNITS.get(rule.pop("FREQ", "")), rule.pop("INTERVAL", "1")
+    until, count, days = rule.pop("UNTIL", ""), rule.pop("COUNT", ""), rule.pop("BYDAY", "")
+    rule.pop("WKST", "")
+    found = [_RULE_DAY.fullmatch(day) for day in days.split(",")] if days else []
+    named = [_day(match[1], match[2]) for match in found if match]
+    if unit is None or len(named) < len(found):
+        return value
+    in_month, months = rule.pop("BYMONTHDAY", ""), rule.pop("BYMONTH", "")
+    if rule or not (months.isdigit() and 1 <= int(months) <= 12 if months else True):
+        return value
+    words = [f"every {unit}" if every == "1" else f"every {every} {unit}s"]
+    words += [f"on {', '.join(named)}"] if named else []
+    words += [f"on day {in_month}"] if in_month else []
+    words += [f"in {_MONTHS[int(months) - 1]}"] if months else []
+    words += [f"{count} times"] if count else []
+    if until:
+        last = _parsed(until)
+        words.append(f"until {in_words(last, time=False) if last else until}")
+    return " ".join(words)
+
+
+def _day(number: str, day: str) -> str:
+    name = next(name for name in _DAYS if name.upper().startswith(day))
+    number = number.lstrip("+")
+    if not number:
+        return name
+    return f"the last {name}" if number == "-1" else f"{name} {number} of it"

@@ -135,7 +135,8 @@ class Letter:
         is_attachment = part.get_content_disposition() == "attachment" and not in_page
         main = kind.partition("/")[0]
         if kind in ("application/ics", "text/calendar"):
-            text = events(decoded(_payload(part), part.get_content_charset(), markup=False))
+            calendar = decoded(_payload(part), part.get_content_charset(), markup=False)
+            text = "\n\n".join(events(calendar))
             if text and Text("event", text) not in self.texts:
                 self.texts.append(Text("event", text))
             self.attachments += [Attachment(name, None)] if name else []

@@ -286,9 +286,8 @@ def test_invitations() -> None:
         """)
     )
     assert read(made).text.endswith(
-        "Event: Harbour, theplan\nStarts: Mon, 3 Mar 2031 10:00 (Europe/Oslo)\n"
-        "Ends: Mon, 3 Mar 2031 11:00 (UTC)\nLocation: Room 3\n"
-        "Organizer: Ines <ines@ferry.example>"
+        "Event: Harbour, theplan; Date: Mon, 3 Mar 2031; Starts: 10:00 (Europe/Oslo); "
+        "Ends: 11:00 (UTC); Place: Room 3; Organizer: Ines <ines@ferry.example>"
     )
 
 

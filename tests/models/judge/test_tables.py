@@ -48,6 +48,12 @@ def test_a_row_and_a_column(question: str, answer: str) -> None:
     assert best(question, "Nothing here.", BUSES, CRASHES) == answer
 
 
+def test_where_asks_for_the_column_of_places() -> None:
+    meeting = "Event: General meeting; Date: 12 Jun 2026; Place: Boathouse; Organizer: Ines Vik"
+    assert best("Where is the general meeting?", meeting) == "Boathouse"
+    assert best("When is the general meeting?", meeting) == "12 Jun 2026"
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [
