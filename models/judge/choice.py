@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from models.judge.judge import Reading
 from models.memory.confidence import Confidence
 from models.memory.relevance import Candidate
+from models.text.rows import rows
 
 NAMES = (
     *("bias", "likelihood", "judged", "model_share", "judge_share", "sentence_share"),
@@ -31,7 +32,8 @@ NAMES = (
 - judged: log p of it from the judge, over all passages;
 - model_share, judge_share, sentence_share: how much of what the language model, the judge of whole
   passages and the judge of single sentences give to all answers goes to those with its words;
-- cell: how well a cell of a table with it fits the question;
+- cell: how well a cell of a table with it fits the question; below 0, how much worse its row fits
+  than another one;
 - several: if the question asks for several things, 1 for an answer that lists some and -1 for one
   that does not; else 0;
 - odds: the judge's log odds of the best passage;
@@ -172,12 +174,33 @@ def _gathered(
     if generated and _key(generated) not in map(_key, judged):
         answers.insert(0, generated)
     cells: dict[str, float] = {}
+    worse: dict[str, float] = {}
     for value, fit in (cell for reading in readings for cell in reading.cells.items()):
         key = _key(value)
+        if fit < 0:
+            worse[key] = max(fit, worse.get(key, fit))
+            continue
         if key not in cells and len(cells) < MOST_CELLS and key not in map(_key, answers):
             answers.append(value)
         cells[key] = max(fit, cells.get(key, 0.0))
-    return answers, cells
+    return answers, cells | _out_of_place(answers, worse, readings)
+
+
+def _out_of_place(
+    answers: Sequence[str], worse: Mapping[str, float], readings: Sequence[Reading]
+) -> dict[str, float]:
+    """Return the answers that stand only in cells which fit worse than others, and how much."""
+    if not worse:
+        return {}
+    lines = [line for reading in readings for line in reading.text.split("\n")]
+    in_rows = {line: {_key(cell.value) for row in rows(line) for cell in row} for line in lines}
+    rest = "\n".join(f" {_key(line)} " for line in lines if worse.keys().isdisjoint(in_rows[line]))
+    found: dict[str, float] = {}
+    for key in {_key(answer) for answer in answers} - {"yes", "no"}:
+        inside = [fit for cell, fit in worse.items() if f" {key} " in f" {cell} "]
+        if inside and f" {key} " not in rest:
+            found[key] = max(inside)
+    return found
 
 
 def _shares(logs: Sequence[float]) -> NDArray[np.float64]:

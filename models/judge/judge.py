@@ -74,7 +74,7 @@ class Reading:
         kinds: log p of each of `KINDS`, float32 [4].
         starts: log p of each token beginning the answer, float32 [T].
         ends: log p of each token ending it, float32 [T].
-        cells: what stands in the passage's tables, and how well it fits the question, from 0 to 1,
+        cells: what stands in the passage's tables, and how well it fits the question, -1 to 1,
             see `models.judge.tables`.
         sentences: what the judge makes of each sentence, row and block of code read alone; empty
             until `Judge.read_closely`.

@@ -99,6 +99,24 @@ def test_cells_of_tables_are_weighed_too() -> None:
     assert (fits["1,200"], fits["Petra Lund"], fits["mill"]) == (0.6, 0.6, 0.0)
 
 
+def test_what_stands_in_the_wrong_row_is_less_likely() -> None:
+    table = "Name: Petra Lund; Born: 19 May\nName: Olaf Berg; Trade: miller"
+    row = replace(reading(table, ("May", -0.5)), cells={"19 May": -0.6, "Petra Lund": -0.6})
+
+    def cells(*readings: Reading) -> dict[str, float]:
+        found = CANDIDATES[: len(readings)]
+        answers, known = weighed("Olaf?", "19 May", readings, found, 12.0, likelihoods)
+        return {answer: about["cell"] for answer, about in zip(answers, known, strict=True)}
+
+    assert cells(row, READINGS[1]) == {
+        # It is said in the second passage, too.
+        **{"19 May": -0.6, "May": -0.6, "Olaf Berg": 0.0, "Petra Lund": 0.0}
+    }
+    assert "Petra Lund" not in cells(row)  # no answer of its own
+    elsewhere = replace(row, text=f"{table}\nOlaf was born in May")
+    assert cells(elsewhere)["May"] == 0.0
+
+
 def test_single_sentences_support_answers_too() -> None:
     text = "Petra Lund bought the mill and Ida Vann the forge"
     whole = reading(text, ("Petra Lund", -0.1), ("Ida Vann", -2.0))

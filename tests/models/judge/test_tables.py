@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.judge.cells import NAMES, content, features
 from models.judge.comparing import comparison
-from models.judge.tables import fitting
+from models.judge.tables import MISFIT, fitting
 from models.text.rows import rows
 
 BUSES = (
@@ -121,6 +121,19 @@ def test_a_table_about_something_else_fits_less() -> None:
     assert max(asked.values()) > 0.3 > 0.1 > sum(other.values())
 
 
+def test_what_is_said_of_another_row_is_no_answer() -> None:
+    people = (
+        "Name: Petra Odell; Title: Secretary; Birthday: 19 Mar 1974\n"
+        "Name: Dan Farrow; Note: Has the key of the trailer. Allergic to bee stings."
+    )
+    [fits] = fitting("When is Dan Farrow's birthday?", [people], embed)
+    assert fits["19 Mar 1974"] < -MISFIT and fits["Petra Odell"] < -MISFIT
+    note = "Has the key of the trailer. Allergic to bee stings."
+    assert fits.get(note, 0.0) >= 0 and fits.get("Dan Farrow", 0.0) >= 0
+    [fits] = fitting("What is Dan Farrow allergic to?", [people], embed)
+    assert min(fits.get(value, 0.0) for value in (note, "Dan Farrow")) >= 0
+
+
 def test_without_tables_there_is_nothing() -> None:
     assert fitting("Who?", ["Ida Brandt opened it.", ""], embed) == [{}, {}]
     assert fitting("Who?", [], embed) == []
@@ -129,7 +142,7 @@ def test_without_tables_there_is_nothing() -> None:
 @pytest.mark.parametrize("question", ["", "the of a", "?", "2000"])
 def test_any_question_will_do(question: str) -> None:
     [fits] = fitting(question, [BUSES], embed)
-    assert all(0 <= fit <= 1 for fit in fits.values())
+    assert all(-1 <= fit <= 1 for fit in fits.values())
 
 
 def test_what_is_known_of_a_cell() -> None:
