@@ -27,7 +27,16 @@ _UNSAID = frozenset(
     {"UID", "DTSTAMP", "CREATED", "LAST-MODIFIED", "SEQUENCE", "TRANSP", "CLASS", "GEO", "ACK"}
     | {"RECURRENCE-ID", "PRIORITY", "RELATED-TO", "REQUEST-STATUS", "PERCENT-COMPLETE"}
 )
-_RULE_DAY = re.compile(r"([+-]?\d*)(MO|TU|WE|TH|FR|SA|SU)")
+_BY_LETTERS = {day[:2].upper(): day for day in _DAYS}
+_NUMBERED = {str(number): month for number, month in enumerate(_MONTHS, 1)}
+_NTH = {
+    "": "",
+    "1": "the 1st ",
+    "2": "the 2nd ",
+    "3": "the 3rd ",
+    "4": "the 4th ",
+    "-1": "the last ",
+}
 _UNITS = {"DAILY": "day", "WEEKLY": "week", "MONTHLY": "month", "YEARLY": "year"}
 _DURATION = re.compile(
     r"\+?P(?:(\d{1,4})W)?(?:(\d{1,4})D)?(?:T(?:(\d{1,4})H)?(?:(\d{1,4})M)?(?:\d+S)?)?"
@@ -136,19 +145,16 @@ def _rule(value: str) -> str:
     """Return how an event repeats in words; what is not known stays as it is written."""
     rule = dict(part.split("=", 1) for part in value.upper().split(";") if "=" in part)
     unit, every = _UNITS.get(rule.pop("FREQ", "")), rule.pop("INTERVAL", "1")
-    until, count, days = rule.pop("UNTIL", ""), rule.pop("COUNT", ""), rule.pop("BYDAY", "")
+    until, count, month = rule.pop("UNTIL", ""), rule.pop("COUNT", ""), rule.pop("BYMONTH", "")
+    days = [_rule_day(day) for day in rule.pop("BYDAY", "").split(",") if day]
+    in_month = rule.pop("BYMONTHDAY", "")
     rule.pop("WKST", "")
-    found = [_RULE_DAY.fullmatch(day) for day in days.split(",")] if days else []
-    named = [_day(match[1], match[2]) for match in found if match]
-    if unit is None or len(named) < len(found):
-        return value
-    in_month, months = rule.pop("BYMONTHDAY", ""), rule.pop("BYMONTH", "")
-    if rule or not (months.isdigit() and 1 <= int(months) <= 12 if months else True):
+    if rule or unit is None or not all(days) or (month and month not in _NUMBERED):
         return value
     words = [f"every {unit}" if every == "1" else f"every {every} {unit}s"]
-    words += [f"on {', '.join(named)}"] if named else []
+    words += [f"on {', '.join(days)}"] if days else []
     words += [f"on day {in_month}"] if in_month else []
-    words += [f"in {_MONTHS[int(months) - 1]}"] if months else []
+    words += [f"in {_NUMBERED[month]}"] if month else []
     words += [f"{count} times"] if count else []
     if until:
         last = _parsed(until)
@@ -156,9 +162,7 @@ def _rule(value: str) -> str:
     return " ".join(words)
 
 
-def _day(number: str, day: str) -> str:
-    name = next(name for name in _DAYS if name.upper().startswith(day))
-    number = number.lstrip("+")
-    if not number:
-        return name
-    return f"the last {name}" if number == "-1" else f"{name} {number} of it"
+def _rule_day(day: str) -> str:
+    """Return a day of the week, such as 2MO or -1FR, in words; "" if it is none."""
+    number, name = day[:-2].lstrip("+"), _BY_LETTERS.get(day[-2:])
+    return f"{_NTH[number]}{name}" if name and number in _NTH else ""
