@@ -47,6 +47,8 @@ CHATS = (
 """Requests to the base LM, in its chat format, that have long answers."""
 SMALL, LARGE = 1_000, 20_000
 """Chunks in the two stores whose peak memory is compared."""
+WARM_UP = 8
+"""Turns that do not count: in the first ones a plain forward pass takes a fifth longer."""
 
 
 @dataclass
@@ -59,10 +61,6 @@ class Figure:
     ratio: float
     goal: str
     reached: bool
-
-
-WARM_UP = 8
-"""Turns that do not count: in the first ones a plain forward pass takes a fifth longer."""
 
 
 def main() -> None:

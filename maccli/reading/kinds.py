@@ -170,7 +170,7 @@ _EXPORTED = {".doc": PLAIN, ".rtf": PLAIN, ".xls": _BY_SUFFIX[".csv"]}
 _HTML_BEGIN = re.compile(r"<(?:!doctype\s+html|html[\s>])", re.IGNORECASE)
 _PROLOG = re.compile(r"\s*(?:<\?xml[^>]*>|<!--.*?-->)", re.DOTALL)
 _MAILBOX_BEGIN = re.compile(r"From \S+ .*\d\d:\d\d.*\d{4}")
-_BEGUN = {"BEGIN:VCALENDAR": CALENDAR, "BEGIN:VCARD": CONTACTS}
+_FIRST_LINES = {"BEGIN:VCALENDAR": CALENDAR, "BEGIN:VCARD": CONTACTS}
 _HEADER = re.compile(r"([A-Za-z][\w-]*):")
 _FROM = frozenset({"from", "received", "return-path", "message-id", "delivered-to"})
 _TO = frozenset({"to", "date", "subject", "mime-version"})
@@ -204,7 +204,7 @@ def kind_of(data: bytes, name: str) -> Kind:
         return HTML
     if suffix in _EXPORTED:
         return _EXPORTED[suffix]
-    if named in {None, PLAIN} and (found := _BEGUN.get(begin.split("\n")[0].strip().upper())):
+    if named in {None, PLAIN} and (found := _FIRST_LINES.get(begin.split("\n")[0].strip().upper())):
         return found
     if named is None:
         if _MAILBOX_BEGIN.match(begin):

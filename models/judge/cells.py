@@ -75,8 +75,9 @@ def features(question: str, table: Sequence[Sequence[Cell]], embed: Embed) -> ND
     cells of its row; that of the row's first cell that are asked for; that of its column's name;
     how near the name is in meaning to the question, and how much nearer to what no row holds of it
     than the others; whether the question says what stands in it; whether a number (or no number)
-    stands where one is asked for, and a time where a time is; whether it is the first of its row
-    and the question asks which.
+    stands where one is asked for, and a time where a time is; whether its column is one of places
+    (or not) where a place is asked for; whether it is the first of its row and the question asks
+    which.
     """
     asked = [word for word in dict.fromkeys(_words(question)) if word not in _COMMON]
     names = list(dict.fromkeys(cell.name for row in table for cell in row))

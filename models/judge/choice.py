@@ -183,13 +183,13 @@ def _gathered(
         if key not in cells and len(cells) < MOST_CELLS and key not in map(_key, answers):
             answers.append(value)
         cells[key] = max(fit, cells.get(key, 0.0))
-    return answers, cells | _out_of_place(answers, worse, readings)
+    return answers, cells | _only_in_worse_rows(answers, worse, readings)
 
 
-def _out_of_place(
+def _only_in_worse_rows(
     answers: Sequence[str], worse: Mapping[str, float], readings: Sequence[Reading]
 ) -> dict[str, float]:
-    """Return the answers that stand only in cells which fit worse than others, and how much."""
+    """Return the answers that stand only in rows which fit worse, and by how much."""
     if not worse:
         return {}
     lines = [line for reading in readings for line in reading.text.split("\n")]

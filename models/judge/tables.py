@@ -38,13 +38,11 @@ def fitting(question: str, texts: Sequence[str], embed: Embed) -> list[dict[str,
     together = [row for table in tables for row in table]
     known = features(question, together, embed)
     scores = known @ WEIGHTS
-    held = known[:, HELD]
-    ends = np.cumsum([len(row) for row in together])[:-1]
-    of_rows = [part.max() for part in np.split(held, ends)]
-    behind = np.repeat(of_rows, [len(row) for row in together]) - max(of_rows)
+    held, lengths = known[:, HELD], [len(row) for row in together]
+    of_rows = np.maximum.reduceat(held, np.cumsum([0, *lengths[:-1]]))
+    behind = np.repeat(of_rows - of_rows.max(), lengths)
     other = (behind <= -MISFIT) & (known[:, _ASKED] == 0)
-    fit_of = np.where(scores == scores.max(), held, np.where(other, behind, 0.0))
-    each = iter(fit_of.tolist())
+    each = iter(np.where(scores == scores.max(), held, np.where(other, behind, 0.0)).tolist())
     cells = [[(cell.value, next(each)) for row in table for cell in row] for table in tables]
     better = {value for table in cells for value, cell_fit in table if cell_fit >= 0}
     for fit, table in zip(fits, cells, strict=True):

@@ -20,15 +20,15 @@ _LABELS = {
     "EXDATE": "Except",
     "ATTACH": "Attachment",
 }
-_TIMES = frozenset({"DUE", "COMPLETED", "EXDATE", "RDATE"})
-_WRITTEN = frozenset({"SUMMARY", "DTSTART", "DTEND", "DURATION", "DESCRIPTION"})
+_DATED = frozenset({"DUE", "COMPLETED", "EXDATE", "RDATE"})
+_SPECIAL = frozenset({"SUMMARY", "DTSTART", "DTEND", "DURATION", "DESCRIPTION"})
 # What programs note for themselves.
-_UNSAID = frozenset(
+_TECHNICAL = frozenset(
     {"UID", "DTSTAMP", "CREATED", "LAST-MODIFIED", "SEQUENCE", "TRANSP", "CLASS", "GEO", "ACK"}
     | {"RECURRENCE-ID", "PRIORITY", "RELATED-TO", "REQUEST-STATUS", "PERCENT-COMPLETE"}
 )
-_BY_LETTERS = {day[:2].upper(): day for day in _DAYS}
-_NUMBERED = {str(number): month for number, month in enumerate(_MONTHS, 1)}
+_WEEKDAYS = {day[:2].upper(): day for day in _DAYS}
+_MONTH_NUMBERS = {str(number): month for number, month in enumerate(_MONTHS, 1)}
 _NTH = {
     "": "",
     "1": "the 1st ",
@@ -49,9 +49,10 @@ def in_words(when: datetime, *, time: bool = True) -> str:
     return f"{day} {when:%H:%M}" if time else day
 
 
-def day_in_words(when: datetime) -> str:
+def day_in_words(when: datetime, *, year: bool = True) -> str:
     """Return a date as "3 Mar 2031"."""
-    return f"{when.day} {_MONTHS[when.month - 1]} {when.year}"
+    day = f"{when.day} {_MONTHS[when.month - 1]}"
+    return f"{day} {when.year}" if year else day
 
 
 def events(text: str) -> Iterator[str]:
@@ -60,7 +61,7 @@ def events(text: str) -> Iterator[str]:
         cells = [(_KINDS[kind], _text(properties, "SUMMARY")), *_times(properties)]
         for each in properties:
             name = each.name
-            if name in _WRITTEN or name in _UNSAID or name.startswith("X-") or each.is_binary:
+            if name in _SPECIAL or name in _TECHNICAL or name.startswith("X-") or each.is_binary:
                 continue
             cells.append((_LABELS.get(name, name.capitalize()), _value(each)))
         described = first(properties, "DESCRIPTION")
@@ -76,13 +77,13 @@ def _text(properties: Sequence[Property], name: str) -> str:
 
 def _value(said: Property) -> str:
     if said.name == "RRULE":
-        return _rule(said.value)
+        return _repetition(said.value)
     if said.name in ("ORGANIZER", "ATTENDEE"):
         address = re.sub("^mailto:", "", said.value, flags=re.IGNORECASE)
         name = said.parameters.get("CN", "")
         return f"{name} <{address}>" if name and name != address else address
-    if said.name in _TIMES:
-        return ", ".join(_when(one, said) for one in said.value.split(","))
+    if said.name in _DATED:
+        return ", ".join(_in_words(one, said) for one in said.value.split(","))
     if said.name == "ATTACH":
         return said.parameters.get("FILENAME") or said.value
     return one_line(said.text)
@@ -100,7 +101,7 @@ def _times(properties: Sequence[Property]) -> Iterator[tuple[str, str]]:
     ends = _parsed(end.value) if end else None
     with suppress(OverflowError):  # at the end of all days
         if ends is None and (lasting := first(properties, "DURATION")):
-            ends = begins + _lasting(lasting.value)
+            ends = begins + _duration(lasting.value)
         if ends is not None and not at_times:
             ends -= timedelta(days=1)  # the first day after it is what is written
     if ends is None or ends.date() == begins.date() or (at_times and ends - begins < timedelta(1)):
@@ -114,13 +115,13 @@ def _times(properties: Sequence[Property]) -> Iterator[tuple[str, str]]:
         yield "Ends", f"{in_words(ends, time=at_times)}{_zone(end) if end else zone}"
 
 
-def _lasting(value: str) -> timedelta:
+def _duration(value: str) -> timedelta:
     match = _DURATION.fullmatch(value.strip())
     weeks, days, hours, minutes = (int(n or 0) for n in match.groups()) if match else (0,) * 4
     return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes)
 
 
-def _when(value: str, said: Property) -> str:
+def _in_words(value: str, said: Property) -> str:
     when = _parsed(value)
     return f"{in_words(when, time='T' in value)}{_zone(said)}" if when else one_line(value)
 
@@ -141,20 +142,20 @@ def _zone(said: Property) -> str:
     return f" ({zone})" if zone else ""
 
 
-def _rule(value: str) -> str:
+def _repetition(value: str) -> str:
     """Return how an event repeats in words; what is not known stays as it is written."""
     rule = dict(part.split("=", 1) for part in value.upper().split(";") if "=" in part)
     unit, every = _UNITS.get(rule.pop("FREQ", "")), rule.pop("INTERVAL", "1")
     until, count, month = rule.pop("UNTIL", ""), rule.pop("COUNT", ""), rule.pop("BYMONTH", "")
-    days = [_rule_day(day) for day in rule.pop("BYDAY", "").split(",") if day]
+    days = [_day_of_repetition(day) for day in rule.pop("BYDAY", "").split(",") if day]
     in_month = rule.pop("BYMONTHDAY", "")
     rule.pop("WKST", "")
-    if rule or unit is None or not all(days) or (month and month not in _NUMBERED):
+    if rule or unit is None or not all(days) or (month and month not in _MONTH_NUMBERS):
         return value
     words = [f"every {unit}" if every == "1" else f"every {every} {unit}s"]
     words += [f"on {', '.join(days)}"] if days else []
     words += [f"on day {in_month}"] if in_month else []
-    words += [f"in {_NUMBERED[month]}"] if month else []
+    words += [f"in {_MONTH_NUMBERS[month]}"] if month else []
     words += [f"{count} times"] if count else []
     if until:
         last = _parsed(until)
@@ -162,7 +163,7 @@ def _rule(value: str) -> str:
     return " ".join(words)
 
 
-def _rule_day(day: str) -> str:
+def _day_of_repetition(day: str) -> str:
     """Return a day of the week, such as 2MO or -1FR, in words; "" if it is none."""
-    number, name = day[:-2].lstrip("+"), _BY_LETTERS.get(day[-2:])
+    number, name = day[:-2].lstrip("+"), _WEEKDAYS.get(day[-2:])
     return f"{_NTH[number]}{name}" if name and number in _NTH else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from maccli.reading.draft import one_line
@@ -23,7 +23,7 @@ _LABELS = {
     "X-ABDATE": "Date",
 }
 # What programs note for themselves, and what is no text.
-_UNSAID = frozenset(
+_TECHNICAL = frozenset(
     {"VERSION", "PRODID", "REV", "UID", "CLASS", "KIND", "MAILER", "SORT-STRING", "KEY", "PHOTO"}
     | {"LOGO", "SOUND", "CLIENTPIDMAP", "SOURCE", "XML", "AGENT", "X-ABLABEL", "X-ABADR", "GEO"}
     | {"X-ABSHOWAS", "X-ABUID", "X-IMAGETYPE", "X-IMAGEHASH", "X-SHARED-PHOTO-DISPLAY-PREF", "TZ"}
@@ -38,15 +38,9 @@ def contacts(text: str) -> Iterator[str]:
     """Yield each contact: a row of what is said of it, then its notes if they are long."""
     for _, properties in components(text, {"VCARD"}):
         labels = {p.group: _own_label(p) for p in properties if p.name == "X-ABLABEL" and p.group}
-        named, cells, notes = first(properties, "FN"), list[tuple[str, str]](), list[str]()
-        if named is None and (parts := first(properties, "N")):
-            family, given, middle, before, after = (parts.parts + [""] * 5)[:5]
-            name = " ".join(filter(None, (before, given, middle, family, after)))
-            cells.append(("Name", name))
-        elif named is not None:
-            cells.append(("Name", one_line(named.text)))
+        cells, notes = [("Name", _name(properties))], list[str]()
         for each in properties:
-            if each.name in _UNSAID or each.name in ("FN", "N") or each.is_binary:
+            if each.name in _TECHNICAL or each.name in ("FN", "N") or each.is_binary:
                 continue
             if each.name == "NOTE" and (len(each.text) > _LONG or "\n" in each.text):
                 notes.append(each.text)
@@ -55,6 +49,14 @@ def contacts(text: str) -> Iterator[str]:
         said = "\n".join(filter(None, (record(cells), *notes)))
         if said:
             yield said
+
+
+def _name(properties: Sequence[Property]) -> str:
+    if (whole := first(properties, "FN")) is not None:
+        return one_line(whole.text)
+    parts = first(properties, "N")
+    family, given, middle, before, after = [*(parts.parts if parts else ()), *[""] * 5][:5]
+    return " ".join(filter(None, (before, given, middle, family, after)))
 
 
 def _own_label(said: Property) -> str:
@@ -94,4 +96,4 @@ def _date(said: Property) -> str:
         when = datetime(2000 if unknown else int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
         return one_line(said.text)
-    return day_in_words(when)[:-5] if unknown else day_in_words(when)
+    return day_in_words(when, year=not unknown)

@@ -8,12 +8,12 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from maccli.reading.draft import one_line
+from maccli.reading.draft import one_line, row_line
 from maccli.reading.encodings import codec_of
 
 _LINE = re.compile(r'(?:([\w-]+)\.)?([\w-]+)((?:;(?:"[^"]*"|[^;":])*)*):(.*)', re.DOTALL)
 _PARAMETER = re.compile(r';(?:([\w-]+)=)?((?:"[^"]*"|[^;":])*)')
-_PACKED = re.compile(r"[^:]*;(?:ENCODING=)?QUOTED-PRINTABLE[;:]", re.IGNORECASE)
+_QUOTED_PRINTABLE = re.compile(r"[^:]*;(?:ENCODING=)?QUOTED-PRINTABLE[;:]", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _BREAK = re.compile(r"<(?:br|/p|/div|/li)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?(?:a|b|br|div|em|i|li|ol|p|span|strong|u|ul|html|body)\b[^<>]*>", re.I)
@@ -44,7 +44,7 @@ class Property(NamedTuple):
     @property
     def text(self) -> str:
         """The value as text; it may have several lines."""
-        text = unescaped(self.value)
+        text = _unescaped(self.value)
         if _TAG.search(text):
             text = html.unescape(_TAG.sub("", _BREAK.sub("\n", text)))
         return "\n".join(line.rstrip() for line in text.strip().split("\n"))
@@ -52,7 +52,7 @@ class Property(NamedTuple):
     @property
     def parts(self) -> list[str]:
         """The parts of a value that are parted by semicolons, each on one line."""
-        return [one_line(unescaped(part)) for part in re.split(r"(?<!\\);", self.value)]
+        return [one_line(_unescaped(part)) for part in re.split(r"(?<!\\);", self.value)]
 
 
 def components(text: str, kinds: Collection[str]) -> Iterator[tuple[str, list[Property]]]:
@@ -84,7 +84,7 @@ def first(properties: Collection[Property], name: str) -> Property | None:
     return next((each for each in properties if each.name == name and each.value.strip()), None)
 
 
-def unescaped(value: str) -> str:
+def _unescaped(value: str) -> str:
     """Return a value without its escapes."""
     return _ESCAPED.sub(lambda match: "\n" if match[1] in "nN" else match[1], value)
 
@@ -95,7 +95,7 @@ def record(cells: list[tuple[str, str]]) -> str:
     for name, value in cells:
         if value:
             joined.setdefault(name, {})[value] = None
-    return "; ".join(f"{name}: {', '.join(values)}" for name, values in joined.items())
+    return row_line(list(joined), [", ".join(values) for values in joined.values()])
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -103,7 +103,7 @@ def _lines(text: str) -> Iterator[str]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     parts = iter(re.sub(r"\n[ \t]", "", text).split("\n"))
     for line in parts:
-        if line.endswith("=") and _PACKED.match(line):
+        if line.endswith("=") and _QUOTED_PRINTABLE.match(line):
             pieces = [line[:-1]]
             for more in parts:
                 pieces.append(more.removesuffix("="))
